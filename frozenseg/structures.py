@@ -1,0 +1,85 @@
+"""Typed values that pass between rooms.
+
+Legend: B images, Q queries, C classes, S synonyms (rows of a text classifier), K text channels,
+H and W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TextClassifier:
+    """Text embeddings of a vocabulary: one unit vector for each synonym of each class.
+
+    Attributes:
+        embeddings_SK: L2-normalised text embeddings, one row per synonym, classes in order.
+        class_of_synonym_S: class index of every row, int64, ascending.
+        num_classes: number of classes C; every class owns at least one row.
+    """
+
+    embeddings_SK: Tensor
+    class_of_synonym_S: Tensor
+    num_classes: int
+
+    def to(self, device: torch.device | str) -> TextClassifier:
+        """The same classifier on another device."""
+        return replace(
+            self,
+            embeddings_SK=self.embeddings_SK.to(device),
+            class_of_synonym_S=self.class_of_synonym_S.to(device),
+        )
+
+    def max_over_synonyms(self, logits: Tensor) -> Tensor:
+        """Class logits (..., C): the maximum over each class's synonyms of `logits` (..., S)."""
+        if logits.shape[-1] == self.num_classes:
+            return logits
+        index = self.class_of_synonym_S.expand(logits.shape)
+        empty = logits.new_full((*logits.shape[:-1], self.num_classes), float("-inf"))
+        return empty.scatter_reduce(-1, index, logits, reduce="amax", include_self=False)
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """What one prediction head says about every query.
+
+    Attributes:
+        class_logits_BQC: class logits; the last column is void, so C counts classes plus one.
+        mask_logits_BQHW: mask logits at the resolution of the per-pixel embedding (stride 4).
+    """
+
+    class_logits_BQC: Tensor
+    mask_logits_BQHW: Tensor
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """How an image lies in the padded network input, and the size its result should have.
+
+    All sizes are (height, width) in pixels. The image occupies the top-left corner of the
+    padded input; results are resized from the image's size to the output's.
+    """
+
+    padded: tuple[int, int]
+    image: tuple[int, int]
+    output: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """How decoder and CLIP share the class decision.
+
+    Attributes:
+        enabled: off means the decoder alone decides, and CLIP's judgement is not computed.
+        alpha, beta: exponent of CLIP's probability for seen and for unseen classes.
+        on_valid_mask: leave masks without a positive cell on the CLIP map to the decoder.
+    """
+
+    enabled: bool = True
+    alpha: float = 0.4
+    beta: float = 0.8
+    on_valid_mask: bool = False
