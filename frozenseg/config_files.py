@@ -1,0 +1,118 @@
+"""Where the values of a config come from: YAML files with their bases, and command-line pairs.
+
+Nothing here knows which keys exist; `frozenseg.config` does.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+
+class Source(NamedTuple):
+    """Values from one place, in the order in which they were written.
+
+    Attributes:
+        name: for messages: the file's path, or "command line".
+        folder: the file's folder; None for the command line.
+        leaves: (dotted key, value) pairs.
+    """
+
+    name: str
+    folder: Path | None
+    leaves: list[tuple[str, Any]]
+
+
+def read_files(path: Path) -> Iterator[Source]:
+    """The `_BASE_` files of a YAML file, outermost first, then the file itself: later ones win.
+
+    Raises: FileNotFoundError; ValueError for YAML that is no valid tree of sections, with the line.
+    """
+    yield from _read_chain(path, ())
+
+
+def read_opts(opts: Sequence[str]) -> Source:
+    """The flat pairs KEY VALUE KEY VALUE ... of a command line. Raises: ValueError if odd."""
+    if len(opts) % 2:
+        raise ValueError(
+            f"command line: expected pairs KEY VALUE, got an odd number of words: {' '.join(opts)} "
+            "(write 'KEY VALUE', not 'KEY=VALUE'; quote values that contain spaces)"
+        )
+    return Source("command line", None, list(zip(opts[::2], opts[1::2], strict=True)))
+
+
+def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The (dotted key, value) pairs of nested sections."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def decode(value: Any) -> Any:
+    """Strings that are Python literals ("1e-4", "(1, 2)", "True") as their value, as yacs does."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError):
+        return value
+
+
+def beside(folder: Path, value: Any) -> Any:
+    """The absolute path if `value` names a file relative to the folder of its YAML file."""
+    if isinstance(value, str) and value and (folder / value).is_file():
+        return str((folder / value).resolve())
+    return value
+
+
+def shorten(value: Any, width: int = 60) -> str:
+    """A value as it appears in a message."""
+    text = repr(value)
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice (plain YAML would keep the last one silently)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [child.value for child, _ in node.value if isinstance(child, yaml.ScalarNode)]
+        for name in names:
+            if names.count(name) > 1 and name != "<<":
+                problem = f"the key {name!r} stands twice in one section"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_chain(path: Path, children: tuple[Path, ...]) -> Iterator[Source]:
+    wanted_by = f" (a _BASE_ of {children[-1]})" if children else ""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"config file {path}{wanted_by} does not exist: give the path of a YAML file, "
+            "for instance one of configs/fcclip/"
+        )
+    if path.resolve() in [child.resolve() for child in children]:
+        raise ValueError(f"{path}{wanted_by}: a file cannot be its own _BASE_; remove this entry")
+    tree = _read_yaml(path)
+    bases = tree.pop("_BASE_", [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        yield from _read_chain(path.parent / Path(str(base)).expanduser(), (*children, path))
+    yield Source(str(path), path.parent, list(leaves(tree)))
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"{path}{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML text file: {error}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected sections such as 'MODEL:', got {shorten(tree)}")
+    return tree

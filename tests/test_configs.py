@@ -1,0 +1,341 @@
+"""The YAML files of configs/, and the effect of every config key.
+
+A key has an effect if changing it changes what is built: types, parameters, buffers and every
+attribute that the borders (`from_config`) set on the model, the mapper or the optimizer. Reading a
+key without consequence, or not at all, fails.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, build_model
+from torch import Tensor, nn
+
+from frozenseg import config
+from frozenseg.config import KEYS, Key, load_config
+from frozenseg.data.catalog import find_benchmark
+from frozenseg.data.mapper import build_mapper
+from frozenseg.data.register import register_benchmarks
+from frozenseg.encoders.clip import load_clip
+from frozenseg.engine.optimizer import build_optimizer
+from frozenseg.mask_classification.border import model_arguments
+from frozenseg.mask_classification.decoder import (
+    TRANSFORMER_DECODER_REGISTRY,
+    MultiScaleMaskedTransformerDecoder,
+)
+from frozenseg.mask_classification.model import MaskClassificationModel
+from frozenseg.mask_classification.pixel_decoder import MSDeformAttnPixelDecoder
+from frozenseg.vocab import Vocabulary
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+WORDS = {"test_configs_seen": ["cat", "dog, hound"], "test_configs_all": ["cat", "dog", "tree"]}
+
+
+class Change(NamedTuple):
+    """How to see that a key matters.
+
+    Attributes:
+        value: another value than the default.
+        built: what must differ: "model", "train_mapper", "test_mapper" or "optimizer".
+        refused: the change must be a ValueError that matches this pattern instead.
+        given: other keys that the effect needs, set before and after the change.
+    """
+
+    value: object
+    built: str = "model"
+    refused: str = ""
+    given: Mapping[str, object] = {}
+
+
+class OtherPixelDecoder(MSDeformAttnPixelDecoder):
+    """Stands in the registry so that another name can be asked for."""
+
+
+class OtherDecoder(MultiScaleMaskedTransformerDecoder):
+    """Stands in the registry so that another name can be asked for."""
+
+
+_AGREE = "MODEL.SEM_SEG_HEAD.CONVS_DIM, MODEL.SEM_SEG_HEAD.MASK_DIM and MODEL.MASK_FORMER.HIDDEN"
+_STRIDES = "IN_FEATURES .* have strides"
+_FROZEN_SEG = {"MODEL.META_ARCHITECTURE": "FrozenSeg"}
+_CLIPPED = {"SOLVER.CLIP_GRADIENTS.ENABLED": True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "full_model"}
+
+CLIP_CHANGES: dict[str, Change] = {
+    "CLIP_MODEL_NAME": Change("wider_clip.json"),
+    "CLIP_PRETRAINED_WEIGHTS": Change("weights.pt"),
+    "EMBED_DIM": Change(99, refused="EMBED_DIM"),
+    "CLASS_ENSEMBLE": Change(False),
+    "GEOMETRIC_ENSEMBLE_ALPHA": Change(0.1),
+    "GEOMETRIC_ENSEMBLE_BETA": Change(0.1),
+    "ENSEMBLE_ON_VALID_MASK": Change(True),
+    "TEMPLATES": Change("simple"),
+}
+
+# Every key of frozenseg.config.KEYS, in its order.
+CHANGES: dict[str, Change] = {
+    **{f"MODEL.FC_CLIP.{name}": change for name, change in CLIP_CHANGES.items()},
+    **{
+        f"MODEL.FROZEN_SEG.{name}": change._replace(given=_FROZEN_SEG)
+        for name, change in CLIP_CHANGES.items()
+    },
+    "MODEL.TEXT_CACHE_DIR": Change("/elsewhere"),
+    "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": Change("OtherPixelDecoder"),
+    "MODEL.SEM_SEG_HEAD.MASK_DIM": Change(64, refused=_AGREE),
+    "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": Change(2),
+    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": Change(
+        ["res2", "res4", "res5"], refused=_STRIDES
+    ),
+    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS": Change(4),
+    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS": Change(2),
+    "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME": Change("OtherDecoder"),
+    "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": Change(7),
+    "MODEL.MASK_FORMER.HIDDEN_DIM": Change(64, refused=_AGREE),
+    "MODEL.MASK_FORMER.NHEADS": Change(4),
+    "MODEL.MASK_FORMER.DIM_FEEDFORWARD": Change(24),
+    "MODEL.MASK_FORMER.DEC_LAYERS": Change(3),
+    "MODEL.MASK_FORMER.SIZE_DIVISIBILITY": Change(64),
+    "MODEL.MASK_FORMER.DEEP_SUPERVISION": Change(False),
+    "MODEL.MASK_FORMER.NO_OBJECT_WEIGHT": Change(0.2),
+    "MODEL.MASK_FORMER.CLASS_WEIGHT": Change(3.0),
+    "MODEL.MASK_FORMER.MASK_WEIGHT": Change(3.0),
+    "MODEL.MASK_FORMER.DICE_WEIGHT": Change(3.0),
+    "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": Change(64),
+    "MODEL.MASK_FORMER.OVERSAMPLE_RATIO": Change(2.0),
+    "MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO": Change(0.5),
+    "MODEL.MASK_FORMER.TEST.SEMANTIC_ON": Change(False),
+    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON": Change(True),
+    "MODEL.MASK_FORMER.TEST.INSTANCE_ON": Change(True),
+    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD": Change(0.5),
+    "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD": Change(0.5),
+    "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": Change(True),
+    "INPUT.DATASET_MAPPER_NAME": Change("none", "train_mapper", refused="DATASET_MAPPER_NAME"),
+    "INPUT.IMAGE_SIZE": Change(64, "train_mapper"),
+    "INPUT.MIN_SCALE": Change(0.5, "train_mapper"),
+    "INPUT.MAX_SCALE": Change(1.5, "train_mapper"),
+    "SOLVER.OPTIMIZER": Change("SGD", "optimizer"),
+    "SOLVER.WEIGHT_DECAY_EMBED": Change(0.3, "optimizer"),
+}
+
+# Keys of detectron2's own that our borders read.
+DETECTRON2_CHANGES: dict[str, Change] = {
+    "MODEL.META_ARCHITECTURE": Change("FrozenSeg", given={"MODEL.FROZEN_SEG.TEMPLATES": "simple"}),
+    "MODEL.PIXEL_MEAN": Change([1.0, 2.0, 3.0]),
+    "MODEL.PIXEL_STD": Change([4.0, 5.0, 6.0]),
+    "MODEL.SEM_SEG_HEAD.IN_FEATURES": Change(["res3", "res4", "res5"], refused=_STRIDES),
+    "MODEL.SEM_SEG_HEAD.CONVS_DIM": Change(64, refused=_AGREE),
+    "MODEL.SEM_SEG_HEAD.NORM": Change("BN"),
+    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": Change(9, refused="MODEL.SEM_SEG_HEAD.NUM_CLASSES is 9"),
+    "TEST.DETECTIONS_PER_IMAGE": Change(3),
+    "DATASETS.TRAIN": Change((), refused="DATASETS.TRAIN"),
+    "DATASETS.TEST": Change(("test_configs_seen",)),
+    "INPUT.FORMAT": Change("L", "test_mapper"),
+    "INPUT.MIN_SIZE_TEST": Change(64, "test_mapper"),
+    "INPUT.MAX_SIZE_TEST": Change(64, "test_mapper"),
+    "INPUT.RANDOM_FLIP": Change("none", "train_mapper"),
+    "SOLVER.BASE_LR": Change(0.3, "optimizer"),
+    "SOLVER.WEIGHT_DECAY": Change(0.3, "optimizer"),
+    "SOLVER.WEIGHT_DECAY_NORM": Change(0.3, "optimizer"),
+    "SOLVER.CLIP_GRADIENTS.ENABLED": Change(True, "optimizer"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": Change("norm", "optimizer", given=_CLIPPED),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": Change(0.3, "optimizer", given=_CLIPPED),
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Change(1.0, "optimizer", given=_CLIPPED),
+}
+
+TINY: dict[str, object] = {
+    "MODEL.META_ARCHITECTURE": "FCCLIP",
+    "MODEL.DEVICE": "cpu",
+    "MODEL.BACKBONE.NAME": "CLIP",
+    "MODEL.TEXT_CACHE_DIR": "/nowhere",
+    "MODEL.PIXEL_STD": [68.0, 66.0, 70.0],
+    "MODEL.SEM_SEG_HEAD.NAME": "FCCLIPHead",
+    "MODEL.SEM_SEG_HEAD.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 2,
+    "MODEL.SEM_SEG_HEAD.CONVS_DIM": 32,
+    "MODEL.SEM_SEG_HEAD.MASK_DIM": 32,
+    "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": 1,
+    "MODEL.MASK_FORMER.HIDDEN_DIM": 32,
+    "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 5,
+    "MODEL.MASK_FORMER.DIM_FEEDFORWARD": 16,
+    "MODEL.MASK_FORMER.DEC_LAYERS": 2,
+    "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 32,
+    "DATASETS.TRAIN": ("test_configs_seen",),
+    "DATASETS.TEST": ("test_configs_all",),
+}
+
+
+def clip_json(dims: list[int]) -> str:
+    """An open_clip config of a very small ConvNeXt CLIP."""
+    name = f"convnext_test_configs_{dims[0]}"
+    vision = {"timm_model_name": name, "timm_pool": "", "timm_proj": "mlp", "image_size": 32}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    trunk = {"depths": [1, 1, 1, 1], "dims": dims}
+    return json.dumps(
+        {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text, "timm_convnext": trunk}
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A YAML file of a very small model; its CLIP files lie beside it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "clip.json").write_text(clip_json([4, 4, 8, 8]))
+    (folder / "wider_clip.json").write_text(clip_json([8, 8, 8, 8]))
+    torch.manual_seed(7)
+    torch.save(load_clip(str(folder / "clip.json"), "").state_dict(), folder / "weights.pt")
+    for name, words in WORDS.items():
+        MetadataCatalog.get(name).vocabulary = Vocabulary.from_names(words)
+    for registry, other in (
+        (SEM_SEG_HEADS_REGISTRY, OtherPixelDecoder),
+        (TRANSFORMER_DECODER_REGISTRY, OtherDecoder),
+    ):
+        if other.__name__ not in registry:
+            registry.register(other)
+    (folder / "tiny.yaml").write_text("{}")
+    return folder / "tiny.yaml"
+
+
+def build(tiny: Path, built: str, values: Mapping[str, object]) -> object:
+    """One of the objects that `Change.built` names, from the tiny config with `values` on top."""
+    files = {
+        f"MODEL.{section}.{name}": value
+        for section in ("FC_CLIP", "FROZEN_SEG")
+        for name, value in (
+            ("CLIP_MODEL_NAME", "clip.json"),
+            ("CLIP_PRETRAINED_WEIGHTS", ""),
+            ("EMBED_DIM", 8),
+        )
+    }
+    values = {**TINY, **files, **values}
+    for name, value in values.items():
+        if isinstance(value, str) and (tiny.parent / value).is_file():
+            values[name] = str(tiny.parent / value)
+    cfg = load_config(tiny, [part for pair in values.items() for part in pair])
+    torch.manual_seed(0)
+    if built in ("train_mapper", "test_mapper"):
+        return build_mapper(cfg, is_train=built == "train_mapper")
+    model = MaskClassificationModel(**model_arguments(cfg))
+    return build_optimizer(cfg, model) if built == "optimizer" else model
+
+
+def fingerprint(thing: object) -> dict[str, str]:
+    """Everything that can be seen of an object, as path -> text; configs in it are left out."""
+    return dict(_walk(thing, "", set()))
+
+
+def _walk(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, str]]:
+    if isinstance(thing, (bool, int, float, str, Path, type(None), torch.dtype, torch.device)):
+        yield path, repr(thing)
+        return
+    if id(thing) in seen or isinstance(thing, CfgNode):
+        return
+    seen.add(id(thing))
+    if isinstance(thing, Tensor):
+        content = hashlib.sha1(thing.detach().contiguous().numpy().tobytes()).hexdigest()
+        yield path, f"{tuple(thing.shape)} {thing.dtype} {thing.requires_grad} {content}"
+        return
+    yield f"{path}:type", f"{type(thing).__module__}.{type(thing).__qualname__}"
+    for name, part in _parts(thing):
+        yield from _walk(part, f"{path}.{name}", seen)
+
+
+def _parts(thing: Any) -> list[tuple[object, Any]]:
+    if isinstance(thing, Mapping):
+        return list(thing.items())
+    if isinstance(thing, (list, tuple)):
+        return list(enumerate(thing))
+    if isinstance(thing, functools.partial):
+        return [("func", thing.func), ("args", thing.args), ("keywords", thing.keywords)]
+    if getattr(thing, "__closure__", None):
+        return [(f"closure{i}", cell.cell_contents) for i, cell in enumerate(thing.__closure__)]
+    ours = type(thing).__module__.split(".")[0] in ("frozenseg", "detectron2", "torch")
+    if ours or isinstance(thing, nn.Module):
+        return list(getattr(thing, "__dict__", {}).items())
+    return []
+
+
+def check(tiny: Path, key: str, changes: Mapping[str, Change]) -> None:
+    """Fails unless changing `key` changes what is built."""
+    assert key in changes, f"{key} has no row in CHANGES: say what changes with it"
+    change = changes[key]
+    before = build(tiny, change.built, change.given)
+    values = {**change.given, key: change.value}
+    if change.refused:
+        with pytest.raises(ValueError, match=change.refused):
+            build(tiny, change.built, values)
+        return
+    after = build(tiny, change.built, values)
+    assert fingerprint(after) != fingerprint(before), f"changing {key} changed nothing"
+
+
+@pytest.mark.parametrize("key", [key.name for key in KEYS])
+def test_every_key_of_the_table_has_an_effect(key, tiny):
+    check(tiny, key, CHANGES)
+
+
+@pytest.mark.parametrize("key", DETECTRON2_CHANGES)
+def test_the_keys_of_detectron2_that_we_read_have_an_effect(key, tiny):
+    check(tiny, key, DETECTRON2_CHANGES)
+
+
+@pytest.mark.parametrize("section", ["MODEL.FC_CLIP", "INPUT", "SOLVER"])
+def test_a_key_that_nothing_reads_is_caught(section, tiny, monkeypatch):
+    fake = Key(f"{section}.NEVER_READ", 1, "a key that no border reads")
+    monkeypatch.setattr(config, "KEYS", (*KEYS, fake))
+    with pytest.raises(AssertionError, match="has no row in CHANGES"):
+        check(tiny, fake.name, CHANGES)
+    for built in ("model", "train_mapper", "test_mapper", "optimizer"):
+        with pytest.raises(AssertionError, match="changed nothing"):
+            check(tiny, fake.name, {fake.name: Change(2, built)})
+
+
+def test_no_row_outlives_its_key():
+    assert set(CHANGES) == {key.name for key in KEYS}
+
+
+def all_configs() -> list[Path]:
+    return sorted(CONFIGS.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", all_configs(), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_yaml_merges_without_keys_that_have_no_effect(path, caplog):
+    cfg = load_config(path)
+    assert caplog.records == []
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        find_benchmark(name)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("fcclip/*.yaml")), ids=lambda path: path.stem)
+def test_every_model_states_paper_command_cost_and_expected_score(path):
+    header = path.read_text(encoding="utf-8").split("_BASE_")[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    for word in ("arXiv:2308.02487", f"configs/fcclip/{path.name}", "Cost:", "Expected scores"):
+        assert word in header
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("name", ["r50", "r101", "r50x4", "r50x64", "convnext_large"])
+def test_full_size_models_have_exactly_the_released_parameters(name, shared_dir):
+    register_benchmarks()
+    expected = json.loads((shared_dir / "state_dict_keys" / f"fcclip_{name}.json").read_text())
+    model = build_model(load_config(CONFIGS / "fcclip" / f"{name}.yaml", ["MODEL.DEVICE", "meta"]))
+    found = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert found == {key: entry["shape"] for key, entry in expected.items()}
+    trainable = {key for key, value in model.named_parameters() if value.requires_grad}
+    assert trainable == {key for key, entry in expected.items() if entry["kind"] == "trainable"}
+
+
+def test_a_config_without_released_key_list_builds_too():
+    register_benchmarks()
+    path = CONFIGS / "fcclip" / "r50x16.yaml"
+    model = build_model(load_config(path, ["MODEL.DEVICE", "meta"]))
+    assert model.void_embedding.weight.shape == (1, 768)

@@ -1,0 +1,241 @@
+"""Who may import whom: the arrows of the architecture, checked on every import of frozenseg/.
+
+Counted are imports anywhere in a file (in functions, under TYPE_CHECKING, in try blocks), relative
+ones, and importlib.import_module and __import__ with a literal name. A dynamic import whose name is
+no literal cannot be checked and is refused, except in `frozenseg/__init__.py`, the lazy public API.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "frozenseg"
+
+BASICS = {"structures", "vocab", "layers"}
+FAMILY = {"encoders", "inference"} | BASICS
+ARROWS: dict[str, set[str]] = {
+    "cli": set(),
+    "config": set(),
+    "structures": set(),
+    "vocab": {"structures"},
+    "layers": {"structures"},
+    "data": {"vocab", "structures"},
+    "encoders": {"layers", "vocab", "structures"},
+    "inference": {"structures"},
+    "mask_classification": FAMILY,
+    "fusioner": FAMILY,
+    "evaluation": {"data", "vocab", "structures"},
+    "visualization": {"data", "vocab", "structures"},
+}
+ARROWS["engine"] = set(ARROWS) - {"cli"}
+ARROWS["__init__"] = set(ARROWS) - {"cli"}
+ALIASES = {"config_files": "config", "config_legacy": "config"}
+SCRIPTS = {"train_net", "demo", "tools", "datasets", "tests", "configs"}
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    """The room of a module given by its path inside the package, () being the package itself."""
+    name = parts[0] if parts else "__init__"
+    return ALIASES.get(name, name)
+
+
+def imported_names(tree: ast.AST, module: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of all imports of a file; "?" for one that cannot be read.
+
+    `module` is the dotted name of the file's package (the folder it lies in).
+    """
+    importers = {"__import__", "import_module"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "importlib":
+            importers |= {name.asname or name.name for name in node.names if "im" in name.name}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(node.module or "", node.level, module)
+            yield from ((node.lineno, f"{base}.{name.name}") for name in node.names)
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else None
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            if called in importers:
+                yield node.lineno, dynamic_name(node, module)
+
+
+def dynamic_name(node: ast.Call, module: tuple[str, ...]) -> str:
+    """The module that a call of import_module or __import__ asks for."""
+    given = [*node.args, *(word.value for word in node.keywords if word.arg == "name")]
+    if not given or not isinstance(given[0], ast.Constant) or not isinstance(given[0].value, str):
+        return "?"
+    name = given[0].value
+    level = len(name) - len(name.lstrip("."))
+    return absolute(name.lstrip("."), level, module)
+
+
+def absolute(name: str, level: int, module: tuple[str, ...]) -> str:
+    base = module[: len(module) - level + 1] if level else ()
+    return ".".join((*base, name) if name else base)
+
+
+def violations(package: Path) -> list[str]:
+    """One line per import that no arrow allows, and per room that the table does not know."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package).with_suffix("").parts
+        room = room_of(() if place == ("__init__",) else place)
+        if room not in ARROWS:
+            found.append(f"{path}: room {room} has no row in ARROWS")
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        for line, name in imported_names(tree, (package.name, *place[:-1])):
+            complaint = judge(room, name, package)
+            if complaint:
+                found.append(f"{path}:{line}: {complaint}")
+    return found
+
+
+def judge(room: str, name: str, package: Path) -> str | None:
+    top, *rest = name.split(".")
+    if name == "?":
+        return None if room == "__init__" else "a dynamic import whose name is not a literal"
+    if top in SCRIPTS:
+        return f"{room} imports {name}, a script"
+    if top != package.name:
+        return None
+    target = room_of(tuple(rest))
+    if not (package / target).is_dir() and not (package / f"{target}.py").is_file():
+        target = "__init__"  # a name of the public API, not a module
+    if target == room or target in ARROWS[room]:
+        return None
+    return f"{room} may not import {target} ({name})"
+
+
+def test_every_import_of_the_package_follows_an_arrow():
+    assert violations(PACKAGE) == []
+
+
+def test_the_package_was_read_at_all():
+    rooms = {
+        path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")
+    }
+    assert rooms >= {"structures", "config", "cli", "layers", "vocab", "encoders", "inference"}
+    structures = ast.parse((PACKAGE / "structures.py").read_text(encoding="utf-8"))
+    assert "torch" in {name for _, name in imported_names(structures, ("frozenseg",))}
+
+
+def test_no_arrow_leads_back():
+    """The table itself has an order: no room can reach itself."""
+
+    def reach(room: str, seen: frozenset[str] = frozenset()) -> set[str]:
+        assert room not in seen, f"{room} reaches itself"
+        return {room}.union(*(reach(each, seen | {room}) for each in ARROWS[room]))
+
+    for room in ARROWS:
+        reach(room)
+    assert "fusioner" not in reach("mask_classification")
+    assert "mask_classification" not in reach("fusioner")
+    assert not {"mask_classification", "fusioner"} & (reach("evaluation") | reach("visualization"))
+
+
+STYLES = {
+    "import": "import frozenseg.{room}.part",
+    "import as": "import frozenseg.{room} as other",
+    "one of several": "import os, frozenseg.{room}.part",
+    "from package": "from frozenseg import {room}",
+    "from room": "from frozenseg.{room} import part",
+    "from module": "from frozenseg.{room}.part import Thing as Other",
+    "star": "from frozenseg.{room}.part import *",
+    "relative module": "from ..{room} import part",
+    "relative room": "from .. import {room}",
+    "relative deep": "from ..{room}.part import Thing",
+    "in a function": "def f():\n    from frozenseg.{room} import part\n    return part",
+    "in a method": "class A:\n    def f(self):\n        import frozenseg.{room}",
+    "type checking": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+    "    from frozenseg.{room}.part import Thing",
+    "in try": "try:\n    import frozenseg.{room}\nexcept ImportError:\n    pass",
+    "importlib": "import importlib\nimportlib.import_module('frozenseg.{room}.part')",
+    "importlib alias": "import importlib as il\nil.import_module('frozenseg.{room}')",
+    "import_module": "from importlib import import_module as load\nload('frozenseg.{room}')",
+    "importlib keyword": "import importlib\nimportlib.import_module(name='frozenseg.{room}')",
+    "importlib relative": "import importlib\nimportlib.import_module('..{room}', __package__)",
+    "dunder import": "__import__('frozenseg.{room}')",
+}
+
+
+def make_tree(root: Path, code: str, place: str) -> Path:
+    package = root / "frozenseg"
+    for room in set(ARROWS) - {"__init__", "cli", "config", "structures"}:
+        (package / room).mkdir(parents=True)
+        (package / room / "__init__.py").touch()
+        (package / room / "part.py").write_text("Thing = 1\n", encoding="utf-8")
+    for room in ("__init__", "cli", "config", "structures"):
+        (package / f"{room}.py").touch()
+    (package / place).parent.mkdir(exist_ok=True)
+    (package / place).write_text(code, encoding="utf-8")
+    return package
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_forbidden_import_is_found_however_it_is_written(style, tmp_path):
+    package = make_tree(tmp_path, STYLES[style].format(room="engine"), "layers/mlp.py")
+    [line] = violations(package)
+    assert "layers/mlp.py:" in line
+    assert "layers may not import engine" in line
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_an_allowed_import_passes_however_it_is_written(style, tmp_path):
+    package = make_tree(tmp_path, STYLES[style].format(room="vocab"), "data/mapper.py")
+    assert violations(package) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "expected"),
+    [
+        ("mask_classification/a.py", "import frozenseg.fusioner", "may not import fusioner"),
+        ("fusioner/a.py", "from frozenseg import mask_classification", "may not import mask_c"),
+        ("structures.py", "from .vocab import part", "structures may not import vocab"),
+        ("cli.py", "import frozenseg.structures", "cli may not import structures"),
+        ("config.py", "import frozenseg.structures", "config may not import structures"),
+        ("engine/a.py", "import frozenseg.cli", "engine may not import cli"),
+        ("engine/a.py", "from frozenseg import segment", "engine may not import __init__"),
+        ("inference/a.py", "import frozenseg.vocab.part", "inference may not import vocab"),
+        ("encoders/deep/a.py", "from ...engine import part", "encoders may not import engine"),
+        ("engine/a.py", "import train_net", "engine imports train_net, a script"),
+        ("visualization/a.py", "from demo.demo import main", "imports demo.demo.main, a script"),
+        ("vocab/a.py", "from tools import benchmark", "vocab imports tools.benchmark, a script"),
+        ("layers/a.py", "import importlib\nimportlib.import_module(x)", "not a literal"),
+        ("attic/a.py", "import os", "room attic has no row"),
+    ],
+)
+def test_each_kind_of_violation_is_named(place, code, expected, tmp_path):
+    package = make_tree(tmp_path, code, place)
+    [line] = violations(package)
+    assert expected in line
+
+
+def test_the_public_api_may_look_up_modules_by_a_computed_name(tmp_path):
+    package = make_tree(tmp_path, "import importlib\nimportlib.import_module(x)", "__init__.py")
+    assert violations(package) == []
+
+
+def test_importing_the_package_imports_neither_torch_nor_detectron2():
+    code = (
+        "import sys, frozenseg, frozenseg.cli, frozenseg.config\n"
+        "heavy = {'torch', 'detectron2', 'open_clip', 'timm', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {sorted(heavy)}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
