@@ -1,0 +1,109 @@
+"""Where the config ends: keyword arguments of the mask-classification model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone, build_sem_seg_head
+
+from frozenseg.encoders.classifier import TextClassifierBuilder
+from frozenseg.inference.task_heads import TaskSettings
+from frozenseg.mask_classification.criterion import SetCriterion
+from frozenseg.mask_classification.matcher import HungarianMatcher
+from frozenseg.structures import EnsembleSettings
+from frozenseg.vocab import Vocabulary, get_templates
+
+CLIP_SECTIONS = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG"}
+
+
+def model_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Builds the parts of the model that the config describes."""
+    clip = cfg.MODEL[CLIP_SECTIONS[cfg.MODEL.META_ARCHITECTURE]]
+    backbone = build_backbone(cfg)
+    shapes = {**backbone.output_shape(), "text": ShapeSpec(channels=backbone.embed_dim)}
+    train_vocabulary = _vocabulary(cfg, "TRAIN")
+    return {
+        "backbone": backbone,
+        "sem_seg_head": build_sem_seg_head(cfg, shapes),
+        "criterion": build_criterion(cfg),
+        "text_classifier": TextClassifierBuilder(
+            backbone.text,
+            templates=get_templates(clip.TEMPLATES),
+            cache_dir=text_cache_dir(cfg.MODEL.TEXT_CACHE_DIR),
+        ),
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
+        "task_settings": task_settings(cfg),
+        "ensemble": EnsembleSettings(
+            enabled=clip.CLASS_ENSEMBLE,
+            alpha=clip.GEOMETRIC_ENSEMBLE_ALPHA,
+            beta=clip.GEOMETRIC_ENSEMBLE_BETA,
+            on_valid_mask=clip.ENSEMBLE_ON_VALID_MASK,
+        ),
+        "train_vocabulary": train_vocabulary,
+        "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
+        "deep_supervision": cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION,
+    }
+
+
+def build_criterion(cfg: CfgNode) -> SetCriterion:
+    """Matcher and losses of `MODEL.MASK_FORMER.*`."""
+    settings = cfg.MODEL.MASK_FORMER
+    matcher = HungarianMatcher(
+        class_weight=settings.CLASS_WEIGHT,
+        mask_weight=settings.MASK_WEIGHT,
+        dice_weight=settings.DICE_WEIGHT,
+        num_points=settings.TRAIN_NUM_POINTS,
+    )
+    return SetCriterion(
+        matcher,
+        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        no_object_weight=settings.NO_OBJECT_WEIGHT,
+        loss_weights={
+            "loss_ce": settings.CLASS_WEIGHT,
+            "loss_mask": settings.MASK_WEIGHT,
+            "loss_dice": settings.DICE_WEIGHT,
+        },
+        num_points=settings.TRAIN_NUM_POINTS,
+        oversample_ratio=settings.OVERSAMPLE_RATIO,
+        importance_ratio=settings.IMPORTANCE_SAMPLE_RATIO,
+    )
+
+
+def task_settings(cfg: CfgNode) -> TaskSettings:
+    """What is computed at test time, from `MODEL.MASK_FORMER.TEST.*`."""
+    test = cfg.MODEL.MASK_FORMER.TEST
+    semantic_alone = not (test.PANOPTIC_ON or test.INSTANCE_ON)
+    return TaskSettings(
+        semantic=test.SEMANTIC_ON,
+        panoptic=test.PANOPTIC_ON,
+        instance=test.INSTANCE_ON,
+        object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
+        overlap_threshold=test.OVERLAP_THRESHOLD,
+        detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        semantic_at_padded_size=semantic_alone and not test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+    )
+
+
+def text_cache_dir(configured: str) -> Path:
+    """The configured folder, else `$FROZENSEG_CACHE/text`, else the user's cache folder."""
+    if configured:
+        return Path(configured)
+    if os.environ.get("FROZENSEG_CACHE"):
+        return Path(os.environ["FROZENSEG_CACHE"]) / "text"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "frozenseg" / "text"
+
+
+def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
+    """The vocabulary of the first data set of `DATASETS.TRAIN` or `.TEST`."""
+    names = cfg.DATASETS[split]
+    if not names:
+        raise ValueError(f"DATASETS.{split} is empty: name a registered data set")
+    return Vocabulary.from_metadata(MetadataCatalog.get(names[0]))

@@ -1,0 +1,91 @@
+"""The small FC-CLIP of the golden data, built through the config like any other model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+GOLDEN = "fcclip_tiny_convnext"
+
+
+def _clip_json(folder: Path, out: Path) -> Path:
+    """An open_clip config file with the trunk's sizes, as `load_clip` reads it."""
+    extra = json.loads((folder / "extra_config.json").read_text())
+    config = json.loads((folder / "open_clip.json").read_text())
+    config["timm_convnext"] = extra["timm_convnext"]
+    path = out / f"{folder.name}.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def _metadata(vocab: dict) -> tuple[SimpleNamespace, SimpleNamespace]:
+    train, test = vocab["train_stuff_classes"], vocab["test_stuff_classes"]
+    things = vocab["test_thing_contiguous_ids"]
+    return (
+        SimpleNamespace(stuff_classes=train, thing_dataset_id_to_contiguous_id={}),
+        SimpleNamespace(
+            stuff_classes=test,
+            thing_classes=[test[i] for i in things],
+            thing_dataset_id_to_contiguous_id={i: i for i in things},
+        ),
+    )
+
+
+def build_golden_model(folder: Path, tmp: Path, *opts: str):
+    """The golden model with its weights loaded strictly, in eval mode, golden words set."""
+    from detectron2.data import MetadataCatalog
+    from detectron2.modeling import build_model
+
+    import frozenseg.encoders.clip
+    import frozenseg.mask_classification.model  # noqa: F401  (registers the architecture)
+    from frozenseg.config import load_config
+    from frozenseg.vocab import Vocabulary
+
+    vocab = json.loads((folder / "vocab.json").read_text())
+    for name, metadata in zip(("golden_train", "golden_test"), _metadata(vocab), strict=True):
+        MetadataCatalog.pop(name, None)
+        MetadataCatalog.get(name).vocabulary = Vocabulary.from_metadata(metadata)
+    cfg = load_config(
+        folder / "cfg.yaml",
+        [
+            "MODEL.FC_CLIP.CLIP_MODEL_NAME",
+            str(_clip_json(folder, tmp)),
+            "MODEL.TEXT_CACHE_DIR",
+            str(tmp / "text_cache"),
+            "DATASETS.TRAIN",
+            "('golden_train',)",
+            "DATASETS.TEST",
+            "('golden_test',)",
+            "MODEL.DEVICE",
+            "cpu",
+            *opts,
+        ],
+    )
+    model = build_model(cfg)
+    state = torch.load(folder / "state_dict.pt", weights_only=True)
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def golden_folder(golden_dir: Path) -> Path:
+    return golden_dir / GOLDEN
+
+
+@pytest.fixture(scope="module")
+def golden_model(golden_folder: Path, tmp_path_factory):
+    return build_golden_model(golden_folder, tmp_path_factory.mktemp("golden"))
+
+
+@pytest.fixture(scope="module")
+def golden_inputs(golden_folder: Path):
+    return torch.load(golden_folder / "inputs.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def golden_eval(golden_folder: Path):
+    return torch.load(golden_folder / "eval.pt", weights_only=True)
