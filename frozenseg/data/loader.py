@@ -1,0 +1,128 @@
+"""Batches for training and for tests.
+
+The training stream is a fixed function of the seed: sample number p of the stream is drawn with
+the random state (seed, p), whatever the number of workers, so that a run can stop at any batch and
+continue exactly. detectron2's own loader depends on the number of workers and on aspect-ratio
+buffers, which is why ours is used for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetFromList, build_detection_test_loader
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+Record = dict[str, Any]
+
+
+class StreamSampler(Sampler):
+    """Endless (position in the stream, index of the record) pairs, reshuffled every epoch."""
+
+    def __init__(
+        self, size: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        """`start` samples of the whole stream (all ranks together) have been used already."""
+        if size <= 0:
+            raise ValueError("the training data set is empty: check DATASETS.TRAIN")
+        self.size, self.seed, self.start = size, seed, start
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return islice(self._stream(), self.rank, None, self.world_size)
+
+    def _stream(self) -> Iterator[tuple[int, int]]:
+        position = self.start
+        while True:
+            epoch, offset = divmod(position, self.size)
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+            for index in order[offset:].tolist():
+                yield position, index
+                position += 1
+
+
+class SeededDataset(Dataset):
+    """Maps (position, index) pairs of a `StreamSampler` to samples with their own random state."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        mapper: Callable[[Record, np.random.Generator], Record],
+        seed: int,
+    ) -> None:
+        self.records, self.mapper, self.seed = records, mapper, seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Record:
+        position, index = key
+        # The leading 1 separates these draws from those of the order of the stream.
+        return self.mapper(self.records[index], np.random.default_rng((1, self.seed, position)))
+
+
+class TrainLoader:
+    """Iterates batches of the training stream from sample `start` on; workers start when used.
+
+    `start` may be changed until the first batch is taken.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        mapper: Callable[[Record, np.random.Generator], Record],
+        *,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """`batch_size` counts all ranks. Raises: ValueError if the ranks cannot share it evenly."""
+        if batch_size <= 0 or batch_size % world_size:
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH is {batch_size}: it must be a positive multiple of the "
+                f"number of processes, {world_size}"
+            )
+        self.dataset = SeededDataset(DatasetFromList(list(records), copy=False), mapper, seed)
+        self.per_rank = batch_size // world_size
+        self.num_workers = num_workers
+        self.rank, self.world_size = rank, world_size
+        self.start = 0
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        # A generator: nothing below runs before the first batch is asked for.
+        dataset = self.dataset
+        sampler = StreamSampler(
+            len(dataset),
+            seed=dataset.seed,
+            start=self.start,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        yield from DataLoader(
+            dataset,
+            batch_sampler=BatchSampler(sampler, self.per_rank, drop_last=True),
+            num_workers=self.num_workers,
+            collate_fn=_as_list,
+            worker_init_fn=_one_thread,
+        )
+
+
+def build_test_loader(
+    records: Sequence[Record], mapper: Callable[[Record], Record], num_workers: int = 0
+) -> DataLoader:
+    """Single images in order, shared among the ranks (detectron2's)."""
+    return build_detection_test_loader(list(records), mapper=mapper, num_workers=num_workers)
+
+
+def _as_list(samples: list[Record]) -> list[Record]:
+    return samples
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,116 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frozenseg.data.image_files import find_images, output_names, read_rgb
+
+
+def save(path, mode="RGB", size=(8, 6), color=None, **options):
+    Image.new(mode, size, color or 0).save(path, **options)
+    return path
+
+
+def test_find_images_takes_files_folders_and_patterns_without_repeats(tmp_path):
+    for name in ("b.png", "a.JPG", "note.txt", ".hidden.png"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.png").write_bytes(b"x")
+    found = find_images(
+        [str(tmp_path), str(tmp_path / "b.png"), str(tmp_path / "**" / "*.png"), "nothing*.png"]
+    )
+    assert [p.name for p in found.files] == ["a.JPG", "b.png", "c.png"]
+    assert found.unmatched == ("nothing*.png",)
+
+
+def test_names_with_glob_characters_are_taken_literally(tmp_path):
+    path = tmp_path / "photo [1].png"
+    path.write_bytes(b"x")
+    assert find_images([str(path)]).files == (path,)
+
+
+def test_explicit_files_need_no_image_suffix(tmp_path):
+    path = tmp_path / "photo"
+    path.write_bytes(b"x")
+    assert find_images([str(path)]).files == (path,)
+
+
+def test_read_rgb_turns_the_image_as_exif_says(tmp_path):
+    image = Image.new("RGB", (40, 20), (0, 0, 0))
+    image.paste((255, 0, 0), (0, 0, 20, 20))  # left half red
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to show
+    image.save(tmp_path / "turned.png", exif=exif)
+    array = read_rgb(tmp_path / "turned.png")
+    assert array.shape == (40, 20, 3)
+    assert tuple(array[5, 10]) == (255, 0, 0)
+    assert tuple(array[35, 10]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16"])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+    suffix = ".tiff" if mode in ("CMYK", "YCbCr", "I", "F") else ".png"
+    path = save(tmp_path / f"image{suffix}", mode)
+    array = read_rgb(path)
+    assert array.shape == (6, 8, 3)
+    assert array.dtype == np.uint8
+
+
+def test_16_bit_greys_keep_their_shades(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    array = read_rgb(tmp_path / "ramp.png")
+    assert np.abs(array[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_transparent_pixels_are_white(tmp_path):
+    save(tmp_path / "clear.png", "RGBA", color=(255, 0, 0, 0))
+    assert (read_rgb(tmp_path / "clear.png") == 255).all()
+
+
+def test_result_can_be_written_to(tmp_path):
+    read_rgb(save(tmp_path / "a.png"))[0, 0] = 7
+
+
+def damaged_png():
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(buffer, "PNG")
+    return buffer.getvalue()[:600]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"hello", "not an image"),
+        (damaged_png(), "damaged or incomplete"),
+    ],
+)
+def test_bad_files_are_named_with_the_reason(tmp_path, content, message):
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_rgb(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(FileNotFoundError, match="no such image"):
+            read_rgb(path)
+
+
+def test_too_many_pixels(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ValueError, match="too large"):
+        read_rgb(save(tmp_path / "huge.png"))
+
+
+def test_output_names_are_unique(tmp_path):
+    files = [tmp_path / name for name in ("x.jpg", "x.png", "sub/x.jpg", "x-2.png", "y.png")]
+    names = output_names(files)
+    assert names[0] == "x"
+    assert names[-1] == "y"
+    assert len(set(names)) == len(names)

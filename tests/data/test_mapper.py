@@ -1,0 +1,131 @@
+"""The mapper: targets that agree with the picture, crowds, empty masks, sizes, broken files."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from PIL import Image
+
+from frozenseg.config import get_config
+from frozenseg.data.coco_panoptic import ids_of_rgb, read_image, rgb_of_ids
+from frozenseg.data.mapper import PanopticMapper, build_mapper
+
+
+@pytest.fixture
+def record(registered):
+    return DatasetCatalog.get("shapes_train_panoptic")[0]
+
+
+def mapper(**options):
+    return PanopticMapper(is_train=True, image_size=96, **options)
+
+
+def test_at_scale_one_without_flip_targets_are_the_file(record):
+    exact = PanopticMapper(is_train=True, image_size=64, scales=(1.0, 1.0), flip_probability=0.0)
+    sample = exact(record)
+    image = read_image(record["file_name"])
+    np.testing.assert_array_equal(sample["image"][:, :48].numpy(), image.transpose(2, 0, 1))
+    assert (sample["image"][:, 48:] == 128).all()
+    ids = ids_of_rgb(read_image(record["pan_seg_file_name"]))
+    segments = [s for s in record["segments_info"] if not s["iscrowd"]]
+    assert sample["instances"].gt_classes.tolist() == [s["category_id"] for s in segments]
+    for mask, segment in zip(sample["instances"].gt_masks, segments, strict=True):
+        np.testing.assert_array_equal(mask[:48].numpy(), ids == segment["id"])
+        assert not mask[48:].any()
+
+
+def test_flip_mirrors_picture_and_targets(record):
+    plain, mirrored = (
+        PanopticMapper(is_train=True, image_size=64, scales=(1.0, 1.0), flip_probability=p)(record)
+        for p in (0.0, 1.0)
+    )
+    assert torch.equal(plain["image"][:, :48].flip(2), mirrored["image"][:, :48])
+    assert torch.equal(plain["instances"].gt_masks.flip(2), mirrored["instances"].gt_masks)
+
+
+def test_types_and_sizes(record):
+    sample = mapper()(record, np.random.default_rng(0))
+    count = len(record["segments_info"]) - sum(s["iscrowd"] for s in record["segments_info"])
+    assert sample["image"].shape == (3, 96, 96)
+    assert sample["image"].dtype == torch.uint8
+    assert sample["instances"].image_size == (96, 96)
+    assert sample["instances"].gt_masks.shape == (count, 96, 96)
+    assert sample["instances"].gt_masks.dtype == torch.bool
+    assert sample["instances"].gt_classes.dtype == torch.int64
+    assert (sample["height"], sample["width"]) == (48, 64)
+
+
+def test_crowds_are_no_targets_and_the_record_is_untouched(record):
+    record["segments_info"][0]["iscrowd"] = 1
+    before = copy.deepcopy(record)
+    sample = mapper()(record)
+    assert record == before
+    targets = len(sample["instances"])
+    assert targets == sum(not s["iscrowd"] for s in record["segments_info"])
+    for segment in record["segments_info"]:
+        segment["iscrowd"] = 1
+    assert len(mapper()(record)["instances"]) == 0
+
+
+def test_segments_cut_away_stay_as_empty_masks(record):
+    record["segments_info"].append({**record["segments_info"][0], "id": 5, "iscrowd": 0})
+    sample = mapper()(record)
+    assert not sample["instances"].gt_masks[-1].any()
+
+
+def test_the_generator_decides_everything(record):
+    first, again, other = (mapper()(record, np.random.default_rng(s)) for s in (7, 7, 8))
+    assert torch.equal(first["image"], again["image"])
+    assert torch.equal(first["instances"].gt_masks, again["instances"].gt_masks)
+    assert not torch.equal(first["image"], other["image"])
+
+
+def test_test_images_are_resized_by_their_shortest_edge(record):
+    sample = PanopticMapper(is_train=False, test_size=(96, 1000))(record)
+    assert sample["image"].shape == (3, 96, 128)
+    assert (sample["height"], sample["width"]) == (48, 64)
+    assert "instances" not in sample
+    assert sample["pan_seg_file_name"] == record["pan_seg_file_name"]
+    limited = PanopticMapper(is_train=False, test_size=(96, 64))(record)
+    assert limited["image"].shape == (3, 48, 64)
+
+
+def test_a_map_of_another_size_is_reported(record, tmp_path):
+    record["pan_seg_file_name"] = str(tmp_path / "small.png")
+    Image.fromarray(rgb_of_ids(np.ones((10, 10), np.int32))).save(tmp_path / "small.png")
+    with pytest.raises(ValueError, match=r"small\.png: is 10x10 .*64x48.*prepare"):
+        mapper()(record)
+
+
+def test_an_image_of_another_size_is_reported(record):
+    record["width"] = 65
+    with pytest.raises(ValueError, match=r"000000\.jpg: is 64x48 .*65x48"):
+        mapper()(record)
+
+
+def test_the_config_selects_and_sets_the_mapper(record):
+    cfg = get_config()
+    cfg.INPUT.merge_from_list(["IMAGE_SIZE", 32, "MIN_SCALE", 0.5, "MAX_SCALE", 0.75])
+    built = build_mapper(cfg, is_train=True)
+    assert (built.image_size, built.scales, built.flip_probability) == (32, (0.5, 0.75), 0.5)
+    cfg.INPUT.RANDOM_FLIP = "none"
+    assert build_mapper(cfg, is_train=True).flip_probability == 0
+    cfg.INPUT.MIN_SIZE_TEST = 24
+    assert build_mapper(cfg, is_train=False)(record)["image"].shape == (3, 24, 32)
+    assert build_mapper(cfg, False, test_size=(12, 99))(record)["image"].shape == (3, 12, 16)
+    cfg.INPUT.FORMAT = "RGB"
+    rgb = build_mapper(cfg, is_train=False)(record)["image"]
+    cfg.INPUT.FORMAT = "BGR"
+    assert torch.equal(build_mapper(cfg, is_train=False)(record)["image"], rgb.flip(0))
+    cfg.INPUT.DATASET_MAPPER_NAME = "no_such_mapper"
+    with pytest.raises(ValueError, match=r"no_such_mapper.*coco_panoptic_lsj"):
+        build_mapper(cfg, is_train=True)
+
+
+def test_an_empty_range_of_scales_is_refused():
+    with pytest.raises(ValueError, match="MIN_SCALE"):
+        mapper(scales=(2.0, 0.1))
