@@ -1,0 +1,68 @@
+"""Means of per-class scores over groups of classes: all, seen, unseen, things, stuff."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+Groups = Mapping[str, np.ndarray]
+
+
+def class_groups(
+    thing_mask: Sequence[bool], seen: Sequence[bool] | None = None, stuff: bool = True
+) -> dict[str, np.ndarray]:
+    """Boolean class masks by group name; seen and unseen only if `seen` is known.
+
+    Args:
+        thing_mask: per class whether it is a thing.
+        seen: per class whether training knew it.
+        stuff: False leaves out the stuff groups (instance scores).
+    """
+    things = np.asarray(thing_mask, dtype=bool)
+    groups = {"all": np.ones_like(things), "things": things, "stuff": ~things}
+    if seen is not None:
+        known = np.asarray(seen, dtype=bool)
+        groups |= {
+            "seen": known,
+            "unseen": ~known,
+            "seen_things": known & things,
+            "unseen_things": ~known & things,
+            "seen_stuff": known & ~things,
+            "unseen_stuff": ~known & ~things,
+        }
+    if stuff:
+        return groups
+    names = {"all": "all", "seen": "seen", "unseen": "unseen"}
+    return {name: groups[key] & things for name, key in names.items() if key in groups}
+
+
+def group_means(
+    scores: Mapping[str, np.ndarray], counted: np.ndarray, groups: Groups
+) -> dict[str, dict[str, float | int]]:
+    """For every group the mean in percent of every score over its counted classes.
+
+    Args:
+        scores: score name -> per class value in 0..1.
+        counted: per class whether it takes part (it occurs in ground truth or prediction).
+    Returns: group -> {score: percent (NaN for an empty group), "classes": number counted}.
+    """
+    means: dict[str, dict[str, float | int]] = {}
+    for group, members in groups.items():
+        chosen = members & counted
+        means[group] = {
+            name: 100 * float(values[chosen].mean()) if chosen.any() else float("nan")
+            for name, values in scores.items()
+        }
+        means[group]["classes"] = int(chosen.sum())
+    return means
+
+
+def per_class(
+    scores: Mapping[str, np.ndarray], counted: np.ndarray, names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """The same scores in percent by class name, counted classes only."""
+    return {
+        f"{names[i]}": {name: 100 * float(values[i]) for name, values in scores.items()}
+        for i in np.flatnonzero(counted)
+    }

@@ -1,0 +1,98 @@
+"""Panoptic quality by panopticapi, image by image, with the scores of every class.
+
+Legend: C classes, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from PIL import Image
+
+from frozenseg.data.coco_panoptic import check_same_size, read_image, rgb_of_ids
+from frozenseg.evaluation.averages import Groups, group_means, per_class
+
+COUNTS = ("tp", "fp", "fn", "iou")
+
+
+def match_image(
+    record: dict[str, Any], panoptic: np.ndarray, segments: list[dict[str, Any]], num_classes: int
+) -> np.ndarray:
+    """Matches of one image against its ground-truth file, as panopticapi counts them.
+
+    Args:
+        record: pan_seg_file_name and segments_info (categories as class indices).
+        panoptic: predicted segment ids (H, W), 0 for none.
+        segments: id and category_id (class index) of every predicted segment.
+    Returns: (C, 4) float64: true positives, false positives, false negatives, summed IoU.
+    """
+    from panopticapi.evaluation import pq_compute_single_core
+
+    truth = Path(record["pan_seg_file_name"])
+    predicted = [{"id": s["id"], "category_id": s["category_id"]} for s in segments]
+    annotation = {
+        "image_id": record["image_id"],
+        "file_name": truth.name,
+        "segments_info": [dict(segment) for segment in record["segments_info"]],
+    }
+    categories = {index: {"id": index} for index in range(num_classes)}
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        Image.fromarray(rgb_of_ids(panoptic)).save(Path(folder) / truth.name, compress_level=1)
+        prediction = {"file_name": truth.name, "segments_info": predicted}
+        result = pq_compute_single_core(
+            0, [(annotation, prediction)], str(truth.parent), folder, categories
+        )
+    counts = [[getattr(result[i], name) for name in COUNTS] for i in range(num_classes)]
+    return np.array(counts, dtype=np.float64)
+
+
+def panoptic_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
+    """PQ, SQ, RQ in percent over groups and per class from summed counts (C, 4).
+
+    A class that occurs neither in ground truth nor in prediction is left out of the means.
+    Source: Kirillov et al., Panoptic Segmentation, arXiv:1801.00868, section 4.
+    """
+    tp, fp, fn, iou = counts.T
+    counted = tp + fp + fn > 0
+    recognition = tp / np.maximum(tp + fp / 2 + fn / 2, 0.5)
+    segmentation = iou / np.maximum(tp, 1)
+    scores = {"PQ": recognition * segmentation, "SQ": segmentation, "RQ": recognition}
+    return {**group_means(scores, counted, groups), "per_class": per_class(scores, counted, names)}
+
+
+class PanopticEvaluator(DatasetEvaluator):
+    """Scores `panoptic_seg` (map, segments_info) of every image."""
+
+    def __init__(self, class_names: tuple[str, ...], groups: Groups) -> None:
+        self.class_names = class_names
+        self.groups = groups
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self.counts = np.zeros((len(self.class_names), len(COUNTS)))
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Adds images. Raises: ValueError naming a ground-truth file that does not fit."""
+        for record, output in zip(inputs, outputs, strict=True):
+            panoptic, segments = output["panoptic_seg"]
+            ids = panoptic.cpu().numpy()
+            truth = record["pan_seg_file_name"]
+            shape = read_image(truth).shape[:2]
+            check_same_size(truth, shape, record["file_name"], ids.shape)
+            self.counts += match_image(record, ids, segments, len(self.class_names))
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """{"panoptic": scores}, on the main process."""
+        gathered = comm.gather(self.counts)
+        if not comm.is_main_process():
+            return None
+        counts = np.sum(gathered, axis=0)
+        return {"panoptic": panoptic_scores(counts, self.groups, self.class_names)}

@@ -1,0 +1,109 @@
+"""Semantic IoU from a confusion matrix, in both conventions that are in use.
+
+Legend: C classes, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from frozenseg.data.coco_panoptic import (
+    check_same_size,
+    ids_of_rgb,
+    read_image,
+    read_label_png,
+    semantic_of_panoptic,
+)
+from frozenseg.evaluation.averages import Groups, group_means, per_class
+
+# Which classes the mean IoU averages over.
+CONVENTIONS = ("ground_truth", "ground_truth_or_predicted")
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixel counts (C, C) int64, rows the truth; pixels with truth outside 0..C-1 are left out."""
+    valid = (truth >= 0) & (truth < num_classes)
+    pairs = truth[valid].astype(np.int64) * num_classes + predicted[valid]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def semantic_scores(confusion: np.ndarray, groups: Groups) -> dict[str, Any]:
+    """IoU and accuracy in percent of a confusion matrix (C, C), rows the truth.
+
+    mIoU averages over the classes of the ground truth ("ground_truth": detectron2 main and most
+    papers) or also over those that were only predicted, with IoU 0 ("ground_truth_or_predicted":
+    detectron2 v0.6). fwIoU (weighted by ground-truth frequency) and pixel accuracy are the same
+    in both.
+    """
+    correct = np.diag(confusion).astype(np.float64)
+    in_truth, in_prediction = confusion.sum(1), confusion.sum(0)
+    iou = correct / np.maximum(in_truth + in_prediction - correct, 1)
+    scores: dict[str, Any] = {}
+    for convention, counted in zip(
+        CONVENTIONS, (in_truth > 0, in_truth + in_prediction > 0), strict=True
+    ):
+        scores[convention] = group_means({"mIoU": iou}, counted, groups)
+    pixels = max(int(in_truth.sum()), 1)
+    scores["fwIoU"] = 100 * float((iou * in_truth).sum() / pixels)
+    scores["pixel_accuracy"] = 100 * float(correct.sum() / pixels)
+    accuracy = correct / np.maximum(in_truth, 1)
+    scores["mean_accuracy"] = group_means({"mACC": accuracy}, in_truth > 0, groups)["all"]["mACC"]
+    return scores
+
+
+class SemanticEvaluator(DatasetEvaluator):
+    """Scores `sem_seg` (C, H, W) of every image against label PNGs or panoptic ground truth."""
+
+    def __init__(self, class_names: tuple[str, ...], groups: Groups, ignore_label: int) -> None:
+        self.class_names = class_names
+        self.groups = groups
+        self.ignore_label = ignore_label
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        classes = len(self.class_names)
+        self.confusion = np.zeros((classes, classes), dtype=np.int64)
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Adds images. Raises: ValueError naming a label file that does not fit."""
+        classes = len(self.class_names)
+        for record, output in zip(inputs, outputs, strict=True):
+            predicted = output["sem_seg"].argmax(0).cpu().numpy()
+            truth, source = self._truth(record)
+            check_same_size(source, truth.shape, record["file_name"], predicted.shape)
+            self.confusion += confusion_matrix(truth, predicted, classes)
+
+    def _truth(self, record: dict[str, Any]) -> tuple[np.ndarray, str]:
+        """The labels (H, W) of an image, -1 where they are not scored, and their file."""
+        source = record.get("sem_seg_file_name") or record["pan_seg_file_name"]
+        if "sem_seg_file_name" in record:
+            labels = read_label_png(source)
+        else:
+            ids = ids_of_rgb(read_image(source))
+            labels = semantic_of_panoptic(ids, record["segments_info"], self.ignore_label)
+        labels[labels == self.ignore_label] = -1
+        if labels.max(initial=-1) >= len(self.class_names):
+            raise ValueError(
+                f"{source}: has label {labels.max()}, but the vocabulary has "
+                f"{len(self.class_names)} classes and {self.ignore_label} means ignored: the file "
+                "belongs to another set of classes; prepare the data set again"
+            )
+        return labels, source
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """{"semantic": scores}, on the main process."""
+        gathered = comm.gather(self.confusion)
+        if not comm.is_main_process():
+            return None
+        confusion = np.sum(gathered, axis=0)
+        scores = semantic_scores(confusion, self.groups)
+        correct = np.diag(confusion)
+        in_truth = confusion.sum(1)
+        iou = correct / np.maximum(in_truth + confusion.sum(0) - correct, 1)
+        scores["per_class"] = per_class({"IoU": iou}, in_truth > 0, self.class_names)
+        return {"semantic": scores}

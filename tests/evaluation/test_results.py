@@ -1,0 +1,61 @@
+"""The results file and its table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from frozenseg.evaluation.results import flat_scores, format_table, read_results, write_results
+
+ENTRY = {
+    "dataset": "x_val",
+    "images": 2,
+    "seconds": 3.0,
+    "metrics": {
+        "panoptic": {
+            "all": {"PQ": 41.5, "SQ": 80.0, "RQ": 50.0, "classes": 3},
+            "unseen": {"PQ": float("nan"), "SQ": float("nan"), "RQ": float("nan"), "classes": 0},
+            "per_class": {"cat": {"PQ": 1.0}},
+        },
+        "semantic": {
+            "ground_truth": {"all": {"mIoU": 30.25, "classes": 3}},
+            "ground_truth_or_predicted": {"all": {"mIoU": 20.5, "classes": 4}},
+            "fwIoU": 60.0,
+            "pixel_accuracy": 70.0,
+        },
+    },
+}
+
+
+def test_written_and_read_back_without_leftovers(tmp_path):
+    path = tmp_path / "out" / "results.json"
+    write_results(path, [ENTRY])
+    (entry,) = read_results(path)
+    assert entry["metrics"]["panoptic"]["all"] == ENTRY["metrics"]["panoptic"]["all"]
+    assert entry["metrics"]["panoptic"]["unseen"]["PQ"] is None
+    assert json.loads(path.read_text())["format"] == 1
+    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_broken_or_missing_files_are_reported(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"r\.json"):
+        read_results(tmp_path / "r.json")
+    (tmp_path / "r.json").write_text("{")
+    with pytest.raises(ValueError, match=r"r\.json: not a results file"):
+        read_results(tmp_path / "r.json")
+
+
+def test_flat_scores_leave_out_classes_and_nan():
+    flat = flat_scores(ENTRY["metrics"])
+    assert flat["panoptic/all/PQ"] == 41.5
+    assert flat["semantic/ground_truth/all/mIoU"] == 30.25
+    assert not any("per_class" in key or "unseen" in key or "classes" in key for key in flat)
+
+
+def test_the_table_shows_every_score_once():
+    table = format_table(ENTRY)
+    assert "x_val: 2 images" in table
+    for number in ("41.50", "30.25", "20.50", "60.00"):
+        assert table.count(number) == 1
+    assert "unseen" not in table
