@@ -1,0 +1,204 @@
+"""Reading and writing weights, strictly and without pickle.
+
+A file is a raw state dict or {"model": state dict, ...}, written by torch.save (.pth, .pt) or
+safetensors. The released FC-CLIP and FrozenSeg files carry the frozen encoders too; ours leave
+them out unless asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FROZEN_PREFIXES = ("backbone.", "sam.")
+# In a file, but not in every model: accepted without a match.
+OPTIONAL_PREFIXES = (*FROZEN_PREFIXES, "criterion.")
+
+# Which config key a wrong size points to: (name pattern, dimension or None for any, key).
+SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
+    ("*.query_feat.weight", 0, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES"),
+    ("*.query_embed.weight", 0, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES"),
+    ("*.class_embed.layers.2.*", 0, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
+    ("void_embedding.weight", 1, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
+    ("backbone.*", None, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
+    ("sam.*", None, "MODEL.FROZEN_SEG.SAM_MODEL_NAME"),
+    ("criterion.empty_weight", 0, "MODEL.SEM_SEG_HEAD.NUM_CLASSES and DATASETS.TRAIN"),
+    ("*.pixel_decoder.input_proj.*.0.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
+    ("*.pixel_decoder.adapter_1.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
+    ("*.pixel_decoder.mask_features.*", 0, "MODEL.SEM_SEG_HEAD.MASK_DIM"),
+    ("*.mask_embed.layers.2.*", 0, "MODEL.SEM_SEG_HEAD.MASK_DIM"),
+    ("*.transformer_ffn_layers.*.linear1.*", 0, "MODEL.MASK_FORMER.DIM_FEEDFORWARD"),
+    ("*.transformer_ffn_layers.*.linear2.weight", 1, "MODEL.MASK_FORMER.DIM_FEEDFORWARD"),
+    ("*.sampling_offsets.*", 0, "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES"),
+    ("*.pixel_decoder.*", None, "MODEL.SEM_SEG_HEAD.CONVS_DIM"),
+    ("*.predictor.*", None, "MODEL.MASK_FORMER.HIDDEN_DIM"),
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load_weights` did, as parameter names.
+
+    Attributes:
+        loaded: trained weights and buffers that were read from the file.
+        frozen: weights of frozen encoders that the file carries and that were read.
+        changed: those of `frozen` that differed from what the model had.
+        skipped: frozen weights and buffers that the file leaves out; the model keeps its own.
+        ignored: frozen weights and buffers of the file that the model does not have.
+    """
+
+    loaded: tuple[str, ...]
+    frozen: tuple[str, ...]
+    changed: tuple[str, ...]
+    skipped: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.loaded)} trained weights loaded; frozen encoder weights: {len(self.frozen)}"
+            f" loaded ({len(self.changed)} changed), {len(self.skipped)} not in the file and kept, "
+            f"{len(self.ignored)} of the file not used"
+        )
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The contents of a weights file; {"model": ...} is always there. Nothing is unpickled.
+
+    Raises: FileNotFoundError; ValueError for another format, a damaged file or pickled objects.
+    """
+    path = Path(path)
+    require_weights(path)
+    if path.suffix not in (".pth", ".pt", ".bin", ".safetensors"):
+        raise ValueError(
+            f"weights file {path} ends in {path.suffix!r}; .pth, .pt, .bin and .safetensors are "
+            "read, pickles (.pkl) never are"
+        )
+    try:
+        content = _read_tensors(path)
+    except Exception as error:  # the readers' errors (zip, pickle, JSON, ...) share no base
+        raise ValueError(_damaged(path, error)) from error
+    return _with_model(content, path)
+
+
+def require_weights(path: str | Path) -> None:
+    """Raises FileNotFoundError if there is no file at `path`."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"weights file {path} does not exist: check MODEL.WEIGHTS")
+
+
+def _read_tensors(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"weights file {path} cannot be read as plain tensors ({reason[:160]}): it is damaged, not "
+        "a weights file, or holds pickled objects, which are never loaded; get the file again"
+    )
+
+
+def _with_model(content: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"weights file {path} holds a {type(content).__name__}, not a state dict")
+    content = dict(content) if "model" in content else {"model": content}
+    weights = content["model"]
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ValueError(f"weights file {path} holds something else than named tensors")
+    prefix = "module."  # of a DistributedDataParallel model
+    content["model"] = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return content
+
+
+def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
+    """Loads a weights file strictly: every trained parameter must be there, with its shape.
+
+    Weights of frozen encoders are loaded if the file carries them. Nothing of the model changes
+    unless everything fits. Raises: FileNotFoundError or ValueError with the names that do not fit.
+    """
+    return load_state(model, read_checkpoint(path)["model"], str(path))
+
+
+def load_state(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> LoadReport:
+    """`load_weights` for tensors that are in memory; `source` names them in errors."""
+    own = model.state_dict()
+    required = {name for name, p in model.named_parameters() if p.requires_grad}
+    unknown = [name for name in weights if name not in own]
+    unexpected = [name for name in unknown if not name.startswith(OPTIONAL_PREFIXES)]
+    missing = sorted(required - weights.keys())
+    if missing or unexpected:
+        raise ValueError(_misfit(source, missing, unexpected))
+    for name, value in weights.items():
+        if name in own and own[name].shape != value.shape:
+            raise ValueError(_wrong_shape(source, name, value.shape, own[name].shape))
+    usable = {name: value for name, value in weights.items() if name in own}
+    frozen = tuple(name for name in usable if name.startswith(FROZEN_PREFIXES))
+    changed = tuple(name for name in frozen if not _equal(own[name], usable[name]))
+    model.load_state_dict(usable, strict=False)
+    return LoadReport(
+        loaded=tuple(name for name in usable if not name.startswith(FROZEN_PREFIXES)),
+        frozen=frozen,
+        changed=changed,
+        skipped=tuple(name for name in own if name not in usable),
+        ignored=tuple(unknown),
+    )
+
+
+def _equal(own: Tensor, other: Tensor) -> bool:
+    return own.is_meta or torch.equal(own.cpu(), other.to(own.dtype))
+
+
+def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
+    parts = [
+        f"{len(names)} {what} ({_first(names)})"
+        for what, names in (("names missing", missing), ("names too many", unexpected))
+        if names
+    ]
+    return (
+        f"{source} does not fit the model: {'; '.join(parts)}. The file was made for another "
+        "architecture or other sizes (MODEL.META_ARCHITECTURE, MODEL.MASK_FORMER.DEC_LAYERS, "
+        "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS): use its own config"
+    )
+
+
+def _first(names: Iterable[str], count: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _wrong_shape(source: str, name: str, found: torch.Size, wanted: torch.Size) -> str:
+    return (
+        f"{source}: {name} has shape {tuple(found)} but the model needs {tuple(wanted)}; "
+        f"check {likely_key(name, found, wanted)}"
+    )
+
+
+def likely_key(name: str, found: torch.Size, wanted: torch.Size) -> str:
+    """The config key that most likely explains a wrong shape of the parameter `name`."""
+    same_rank = len(found) == len(wanted)
+    differing = {i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b}
+    for pattern, dimension, key in SHAPE_KEYS:
+        dimension_fits = dimension is None or not same_rank or dimension in differing
+        if fnmatchcase(name, pattern) and dimension_fits:
+            return key
+    return "the config that the file was made with"
+
+
+def checkpoint_hash(path: str | Path) -> str:
+    """First 16 hex digits of the SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()[:16]

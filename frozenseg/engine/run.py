@@ -1,0 +1,88 @@
+"""What `train_net.py` does: train, or evaluate weights; one process per GPU."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.engine import launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from frozenseg.config import load_config
+from frozenseg.data.atomic import write_atomically
+from frozenseg.data.register import register_benchmarks, registered_benchmark
+from frozenseg.engine.checkpoint import load_weights, require_weights
+from frozenseg.engine.compat import usable_device
+from frozenseg.engine.evaluate import evaluate
+from frozenseg.engine.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs `train_or_evaluate` in as many processes as the flags ask for."""
+    cfg = load_config(args.config_file, args.opts)
+    cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR).absolute())
+    set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
+    cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE, args.num_gpus)
+    processes = args.num_gpus if cfg.MODEL.DEVICE.startswith("cuda") else 1
+    launch(
+        train_or_evaluate,
+        processes,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(cfg, args),
+    )
+
+
+def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """One process: trains (or resumes) and evaluates at the end; with --eval-only only the latter.
+
+    Raises: ValueError or FileNotFoundError as `check_inputs`, before anything is built.
+    """
+    cfg.freeze()
+    set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
+    register_benchmarks()
+    check_inputs(cfg, args.eval_only)
+    if comm.is_main_process():
+        write_atomically(Path(cfg.OUTPUT_DIR) / "config.yaml", lambda p: p.write_text(cfg.dump()))
+    if not args.eval_only:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+        return
+    model = Trainer.build_model(cfg)
+    logger.info("%s: %s", cfg.MODEL.WEIGHTS, load_weights(model, cfg.MODEL.WEIGHTS))
+    evaluate(cfg, model, checkpoint=cfg.MODEL.WEIGHTS)
+
+
+def check_inputs(cfg: CfgNode, eval_only: bool) -> None:
+    """What can be wrong is said at once, not after hours of training.
+
+    Raises: ValueError for a data set that is not registered or --eval-only without weights;
+        FileNotFoundError for weights that are not there.
+    """
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        registered_benchmark(name)
+    if cfg.MODEL.WEIGHTS:
+        require_weights(cfg.MODEL.WEIGHTS)
+    elif eval_only:
+        raise ValueError("--eval-only needs weights: add MODEL.WEIGHTS path/to/model_final.pth")
+
+
+def set_up_logging(output_dir: str, debug: bool = False) -> None:
+    """Log lines on stdout and in OUTPUT_DIR/log.txt; tracebacks only in the file unless `debug`."""
+    for name in ("fvcore", "detectron2", "frozenseg"):
+        log = setup_logger(output_dir, distributed_rank=comm.get_rank(), name=name)
+        for handler in log.handlers:
+            if not debug and getattr(handler, "stream", None) is sys.stdout:
+                handler.addFilter(_has_no_traceback)
+
+
+def _has_no_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info

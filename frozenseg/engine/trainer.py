@@ -1,0 +1,159 @@
+"""Training on detectron2's trainer: its loop, hooks and schedule; our data, optimizer and files."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import get_detection_dataset_dicts
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from torch import nn
+
+from frozenseg.data.loader import TrainLoader
+from frozenseg.data.mapper import build_mapper
+from frozenseg.data.register import register_benchmarks
+from frozenseg.engine.checkpointer import Checkpointer
+from frozenseg.engine.compat import clip_section, unwrap, wrap_for_processes
+from frozenseg.engine.evaluate import evaluate
+from frozenseg.engine.hooks import ProgressBar, on_terminal
+from frozenseg.engine.optimizer import build_optimizer
+from frozenseg.engine.precision import choose_precision
+from frozenseg.engine.train_step import TrainStep
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains META_ARCHITECTURE of a config and evaluates it; exact resume, on GPUs or the CPU.
+
+    Writes OUTPUT_DIR/{model_*.pth, model_final.pth, last_checkpoint, metrics.json, results.json}.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Builds model, data and optimizer; `resume_or_load` then reads weights."""
+        # Not DefaultTrainer.__init__: it insists on CUDA for AMP and for several processes.
+        TrainerBase.__init__(self)
+        register_benchmarks()
+        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        torch.manual_seed(self.seed)  # initial weights
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._trainer = TrainStep(
+            wrap_for_processes(model),
+            self.build_train_loader(cfg, self.seed),
+            optimizer,
+            precision=choose_precision(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE),
+            seed=self.seed,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = Checkpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            save_to_disk=comm.is_main_process(),
+            # Random frozen weights exist nowhere else.
+            save_frozen=not clip_section(cfg).CLIP_PRETRAINED_WEIGHTS,
+            trainer=weakref.proxy(self),
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model of the config, with the number of its parameters in the log."""
+        import frozenseg.mask_classification.model  # noqa: F401  registers the architectures
+
+        model = build_model(cfg)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in model.parameters())
+        logger.info("%s: %.1f M parameters, %.1f M trained", *_millions(model, total, trained))
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """See `frozenseg.engine.optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, seed: int = 0) -> TrainLoader:
+        """The batches of DATASETS.TRAIN, in an order that depends on the seed alone."""
+        if not cfg.DATASETS.TRAIN:
+            raise ValueError("DATASETS.TRAIN is empty: name a registered data set to train on")
+        records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
+        return TrainLoader(
+            records,
+            build_mapper(cfg, is_train=True),
+            batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            seed=seed,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            rank=comm.get_rank(),
+            world_size=comm.get_world_size(),
+        )
+
+    def build_hooks(self) -> list[HookBase]:
+        """detectron2's hooks in its order, and a progress bar on a terminal."""
+        built: list[HookBase] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if comm.is_main_process() and on_terminal():
+            built.append(ProgressBar())  # before the evaluation, which has a bar of its own
+        if comm.is_main_process():
+            period = self.cfg.SOLVER.CHECKPOINT_PERIOD
+            built.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
+        # After the checkpoint: a failed evaluation loses nothing.
+        built.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if comm.is_main_process():
+            built.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return built
+
+    def build_writers(self) -> list[EventWriter]:
+        """metrics.json and TensorBoard; log lines where there is no progress bar."""
+        folder = Path(self.cfg.OUTPUT_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
+        writers = [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
+        return writers if on_terminal() else [CommonMetricPrinter(self.max_iter), *writers]
+
+    def _evaluate(self) -> dict[str, Any]:
+        checkpoint = self.checkpointer.file_of(min(self.iter, self.max_iter - 1))
+        self._last_eval_results = evaluate(self.cfg, unwrap(self.model), checkpoint=checkpoint)
+        return self._last_eval_results
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        """See `frozenseg.engine.evaluate`; `evaluators` come from the benchmark's row."""
+        return evaluate(cfg, unwrap(model), checkpoint=cfg.MODEL.WEIGHTS)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continues from OUTPUT_DIR's last checkpoint if `resume`, else loads MODEL.WEIGHTS.
+
+        A resumed run goes on with the batch, the random draws, the optimizer state and the
+        learning rate that an uninterrupted one would have had.
+        """
+        super().resume_or_load(resume)
+        self._trainer.data_loader.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the weights (v0.6 leaves the optimizer out)."""
+        return {
+            **TrainerBase.state_dict(self),
+            "optimizer": self._trainer.optimizer.state_dict(),
+            "grad_scaler": self._trainer.scaler.state_dict(),
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        TrainerBase.load_state_dict(self, state_dict)
+        self._trainer.optimizer.load_state_dict(state_dict["optimizer"])
+        self._trainer.scaler.load_state_dict(state_dict["grad_scaler"])
+        self.seed = self._trainer.seed = self._trainer.data_loader.dataset.seed = state_dict["seed"]
+
+
+def _millions(model: nn.Module, *counts: int) -> tuple[Any, ...]:
+    return (type(model).__name__, *(count / 1e6 for count in counts))

@@ -1,0 +1,208 @@
+"""Strict loading of weights, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from frozenseg.engine.checkpoint import (
+    checkpoint_hash,
+    likely_key,
+    load_weights,
+    read_checkpoint,
+)
+
+
+class Toy(nn.Module):
+    """The names of the real models, small."""
+
+    def __init__(self, queries: int = 4, classes: int = 3, clip_width: int = 5) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(2, clip_width).requires_grad_(False)
+        self.backbone.register_buffer("running", torch.zeros(1))
+        self.sem_seg_head = nn.ModuleDict({"predictor": nn.Module()})
+        self.sem_seg_head["predictor"].query_feat = nn.Embedding(queries, 6)
+        self.void_embedding = nn.Embedding(1, clip_width)
+        self.criterion = nn.Module()
+        self.criterion.register_buffer("empty_weight", torch.ones(classes + 1))
+
+
+TRAINED = {"sem_seg_head.predictor.query_feat.weight", "void_embedding.weight"}
+FROZEN = {"backbone.weight", "backbone.bias", "backbone.running"}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes tensors to a file of the given name."""
+
+    def write(state, name="w.pth", wrap=True):
+        torch.save({"model": state} if wrap else state, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def equal(model, other):
+    return all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_a_full_file_loads_everything_and_reports_it(file, wrap):
+    source, model = Toy().state_dict(), Toy()
+    report = load_weights(model, file(source, wrap=wrap))
+    assert equal(model, source)
+    assert set(report.loaded) == TRAINED | {"criterion.empty_weight"}
+    assert set(report.frozen) == FROZEN
+    assert set(report.changed) == {"backbone.weight", "backbone.bias"}
+    assert not report.skipped
+    assert not report.ignored
+    assert "3 trained weights loaded" in str(report)
+
+
+def test_safetensors_and_data_parallel_names(tmp_path, file):
+    source = Toy().state_dict()
+    save_file(source, tmp_path / "w.safetensors")
+    model = Toy()
+    load_weights(model, tmp_path / "w.safetensors")
+    assert equal(model, source)
+    other = Toy()
+    load_weights(other, file({f"module.{name}": value for name, value in source.items()}))
+    assert equal(other, source)
+
+
+def test_frozen_weights_and_buffers_may_be_left_out(file):
+    source, model = Toy().state_dict(), Toy()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    report = load_weights(model, file({name: source[name] for name in TRAINED}))
+    assert set(report.skipped) == FROZEN | {"criterion.empty_weight"}
+    assert torch.equal(model.backbone.weight, before["backbone.weight"])
+    assert torch.equal(model.void_embedding.weight, source["void_embedding.weight"])
+
+
+def test_frozen_weights_that_the_model_lacks_are_reported_not_loaded(file):
+    source = Toy().state_dict() | {"sam.neck.weight": torch.ones(1)}
+    assert load_weights(Toy(), file(source)).ignored == ("sam.neck.weight",)
+
+
+def test_missing_and_unexpected_names_are_an_error_and_change_nothing(file):
+    source = Toy().state_dict()
+    source["void_embeding.weight"] = source.pop("void_embedding.weight")
+    model = Toy()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError) as error:
+        load_weights(model, file(source))
+    assert "1 names missing (void_embedding.weight)" in str(error.value)
+    assert "1 names too many (void_embeding.weight)" in str(error.value)
+    assert "w.pth" in str(error.value)
+    assert equal(model, before)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name", "shapes", "key"),
+    [
+        ({"queries": 7}, "query_feat", ("(7, 6)", "(4, 6)"), "NUM_OBJECT_QUERIES"),
+        ({"classes": 9}, "empty_weight", ("(10,)", "(4,)"), "NUM_CLASSES"),
+        ({"clip_width": 8}, "backbone", ("(8, 2)", "(5, 2)"), "CLIP_MODEL_NAME"),
+    ],
+)
+def test_a_wrong_shape_names_parameter_shapes_and_key(file, sizes, name, shapes, key):
+    model = Toy()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError) as error:
+        load_weights(model, file(Toy(**sizes).state_dict()))
+    for part in (name, *shapes, key):
+        assert part in str(error.value)
+    assert equal(model, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "wanted", "key"),
+    [
+        ("sem_seg_head.predictor.class_embed.layers.2.weight", (640, 256), (768, 256), "EMBED_DIM"),
+        ("void_embedding.weight", (1, 640), (1, 768), "EMBED_DIM"),
+        ("sem_seg_head.predictor.class_embed.layers.2.weight", (768, 64), (768, 256), "HIDDEN_DIM"),
+        ("sem_seg_head.predictor.query_embed.weight", (250, 64), (250, 256), "HIDDEN_DIM"),
+        (
+            "sem_seg_head.pixel_decoder.input_proj.0.0.weight",
+            (256, 2048, 1, 1),
+            (256, 1536, 1, 1),
+            "CLIP_MODEL_NAME",
+        ),
+        (
+            "sem_seg_head.pixel_decoder.input_proj.0.0.weight",
+            (64, 2048, 1, 1),
+            (256, 2048, 1, 1),
+            "CONVS_DIM",
+        ),
+        (
+            "sem_seg_head.predictor.transformer_ffn_layers.3.linear1.weight",
+            (2048, 256),
+            (1024, 256),
+            "DIM_FEEDFORWARD",
+        ),
+        ("sem_seg_head.predictor.mask_embed.layers.2.bias", (256,), (64,), "MASK_DIM"),
+        ("something.else", (1,), (2,), "config that the file was made with"),
+    ],
+)
+def test_the_likely_config_key(name, found, wanted, key):
+    assert key in likely_key(name, torch.Size(found), torch.Size(wanted))
+
+
+class Evil:
+    """Its unpickling would call a function; None of our readers may."""
+
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+def test_pickled_objects_are_never_loaded(tmp_path, capsys):
+    torch.save({"model": {"a": Evil()}}, tmp_path / "evil.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"model": {"a": Evil()}}))
+    for name in ("evil.pth", "plain.pth"):
+        with pytest.raises(ValueError, match=rf"{name}.*pickled"):
+            read_checkpoint(tmp_path / name)
+    (tmp_path / "r50.pkl").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"r50\.pkl ends in '\.pkl'"):
+        read_checkpoint(tmp_path / "r50.pkl")
+    assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut"])
+def test_a_damaged_file_is_one_clear_line(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}.*damaged") as error:
+        read_checkpoint(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_file_is_reported(file):
+    path = file(Toy().state_dict())
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="damaged"):
+        read_checkpoint(path)
+
+
+def test_a_missing_file_names_the_config_key(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.pth.*MODEL\.WEIGHTS"):
+        read_checkpoint(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 3}, {"model": {"a": "text"}}])
+def test_other_contents_are_refused(file, content):
+    with pytest.raises(ValueError, match=r"w\.pth holds"):
+        read_checkpoint(file(content, wrap=False))
+
+
+def test_the_hash_is_of_the_bytes(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"abc")
+    second.write_bytes(b"abd")
+    assert checkpoint_hash(first) == "ba7816bf8f01cfea"
+    assert checkpoint_hash(first) != checkpoint_hash(second)

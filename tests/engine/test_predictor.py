@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Instances
+from torch import nn
+
+from frozenseg.engine import predictor as module
+from frozenseg.engine.predictor import Predictor, read_vocabulary, resize_to_edges
+from frozenseg.vocab import Vocabulary
+
+WORDS = Vocabulary.parse("dark; bright; sky:stuff")
+
+
+class BrightnessModel(nn.Module):
+    """Stands in for a model: halves of the image by column, remembers what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.vocabulary = WORDS
+        self.samples = []
+
+    def set_vocabulary(self, vocabulary):
+        self.vocabulary = vocabulary
+
+    def forward(self, batch):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.samples += batch
+        height, width = batch[0]["height"], batch[0]["width"]
+        right = torch.zeros(height, width, dtype=torch.bool)
+        right[:, width // 2 :] = True
+        instances = Instances((height, width))
+        instances.pred_masks = torch.stack([right, right, ~right, right])
+        instances.scores = torch.tensor([0.3, 0.6, 0.9, 0.95])
+        instances.pred_classes = torch.tensor([0, 1, 0, 2])
+        label_map = torch.where(right, 2, 0).int()
+        info = [{"id": 2, "isthing": True, "category_id": 1, "score": 0.5}]
+        scores = torch.stack([~right, right, torch.zeros_like(right)]).float()
+        return [{"panoptic_seg": (label_map, info), "sem_seg": scores, "instances": instances}]
+
+
+def image(height=40, width=60):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def build(task="panoptic", **options):
+    model = BrightnessModel()
+    return model, Predictor(model, task=task, shortest_edge=32, longest_edge=64, **options)
+
+
+def test_model_gets_resized_rgb_and_the_image_size():
+    model, predictor = build()
+    predictor(image())
+    (sample,) = model.samples
+    assert sample["image"].shape == (3, 32, 48)
+    assert sample["image"].dtype == torch.uint8
+    assert (sample["height"], sample["width"]) == (40, 60)
+    mean = image().reshape(-1, 3).mean(0)
+    assert np.abs(sample["image"].float().mean((1, 2)).numpy() - mean).max() < 5
+
+
+def test_panoptic():
+    result = build()[1](image())
+    assert result.task == "panoptic"
+    assert result.label_map_HW.shape == (40, 60)
+    (segment,) = result.segments
+    assert (segment.name, segment.area, segment.score) == ("bright", 40 * 30, 0.5)
+
+
+def test_semantic_gives_every_pixel_a_class():
+    result = build("semantic")[1](image())
+    assert {s.name: s.area for s in result.segments} == {"dark": 1200, "bright": 1200}
+    assert [s.id for s in result.segments] == [1, 2]
+
+
+def test_instances_above_the_threshold_and_things_only():
+    result = build("instance", score_threshold=0.5)[1](image())
+    found = [(s.name, round(s.score, 2)) for s in result.segments]
+    assert found == [("dark", 0.9), ("bright", 0.6)]
+    assert [s.box for s in result.segments] == [(0, 0, 30, 40), (30, 0, 30, 40)]
+
+
+@pytest.mark.parametrize("task", module.TASKS)
+def test_large_results_are_computed_small_and_enlarged(monkeypatch, task):
+    monkeypatch.setattr(module, "MOST_RESULT_PIXELS", 1000)
+    model, predictor = build(task)
+    result = predictor(image(200, 300))
+    assert model.samples[0]["height"] * model.samples[0]["width"] < 3500
+    assert result.label_map_HW.shape == (200, 300)
+    bright = next(segment for segment in result.segments if segment.name == "bright")
+    assert abs(bright.area - 200 * 150) < 200 * 8
+
+
+def test_words_can_change_between_images():
+    _, predictor = build()
+    predictor.set_vocabulary(Vocabulary.parse("left; right"))
+    assert predictor(image()).segments[0].name == "right"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (31, 5)])
+def test_sizes_that_round_to_nothing(size):
+    _, predictor = build()
+    assert predictor(image(*size)).label_map_HW.shape == size
+
+
+def test_resize_is_detectron2s():
+    assert resize_to_edges(image(100, 50), 25, 1000).shape == (50, 25, 3)
+    assert resize_to_edges(image(100, 50), 80, 100).shape == (100, 50, 3)
+    assert resize_to_edges(image(100, 50), 0, 100).shape == (100, 50, 3)
+
+
+def test_wrong_input_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match="unknown task 'pan'"):
+        Predictor(BrightnessModel(), task="pan")
+    with pytest.raises(ValueError, match="uint8"):
+        build()[1](image().astype(np.float32))
+    with pytest.raises(ValueError, match="device 'abacus'"):
+        module.pick_device("abacus")
+
+
+def test_read_vocabulary_from_words_file_or_table(tmp_path):
+    assert read_vocabulary("cat, kitten; dog; sky:stuff").names == ("cat", "dog", "sky")
+    (tmp_path / "words.txt").write_text("cat, kitten\ndog\n")
+    assert read_vocabulary(str(tmp_path / "words.txt")).names == ("cat", "dog")
+    assert len(read_vocabulary("ade20k_150")) == 150
+    assert len(read_vocabulary("; ".join(f"word {i}" for i in range(2000)))) == 2000
+
+
+def test_a_missing_vocabulary_file_is_not_taken_for_words(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_vocabulary(str(tmp_path / "nowhere.txt"))
+    with pytest.raises(ValueError, match="empty"):
+        read_vocabulary("  ")

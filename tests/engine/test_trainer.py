@@ -1,0 +1,129 @@
+"""Training: what is written, exact resume, precision, and a loss that falls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from frozenseg.engine.trainer import Trainer
+
+
+def train(cfg, *, resume=False, stop_after=None):
+    """Trains; `stop_after` iterations an error ends the run, as a crash would."""
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    losses = {}
+    step = trainer._trainer.run_step
+
+    def run_step():
+        if trainer.iter == stop_after:
+            raise KeyboardInterrupt
+        step()
+        losses[trainer.iter] = trainer.storage.history("total_loss").latest()
+
+    trainer._trainer.run_step = run_step
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        assert stop_after is not None
+    return trainer, losses
+
+
+def weights(trainer):
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(stand_in_cfg, tmp_path):
+    straight, losses = train(stand_in_cfg)
+    stand_in_cfg.OUTPUT_DIR = str(tmp_path / "broken")
+    _, first = train(stand_in_cfg, stop_after=4)  # the last checkpoint is that of iteration 2
+    resumed, second = train(stand_in_cfg, resume=True)
+    assert sorted(second) == [3, 4, 5]
+    assert first | second == losses
+    for name, value in weights(straight).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    rate = [group["lr"] for group in resumed.optimizer.param_groups]
+    assert rate == [group["lr"] for group in straight.optimizer.param_groups]
+
+
+def test_a_run_with_a_random_seed_resumes_with_that_seed(stand_in_cfg):
+    stand_in_cfg.SEED = -1
+    first, _ = train(stand_in_cfg, stop_after=4)
+    resumed = Trainer(stand_in_cfg)
+    assert resumed.seed != first.seed
+    resumed.resume_or_load(resume=True)
+    assert resumed.seed == resumed._trainer.seed == first.seed
+    assert resumed.data_loader.dataset.seed == first.seed
+    assert resumed.data_loader.start == 3 * 2
+
+
+def test_the_seed_decides_the_run(stand_in_cfg, tmp_path):
+    _, first = train(stand_in_cfg)
+    stand_in_cfg.OUTPUT_DIR = str(tmp_path / "again")
+    _, again = train(stand_in_cfg)
+    stand_in_cfg.merge_from_list(["OUTPUT_DIR", str(tmp_path / "other"), "SEED", 8])
+    _, other = train(stand_in_cfg)
+    assert first == again != other
+
+
+def test_what_a_run_leaves_behind(stand_in_cfg):
+    trainer, _ = train(stand_in_cfg)
+    folder = Path(stand_in_cfg.OUTPUT_DIR)
+    assert {"model_0000002.pth", "model_final.pth", "last_checkpoint", "results.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert not list(folder.glob(".*part*"))
+    saved = torch.load(folder / "model_final.pth", weights_only=True)
+    assert set(saved["model"]) == {
+        name for name, p in trainer.model.named_parameters() if p.requires_grad
+    }
+    rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    assert rows[-1]["iteration"] >= 5
+    assert any("total_loss" in row for row in rows)
+    assert any("shapes_val_panoptic/panoptic/all/PQ" in row for row in rows)
+
+
+def test_training_starts_from_given_weights(stand_in_cfg, tmp_path):
+    first, _ = train(stand_in_cfg)
+    stand_in_cfg.merge_from_list(
+        [
+            *("MODEL.WEIGHTS", str(Path(stand_in_cfg.OUTPUT_DIR) / "model_final.pth")),
+            *("OUTPUT_DIR", str(tmp_path / "second")),
+        ]
+    )
+    second = Trainer(stand_in_cfg)
+    second.resume_or_load(resume=True)  # nothing to resume there
+    assert second.start_iter == 0
+    head = second.model.sem_seg_head[1].weight
+    assert torch.equal(head, first.model.sem_seg_head[1].weight)
+
+
+def test_the_loss_falls(stand_in_cfg):
+    stand_in_cfg.merge_from_list(
+        ["SOLVER.MAX_ITER", 40, "SOLVER.STEPS", (), "SOLVER.BASE_LR", 0.05, "DATASETS.TEST", ()]
+    )
+    _, losses = train(stand_in_cfg)
+    start, end = (sum(losses[i] for i in part) / 10 for part in (range(10), range(30, 40)))
+    assert end < 0.8 * start
+
+
+def test_amp_on_the_cpu_falls_back_instead_of_failing(stand_in_cfg):
+    stand_in_cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.MAX_ITER", 2])
+    _, losses = train(stand_in_cfg)
+    assert len(losses) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(stand_in_cfg):
+    trainer = Trainer(stand_in_cfg)
+    torch.nn.init.constant_(trainer.model.sem_seg_head[1].weight, float("nan"))
+    with pytest.raises(FloatingPointError, match="iteration=0"):
+        trainer.train()
+
+
+def test_no_training_data_is_an_error(stand_in_cfg):
+    stand_in_cfg.DATASETS.TRAIN = ()
+    with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty"):
+        Trainer(stand_in_cfg)
