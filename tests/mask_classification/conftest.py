@@ -9,17 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.golden_models import write_clip_config
+
 GOLDEN = "fcclip_tiny_convnext"
-
-
-def _clip_json(folder: Path, out: Path) -> Path:
-    """An open_clip config file with the trunk's sizes, as `load_clip` reads it."""
-    extra = json.loads((folder / "extra_config.json").read_text())
-    config = json.loads((folder / "open_clip.json").read_text())
-    config["timm_convnext"] = extra["timm_convnext"]
-    path = out / f"{folder.name}.json"
-    path.write_text(json.dumps(config))
-    return path
 
 
 def _metadata(vocab: dict) -> tuple[SimpleNamespace, SimpleNamespace]:
@@ -53,7 +45,7 @@ def build_golden_model(folder: Path, tmp: Path, *opts: str):
         folder / "cfg.yaml",
         [
             "MODEL.FC_CLIP.CLIP_MODEL_NAME",
-            str(_clip_json(folder, tmp)),
+            str(write_clip_config(folder, tmp)),
             "MODEL.TEXT_CACHE_DIR",
             str(tmp / "text_cache"),
             "DATASETS.TRAIN",

@@ -1,0 +1,139 @@
+"""The model as a whole: its contract with detectron2, its words, and what stays frozen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from frozenseg.mask_classification.model import MaskClassificationModel
+from frozenseg.structures import EnsembleSettings
+from frozenseg.vocab import Vocabulary
+from tools.record_reference import build_reference_model, reference_batch
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_reference_model("convnext", tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture
+def sample():
+    return {"image": reference_batch()[0]["image"]}
+
+
+def test_output_has_the_wanted_size(model, sample):
+    result = model([{**sample, "height": 50, "width": 70}])[0]
+    assert result["sem_seg"].shape == (len(model.vocabulary), 50, 70)
+    label_map, segments = result["panoptic_seg"]
+    assert label_map.shape == (50, 70)
+    assert set(label_map.unique().tolist()) <= {0, *(s["id"] for s in segments)}
+    assert result["instances"].image_size == (50, 70)
+    assert model([sample])[0]["sem_seg"].shape[1:] == sample["image"].shape[1:]
+
+
+def test_only_decoder_and_void_embedding_train(model):
+    trained = {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"sem_seg_head", "void_embedding"}
+    model.train()
+    assert not any(module.training for module in model.backbone.modules())
+    model.eval()
+
+
+def test_new_words_need_no_new_model_and_only_new_words_are_computed(model, sample, monkeypatch):
+    old = model.vocabulary
+    model([sample])
+    encoded = []
+    encode = model.backbone.text.encode
+    monkeypatch.setattr(
+        model.backbone.text, "encode", lambda t: encoded.append(len(t)) or encode(t)
+    )
+    model.set_vocabulary(Vocabulary.parse("dog, puppy; grass:stuff; zebra"))
+    result = model([sample])[0]
+    assert result["sem_seg"].shape[0] == 3
+    assert model.seen_C.tolist() == [True, True, False]
+    assert sum(encoded) == 14  # one new word in fourteen templates
+    model.set_vocabulary(old)
+    model([sample])
+    assert sum(encoded) == 14
+
+
+def test_a_class_with_more_synonyms_never_scores_less(model, sample):
+    old = model.vocabulary
+    scores = []
+    for words in ("dog; red car", "dog, puppy; red car"):
+        model.set_vocabulary(Vocabulary.parse(words))
+        images = model._preprocess([sample])
+        features = model.backbone(images.tensor)
+        logits = model._decode(features, model.vocabulary, False).final.class_logits_BQC
+        scores.append(logits[..., 0])
+    model.set_vocabulary(old)
+    assert (scores[1] >= scores[0] - 1e-5).all()
+
+
+@pytest.mark.parametrize("task", ["semantic", "panoptic", "instance"])
+def test_each_task_alone(model, sample, monkeypatch, task):
+    off = {"semantic": False, "panoptic": False, "instance": False}
+    together = model([sample])[0]
+    monkeypatch.setattr(model, "task_settings", replace(model.task_settings, **{**off, task: True}))
+    result = model([sample])[0]
+    key = {"semantic": "sem_seg", "panoptic": "panoptic_seg", "instance": "instances"}[task]
+    assert set(result) == {key}
+    if task == "semantic":
+        torch.testing.assert_close(result[key], together[key])
+    if task == "panoptic":
+        assert torch.equal(result[key][0], together[key][0])
+    if task == "instance":  # without panoptic, stuff classes stay: no panoptic metadata needed
+        assert len(result[key]) == model.task_settings.detections_per_image
+
+
+def test_without_the_ensemble_clip_is_not_asked(model, sample, monkeypatch):
+    monkeypatch.setattr(model, "ensemble", EnsembleSettings(enabled=False))
+    monkeypatch.setattr(model.backbone, "pool_masks", lambda *_: pytest.fail("asked CLIP"))
+    images = model._preprocess([sample])
+    features = model.backbone(images.tensor)
+    prediction = model._decode(features, model.vocabulary, False).final
+    probabilities = model.classify(prediction, features).exp()
+    expected = prediction.class_logits_BQC.softmax(-1)
+    torch.testing.assert_close(probabilities, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_losses_fall_when_trained_on_one_batch(tmp_path):
+    model = build_reference_model("convnext", tmp_path).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    totals = []
+    for step in range(12):
+        torch.manual_seed(step)
+        loss = sum(model(reference_batch()).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        totals.append(loss.item())
+    assert totals[-1] < 0.8 * totals[0]
+
+
+def test_a_training_sample_without_ground_truth_is_named(model, sample):
+    model.train()
+    with pytest.raises(ValueError, match=r"INPUT\.DATASET_MAPPER_NAME"):
+        model([sample])
+    model.eval()
+
+
+def test_class_count_must_be_the_training_vocabularys(model):
+    words = Vocabulary.parse("cat; dog")
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 5 .* set it to 2"):
+        MaskClassificationModel(
+            backbone=model.backbone,
+            sem_seg_head=model.sem_seg_head,
+            criterion=model.criterion,
+            text_classifier=model._text_classifier,
+            pixel_mean=[0.0] * 3,
+            pixel_std=[1.0] * 3,
+            size_divisibility=32,
+            task_settings=model.task_settings,
+            ensemble=model.ensemble,
+            train_vocabulary=words,
+            test_vocabulary=words,
+        )
