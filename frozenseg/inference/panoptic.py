@@ -1,0 +1,155 @@
+"""Panoptic segmentation from classified masks.
+
+Legend: Q queries, C classes, C1 = C + 1 (void last), N kept queries, P pixels of a strip.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from frozenseg.inference.argmax import column_argmax
+from frozenseg.inference.tiles import Scratch, full_precision, sigmoid_strips
+from frozenseg.structures import ImageGeometry
+
+
+class PanopticSegmentation(NamedTuple):
+    """Attributes:
+    labels: int32 (H, W); 0 = unassigned, otherwise a segment's id.
+    segments_info: one dict per segment: id (from 1, in query order), isthing, category_id.
+    """
+
+    labels: Tensor
+    segments_info: list[dict[str, Any]]
+
+
+class KeptQueries(NamedTuple):
+    """The queries that may own pixels: index, class and score (each (N,))."""
+
+    queries: Tensor
+    classes: Tensor
+    scores: Tensor
+
+
+def keep_queries(class_probs_QC1: Tensor, threshold: float) -> KeptQueries:
+    """Queries whose best class is not void and has a probability above `threshold`."""
+    scores_Q, classes_Q = class_probs_QC1.max(-1)
+    kept_Q = (classes_Q != class_probs_QC1.shape[-1] - 1) & (scores_Q > threshold)
+    return KeptQueries(kept_Q.nonzero()[:, 0], classes_Q[kept_Q], scores_Q[kept_Q])
+
+
+class PanopticHead:
+    """Collects strips of mask probabilities and paints the panoptic map at the end.
+
+    Args:
+        kept: the queries that compete; `kept.queries` are rows of the strips.
+        num_rows: number of rows of a strip.
+        thing_C: bool (C,), True for thing classes.
+        size: (H, W) of the output.
+        overlap_threshold: a segment must keep at least this share of its own mask.
+    """
+
+    def __init__(
+        self,
+        kept: KeptQueries,
+        num_rows: int,
+        thing_C: Tensor,
+        size: tuple[int, int],
+        *,
+        overlap_threshold: float,
+    ) -> None:
+        device = kept.queries.device
+        self._kept, self._is_thing, self._size = kept, thing_C.tolist(), size
+        self._overlap_threshold = overlap_threshold
+        self._all_kept = len(kept.queries) == num_rows
+        self._chosen, self._scratch = Scratch(device), Scratch(device)
+        # 0 where no mask is positive, else one more than the winning query's place in `kept`.
+        self._winner = torch.zeros(size[0] * size[1], dtype=torch.int32, device=device)
+        self._area_N, self._won_N, self._painted_N = torch.zeros(
+            3, len(kept.queries), dtype=torch.int64, device=device
+        )
+
+    def add(self, pixels: slice, masks_QP: Tensor) -> None:
+        """Takes the mask probabilities of some pixels of the flattened output."""
+        count = len(self._kept.queries)
+        if not count:
+            return
+        masks_NP = masks_QP
+        if not self._all_kept:
+            masks_NP = self._chosen.take(count, masks_QP.shape[1])
+            torch.index_select(masks_QP, 0, self._kept.queries, out=masks_NP)
+        scratch = self._scratch.take(*masks_NP.shape)
+        self._area_N += torch.ge(masks_NP, 0.5, out=scratch).sum(1).long()
+        _, best_P = column_argmax(torch.mul(masks_NP, self._kept.scores[:, None], out=scratch))
+        positive_P = masks_NP.gather(0, best_P[None])[0] >= 0.5
+        self._won_N += best_P.bincount(minlength=count)
+        painted_P = (best_P + 1) * positive_P
+        self._painted_N += painted_P.bincount(minlength=count + 1)[1:]
+        self._winner[pixels] = painted_P.int()
+
+    def finish(self) -> PanopticSegmentation:
+        """Gives ids to the segments that keep enough of their mask."""
+        id_of_winner, segments_info = self._assign_ids()
+        table = torch.tensor(id_of_winner, dtype=torch.int32, device=self._winner.device)
+        labels = table.index_select(0, self._winner).view(self._size)
+        return PanopticSegmentation(labels, segments_info)
+
+    def _assign_ids(self) -> tuple[list[int], list[dict[str, Any]]]:
+        id_of_winner = [0]
+        segments_info: list[dict[str, Any]] = []
+        id_of_stuff: dict[int, int] = {}
+        columns = (self._kept.classes, self._area_N, self._won_N, self._painted_N)
+        for category, area, won, painted in zip(*(c.tolist() for c in columns), strict=True):
+            # A painted pixel has a probability of at least 0.5: the area is not zero either.
+            if not painted or won / area < self._overlap_threshold:
+                id_of_winner.append(0)
+                continue
+            if category in id_of_stuff:
+                id_of_winner.append(id_of_stuff[category])
+                continue
+            is_thing = self._is_thing[category]
+            segment_id = len(segments_info) + 1
+            segments_info.append({"id": segment_id, "isthing": is_thing, "category_id": category})
+            id_of_winner.append(segment_id)
+            if not is_thing:
+                id_of_stuff[category] = segment_id
+        return id_of_winner, segments_info
+
+
+def panoptic_segmentation(
+    class_probs_QC1: Tensor,
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    thing_C: Tensor,
+    *,
+    object_mask_threshold: float = 0.0,
+    overlap_threshold: float = 0.8,
+) -> PanopticSegmentation:
+    """Every pixel goes to the query with the largest class score * mask probability.
+
+    A query takes part if its best class is not void and scores above `object_mask_threshold`. It
+    becomes a segment if the pixels it won are at least `overlap_threshold` of its own positive
+    mask; the segment is what it won inside that mask. Stuff segments of one class share one id.
+
+    Args:
+        class_probs_QC1: class probabilities (Q, C + 1), void last.
+        mask_logits_QIJ: mask logits at the padded input's size / stride.
+        thing_C: bool (C,), True for thing classes.
+    Source: Mask2Former, arXiv:2112.01527; MaskFormer, arXiv:2107.06278, section 3.4.
+    """
+    with full_precision(mask_logits_QIJ.device):
+        kept = keep_queries(class_probs_QC1.float(), object_mask_threshold)
+        logits_NIJ = mask_logits_QIJ[kept.queries]
+        rows = torch.arange(len(logits_NIJ), device=logits_NIJ.device)
+        head = PanopticHead(
+            kept._replace(queries=rows),
+            len(rows),
+            thing_C,
+            geometry.output,
+            overlap_threshold=overlap_threshold,
+        )
+        for pixels, masks_NP in sigmoid_strips(logits_NIJ, geometry):
+            head.add(pixels, masks_NP)
+        return head.finish()

@@ -1,0 +1,74 @@
+"""What all tests share: threads, seeds, folders of recorded values, the count of golden tests."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+THREADS = "2"
+
+# Before torch is imported, here and in the programs that tests start.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, THREADS)
+# Threads that wait without spinning: much faster where other programs use the cores too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(autouse=True)
+def _repeatable() -> None:
+    """Seeds every generator and bounds the threads of torch, where the test module imported it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+        if torch.get_num_threads() > int(THREADS):
+            torch.set_num_threads(int(THREADS))
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with the material that is not in this repository; the test is skipped without it.
+
+    `$FROZENSEG_SHARED`, or `shared/` beside the repository or in it.
+    """
+    given = os.environ.get("FROZENSEG_SHARED")
+    candidates = [Path(given)] if given else [ROOT.parent / "shared", ROOT / "shared"]
+    for folder in candidates:
+        if (folder / "golden").is_dir():
+            return folder
+    pytest.skip(f"no golden/ in {' or '.join(map(str, candidates))} (set FROZENSEG_SHARED)")
+
+
+@pytest.fixture(scope="session")
+def golden_dir(shared_dir: Path) -> Path:
+    """The recorded reference values; mark the tests that read them with `pytest.mark.golden`."""
+    return shared_dir / "golden"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Marks the reports of golden tests; unlike `keywords`, folder names cannot confuse this."""
+    outcome = yield
+    if item.get_closest_marker("golden"):
+        outcome.get_result().user_properties.append(("golden", True))  # type: ignore[attr-defined]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints how many golden tests ran; they are skipped where the recorded values are absent."""
+    counts: Counter[str] = Counter()
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports:
+            if ("golden", True) in getattr(report, "user_properties", []):
+                counts[outcome] += bool(outcome)  # "" are the set-ups and tear-downs that passed
+    parts = [f"{counts['passed']} passed", f"{counts['skipped']} skipped"]
+    parts += [f"{counts[name]} {name}" for name in sorted(counts) if name in ("failed", "error")]
+    terminalreporter.write_line(f"golden tests: {', '.join(parts)}")
