@@ -1,0 +1,39 @@
+# The commands of this project. The first call of one that needs it makes .venv (see INSTALL.md).
+#
+#   make quickstart   a small training, its evaluation, and pictures, end to end
+#   make test         all tests; ARGS="tests/vocab -k parse" for a part of them
+#   make lint         ruff, its format check, mypy
+#   make format       applies the format and the safe fixes
+#   make setup        only makes .venv; PYTHON=/path/to/python3.11 chooses the interpreter
+#   make clean        removes .venv, output/ and caches; not datasets
+
+PY := .venv/bin/python
+ARGS ?=
+export PYTHON MIN_DISK_GB
+
+.PHONY: help setup quickstart test lint format clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@bash tools/setup_env.sh
+
+quickstart: setup
+	$(PY) tools/quickstart.py $(ARGS)
+
+test: setup
+	$(PY) -m pytest $(ARGS)
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: setup
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf .venv output build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""The wheel has all modules and data files of the package, and imports without the checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD_INPUTS = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of what is needed, since building leaves files in the sources."""
+    source = tmp_path_factory.mktemp("source")
+    for name in BUILD_INPUTS:
+        shutil.copy(ROOT / name, source / name)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "frozenseg", source / "frozenseg", ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    command += ["--no-index", "--disable-pip-version-check", "--wheel-dir", str(source / "wheels")]
+    result = subprocess.run([*command, str(source)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (built,) = (source / "wheels").iterdir()
+    return built
+
+
+def test_wheel_has_every_file_of_the_package(wheel: Path) -> None:
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "frozenseg").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    }
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    assert expected - packed == set()
+    others = {name for name in packed - expected if ".dist-info/" not in name}
+    assert others == set()  # no tests, tools or demo at the top level of site-packages
+
+
+def test_wheel_imports_and_reads_its_data(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import frozenseg\n"
+        "from frozenseg.vocab.vocabulary import Vocabulary\n"
+        "print(frozenseg.__file__, len(Vocabulary.from_table('ade20k_150')))\n"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
+    assert output.split() == [str(tmp_path / "frozenseg/__init__.py"), "150"]
