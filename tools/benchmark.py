@@ -98,9 +98,9 @@ def build(args: argparse.Namespace) -> Any:
 
     from frozenseg.config import load_config
     from frozenseg.data.register import register_benchmarks
+    from frozenseg.encoders.clip import CONFIG_SECTIONS
     from frozenseg.engine.checkpoint import load_weights
     from frozenseg.engine.predictor import read_vocabulary
-    from frozenseg.mask_classification.border import CLIP_SECTIONS
 
     register_benchmarks()
     cfg = load_config(args.config_file, args.opts)
@@ -108,7 +108,7 @@ def build(args: argparse.Namespace) -> Any:
     cfg.MODEL.DEVICE = args.device
     cfg.MODEL.TEXT_CACHE_DIR = args.cache
     if args.random_weights:
-        section = CLIP_SECTIONS[cfg.MODEL.META_ARCHITECTURE]
+        section = CONFIG_SECTIONS[cfg.MODEL.META_ARCHITECTURE]
         cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS = ""
     torch.manual_seed(0)
     model = build_model(cfg).eval()

@@ -14,6 +14,7 @@ import argparse
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 import zlib
 from pathlib import Path
 from typing import Any
@@ -135,14 +136,14 @@ def golden_tests_pass() -> bool:
     report = FOLDER / ".golden.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-m", "golden", f"--junitxml={report}"]
     subprocess.run([*command, str(ROOT / "tests" / "mask_classification")], cwd=ROOT, check=False)
-    import xml.etree.ElementTree as ElementTree
-
     try:
         suite = ElementTree.parse(report).getroot().find("testsuite")
     except (OSError, ElementTree.ParseError):
-        return False
+        suite = None
     finally:
         report.unlink(missing_ok=True)
+    if suite is None:
+        return False
     counts = {k: int(suite.get(k, "0")) for k in ("tests", "failures", "errors", "skipped")}
     return counts["tests"] > 0 and sum(counts.values()) == counts["tests"]
 

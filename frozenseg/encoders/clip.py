@@ -23,7 +23,7 @@ from frozenseg.layers.mask_pooling import has_positive, resize_mask_logits
 
 MAX_LOGIT_SCALE = 100.0  # CLIP, arXiv:2103.00020, section 2.5
 # The config section that holds the encoder's keys, by MODEL.META_ARCHITECTURE.
-_CONFIG_SECTIONS = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG"}
+CONFIG_SECTIONS = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG"}
 
 
 class FrozenCLIP(Backbone):
@@ -60,12 +60,12 @@ class FrozenCLIP(Backbone):
         Raises: ValueError where EMBED_DIM is not the model's; and what `load_clip` raises.
         """
         architecture = cfg.MODEL.META_ARCHITECTURE
-        if architecture not in _CONFIG_SECTIONS:
-            known = ", ".join(_CONFIG_SECTIONS)
+        if architecture not in CONFIG_SECTIONS:
+            known = ", ".join(CONFIG_SECTIONS)
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {architecture!r}: the backbone CLIP serves {known}"
             )
-        section = _CONFIG_SECTIONS[architecture]
+        section = CONFIG_SECTIONS[architecture]
         node = cfg.MODEL[section]
         device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
         backbone = cls(load_clip(node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, device))

@@ -150,8 +150,8 @@ def attention_pool(pool: AttentionPool2d, dense_BChw: Tensor, allowed_BQhw: Tens
     tokens_BNC = tokens_BNC + grid_NC
     value_BANd = pool.v_proj(tokens_BNC).unflatten(-1, (heads, -1)).transpose(1, 2)
     scores_BAN = query_BAC @ tokens_BNC.transpose(1, 2) / math.sqrt(query_BAd.shape[-1])
-    blocked_B1QN = ~allowed_BQhw.flatten(2).unsqueeze(1)
-    weights_BAQN = scores_BAN.unsqueeze(2).masked_fill(blocked_B1QN, float("-inf")).softmax(-1)
+    allowed_B1QN = allowed_BQhw.flatten(2).unsqueeze(1)
+    weights_BAQN = scores_BAN.unsqueeze(2).where(allowed_B1QN, float("-inf")).softmax(-1)
     pooled_BQC = (weights_BAQN @ value_BANd).transpose(1, 2).flatten(2)
     return pool.c_proj(pooled_BQC)
 

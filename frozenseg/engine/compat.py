@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from frozenseg.mask_classification.border import CLIP_SECTIONS
+from frozenseg.encoders.clip import CONFIG_SECTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -40,4 +40,4 @@ def usable_device(wanted: str, num_gpus: int) -> str:
 
 def clip_section(cfg: CfgNode) -> CfgNode:
     """The config section of the meta-architecture's CLIP."""
-    return cfg.MODEL[CLIP_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")]
+    return cfg.MODEL[CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")]

@@ -12,18 +12,17 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_sem_seg_head
 
 from frozenseg.encoders.classifier import TextClassifierBuilder
+from frozenseg.encoders.clip import CONFIG_SECTIONS
 from frozenseg.inference.task_heads import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.structures import EnsembleSettings
 from frozenseg.vocab import Vocabulary, get_templates
 
-CLIP_SECTIONS = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG"}
-
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Builds the parts of the model that the config describes."""
-    clip = cfg.MODEL[CLIP_SECTIONS[cfg.MODEL.META_ARCHITECTURE]]
+    clip = cfg.MODEL[CONFIG_SECTIONS[cfg.MODEL.META_ARCHITECTURE]]
     backbone = build_backbone(cfg)
     shapes = {**backbone.output_shape(), "text": ShapeSpec(channels=backbone.embed_dim)}
     train_vocabulary = _vocabulary(cfg, "TRAIN")
