@@ -14,6 +14,8 @@ def resize_mask_logits(mask_logits_BQHW: Tensor, size: tuple[int, int]) -> Tenso
     """Mask logits resized bilinearly (align_corners=False) to `size`; unchanged if equal."""
     if tuple(mask_logits_BQHW.shape[-2:]) == tuple(size):
         return mask_logits_BQHW
+    if mask_logits_BQHW.numel() == 0:  # no masks: interpolate refuses them
+        return mask_logits_BQHW.new_zeros((*mask_logits_BQHW.shape[:2], *size))
     return F.interpolate(mask_logits_BQHW, size=size, mode="bilinear", align_corners=False)
 
 

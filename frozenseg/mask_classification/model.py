@@ -90,6 +90,7 @@ class MaskClassificationModel(nn.Module):
             buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
             self.register_buffer(name, buffer, persistent=False)
         self.set_vocabulary(test_vocabulary)
+        self.register_load_state_dict_post_hook(_forget_text)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -179,6 +180,11 @@ class MaskClassificationModel(nn.Module):
             for sample in batched_inputs
         ]
         return ImageList.from_tensors(images, self.size_divisibility)
+
+
+def _forget_text(model: MaskClassificationModel, _: Any) -> None:
+    """Text embeddings may have been those of other CLIP weights (the builder knows which)."""
+    model._classifiers.clear()
 
 
 def _targets(

@@ -39,3 +39,9 @@ def test_masks_are_resized_to_the_map():
     torch.testing.assert_close(pooled, pool_by_masks(features, resize_mask_logits(small, (4, 4))))
     same = resize_mask_logits(small, (2, 2))
     assert same is small
+
+
+def test_no_masks_are_resized_and_pooled_to_nothing():
+    none = torch.zeros(2, 0, 4, 4)
+    assert resize_mask_logits(none, (8, 6)).shape == (2, 0, 8, 6)
+    assert pool_by_masks(torch.randn(2, 3, 8, 8), none).shape == (2, 0, 3)

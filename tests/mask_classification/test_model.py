@@ -72,6 +72,16 @@ def test_a_class_with_more_synonyms_never_scores_less(model, sample):
     assert (scores[1] >= scores[0] - 1e-5).all()
 
 
+def test_loading_other_clip_weights_renews_the_text(tmp_path, sample):
+    model = build_reference_model("convnext", tmp_path)
+    before = model.classifier(model.vocabulary).embeddings_SK
+    state = model.state_dict()
+    name = "backbone.clip_model.text_projection"
+    model.load_state_dict({**state, name: state[name] + 0.1})
+    after = model.classifier(model.vocabulary).embeddings_SK
+    assert (before - after).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("task", ["semantic", "panoptic", "instance"])
 def test_each_task_alone(model, sample, monkeypatch, task):
     off = {"semantic": False, "panoptic": False, "instance": False}
