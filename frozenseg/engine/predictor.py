@@ -10,6 +10,7 @@ Legend: H and W pixels, C classes, N instances. Images are RGB uint8 (H, W, 3).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -154,11 +155,13 @@ def build_predictor(
 def read_vocabulary(text: str) -> Vocabulary:
     """What a user means by a vocabulary: a file, a built-in table, or the words themselves.
 
-    Raises: FileNotFoundError for what looks like a file and is not there; ValueError for no words.
+    Raises: FileNotFoundError for what looks like a file and is not there; ValueError for no words
+        and for what is nearly the name of a table.
     """
-    path = Path(text).expanduser()
-    if text.strip() in table_names():
-        return Vocabulary.from_table(text.strip())
+    path, name = Path(text).expanduser(), text.strip()
+    near_table = "_" in name and difflib.get_close_matches(name, table_names(), cutoff=0.8)
+    if near_table or name in table_names():
+        return Vocabulary.from_table(name)
     looks_like_file = path.suffix.lower() in (".txt", ".tsv", ".json")
     if looks_like_file or (len(text) < 250 and path.is_file()):
         return Vocabulary.from_file(path)

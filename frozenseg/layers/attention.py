@@ -105,5 +105,5 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        hidden = F.relu(fast_linear(x, self.linear1.weight, self.linear1.bias))
+        hidden = F.relu(fast_linear(x, self.linear1.weight, self.linear1.bias), inplace=True)
         return self.norm(x + fast_linear(hidden, self.linear2.weight, self.linear2.bias))

@@ -43,7 +43,7 @@ class DeformableEncoderLayer(nn.Module):
         query = tokens_BND + position_ND
         attended = self.self_attn(query, reference_BNL2, tokens_BND, level_shapes)
         tokens = self.norm1(tokens_BND + attended)
-        hidden = F.relu(fast_linear(tokens, self.linear1.weight, self.linear1.bias))
+        hidden = F.relu(fast_linear(tokens, self.linear1.weight, self.linear1.bias), inplace=True)
         return self.norm2(tokens + fast_linear(hidden, self.linear2.weight, self.linear2.bias))
 
 

@@ -131,3 +131,9 @@ def test_a_missing_vocabulary_file_is_not_taken_for_words(tmp_path):
         read_vocabulary(str(tmp_path / "nowhere.txt"))
     with pytest.raises(ValueError, match="empty"):
         read_vocabulary("  ")
+
+
+def test_a_mistyped_table_is_not_taken_for_a_word():
+    with pytest.raises(ValueError, match="ade20k_150"):
+        read_vocabulary("ade20k_15")
+    assert read_vocabulary("traffic_light").names == ("traffic_light",)
