@@ -94,11 +94,11 @@ class StageClock:
 def build(args: argparse.Namespace) -> Any:
     """The model of the config, in eval mode on the device, with the wanted words."""
     import torch
-    from detectron2.modeling import build_model
 
     from frozenseg.config import load_config
     from frozenseg.data.register import register_benchmarks
     from frozenseg.encoders.clip import CONFIG_SECTIONS
+    from frozenseg.engine.build import build_model
     from frozenseg.engine.checkpoint import load_weights
     from frozenseg.engine.predictor import read_vocabulary
 

@@ -127,10 +127,8 @@ def build_predictor(
     Returns: the predictor, and what was loaded (None: the decoder is random).
     Raises: ValueError or FileNotFoundError of the config, the data sets' words and the weights.
     """
-    from detectron2.modeling import build_model
-
-    import frozenseg.mask_classification.model  # noqa: F401  registers the meta-architectures
     from frozenseg.data.register import register_benchmarks
+    from frozenseg.engine.build import build_model
 
     check_task(task)
     cfg = cfg.clone()

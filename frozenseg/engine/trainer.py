@@ -11,7 +11,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
@@ -19,6 +18,7 @@ from torch import nn
 from frozenseg.data.loader import TrainLoader
 from frozenseg.data.mapper import build_mapper
 from frozenseg.data.register import register_benchmarks
+from frozenseg.engine.build import build_model
 from frozenseg.engine.checkpointer import Checkpointer
 from frozenseg.engine.compat import clip_section, unwrap, wrap_for_processes
 from frozenseg.engine.evaluate import evaluate
