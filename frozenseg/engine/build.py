@@ -11,13 +11,17 @@ from frozenseg.encoders.clip import CONFIG_SECTIONS
 
 
 def build_model(cfg: CfgNode) -> Any:
-    """detectron2's `build_model` for this project's architectures.
+    """detectron2's `build_model`, with this project's architectures registered.
 
     Returns: a module with `set_vocabulary`, and otherwise detectron2's contract.
-    Raises: ValueError for a MODEL.META_ARCHITECTURE that this project does not have.
+    Raises: ValueError for a MODEL.META_ARCHITECTURE that is not registered.
     """
+    registry = detectron2.modeling.META_ARCH_REGISTRY
     name = cfg.MODEL.META_ARCHITECTURE
-    known = [n for n in CONFIG_SECTIONS if n in detectron2.modeling.META_ARCH_REGISTRY]
-    if name not in known:
-        raise ValueError(f"MODEL.META_ARCHITECTURE is {name!r}; it must be {' or '.join(known)}")
+    if name not in registry:
+        known = [n for n in CONFIG_SECTIONS if n in registry]
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE {name!r} is not registered; this project has "
+            f"{', '.join(known)}"
+        )
     return detectron2.modeling.build_model(cfg)
