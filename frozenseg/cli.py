@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 
 EXIT_UNEXPECTED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
@@ -29,6 +30,8 @@ def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
     Raises: SystemExit, always (except with `args.debug` and an exception).
     """
     debug = getattr(args, "debug", False)
+    # detectron2 and fvcore still script a few functions; nothing that a user could change.
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script", category=FutureWarning)
     try:
         code = main(args)
     except KeyboardInterrupt:
