@@ -90,7 +90,6 @@ class MaskClassificationModel(nn.Module):
             buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
             self.register_buffer(name, buffer, persistent=False)
         self.set_vocabulary(test_vocabulary)
-        self.register_load_state_dict_post_hook(_forget_text)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -101,6 +100,12 @@ class MaskClassificationModel(nn.Module):
     def device(self) -> torch.device:
         """Where inputs are moved to."""
         return self.pixel_mean.device
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; text embeddings are forgotten, since they may be other CLIP weights'."""
+        result = super().load_state_dict(*args, **kwargs)
+        self._classifiers.clear()
+        return result
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The words to segment with from now on; text is computed at the next image."""
@@ -180,11 +185,6 @@ class MaskClassificationModel(nn.Module):
             for sample in batched_inputs
         ]
         return ImageList.from_tensors(images, self.size_divisibility)
-
-
-def _forget_text(model: MaskClassificationModel, _: Any) -> None:
-    """Text embeddings may have been those of other CLIP weights (the builder knows which)."""
-    model._classifiers.clear()
 
 
 def _targets(
