@@ -105,6 +105,11 @@ KEYS: tuple[Key, ...] = (
     Key("MODEL.MASK_FORMER.TEST.PANOPTIC_ON", False, "panoptic segmentation at test time"),
     Key("MODEL.MASK_FORMER.TEST.INSTANCE_ON", False, "instance segmentation at test time"),
     Key(
+        "MODEL.MASK_FORMER.TEST.RECALL_ON",
+        False,
+        "output all queries' masks; evaluate their recall and class accuracy",
+    ),
+    Key(
         "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD",
         0.0,
         "panoptic: queries with a lower score are dropped",

@@ -77,7 +77,6 @@ LEGACY: tuple[Legacy, ...] = (
     Legacy("MODEL.SAM_NAME", _SAM),
     Legacy("MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER", _SAM),
     Legacy("MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER", _SAM),
-    Legacy("MODEL.MASK_FORMER.TEST.RECALL_ON", "recall is not evaluated by this version", (False,)),
     Legacy("TEST.USE_SAM_MASKS", _SAM, (False,)),
     Legacy("TEST.SAM_MASK_PRED_ALPHA", _SAM),
     Legacy("TEST.PKL_SAM_MODEL_NAME", "masks are never stored in pickles here"),

@@ -32,7 +32,12 @@ from frozenseg.vocab import Vocabulary, seen_classes
 
 logger = logging.getLogger(__name__)
 
-TASK_KEYS = {"panoptic": "PANOPTIC_ON", "instance": "INSTANCE_ON", "semantic": "SEMANTIC_ON"}
+TASK_KEYS = {
+    "panoptic": "PANOPTIC_ON",
+    "instance": "INSTANCE_ON",
+    "semantic": "SEMANTIC_ON",
+    "regions": "RECALL_ON",
+}
 
 
 def evaluate(
@@ -112,6 +117,7 @@ def protocol(
         "trained_on": list(cfg.DATASETS.TRAIN),
         "templates": clip.TEMPLATES,
         "ensemble": {
+            "enabled": clip.CLASS_ENSEMBLE,
             "alpha": clip.GEOMETRIC_ENSEMBLE_ALPHA,
             "beta": clip.GEOMETRIC_ENSEMBLE_BETA,
             "on_valid_mask": clip.ENSEMBLE_ON_VALID_MASK,

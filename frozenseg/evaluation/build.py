@@ -10,6 +10,7 @@ from frozenseg.data.catalog import Benchmark
 from frozenseg.evaluation.averages import class_groups
 from frozenseg.evaluation.instance import InstanceEvaluator
 from frozenseg.evaluation.panoptic import PanopticEvaluator
+from frozenseg.evaluation.regions import RegionEvaluator
 from frozenseg.evaluation.semantic import SemanticEvaluator
 from frozenseg.vocab import Vocabulary
 
@@ -23,7 +24,8 @@ def build_evaluators(
     """Evaluators for those of `tasks` that the benchmark's ground truth can score.
 
     Args:
-        tasks: what the model outputs, of "panoptic", "instance", "semantic".
+        tasks: what the model outputs, of "panoptic", "instance", "semantic", "regions" (recall
+            and class accuracy of all queries, on panoptic ground truth).
         seen: per class whether training knew it; scores are then also split by it.
     Raises: ValueError if nothing is left to score.
     """
@@ -37,7 +39,9 @@ def build_evaluators(
         built["instance"] = InstanceEvaluator(names, instance_groups)
     if "semantic" in tasks:
         built["semantic"] = SemanticEvaluator(names, groups, row.ignore_label)
-    chosen = [evaluator for task, evaluator in built.items() if task in row.tasks]
+    if "regions" in tasks:
+        built["regions"] = RegionEvaluator(names, groups)
+    chosen = [evaluator for task, evaluator in built.items() if _truth_of(task) in row.tasks]
     if not chosen:
         raise ValueError(
             f"data set {row.name!r} has ground truth for {', '.join(row.tasks)} but the model "
@@ -45,3 +49,8 @@ def build_evaluators(
             "MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON"
         )
     return chosen
+
+
+def _truth_of(task: str) -> str:
+    """The ground truth that a task is scored on."""
+    return "panoptic" if task == "regions" else task

@@ -36,6 +36,7 @@ PACKAGES = (
 COLUMNS = {
     "panoptic": ("PQ", "SQ", "RQ"),
     "instance": ("AP", "AP50", "AP75"),
+    "regions": ("recall50", "accuracy"),
 }
 
 

@@ -49,6 +49,13 @@ def top_detections(
     return Detections(*(values_K[thing_K] for values_K in found))
 
 
+def every_query(class_probs_QC1: Tensor) -> Detections:
+    """All queries in order, each with its best class but void."""
+    scores_Q, classes_Q = class_probs_QC1[:, :-1].max(1)
+    queries_Q = torch.arange(len(scores_Q), device=scores_Q.device)
+    return Detections(queries_Q, classes_Q, scores_Q)
+
+
 class InstanceHead:
     """Collects strips of mask probabilities; only chosen queries get a mask.
 

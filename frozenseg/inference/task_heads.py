@@ -11,7 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from frozenseg.inference.instance import InstanceHead, InstanceSegmentation, top_detections
+from frozenseg.inference.instance import (
+    InstanceHead,
+    InstanceSegmentation,
+    every_query,
+    top_detections,
+)
 from frozenseg.inference.panoptic import PanopticHead, PanopticSegmentation, keep_queries
 from frozenseg.inference.semantic import LabelMap, SemanticHead, semantic_segmentation
 from frozenseg.inference.tiles import full_precision, sigmoid_strips
@@ -40,6 +45,7 @@ class TaskSettings:
             of stuff classes are then dropped, as the released code does.
         semantic_at_padded_size: semantic: sum at the padded input's size, then crop and resize.
         semantic_argmax_only: semantic: only the best class and its score, no (C, H, W) tensor.
+        proposals: every query's mask with its best class, for recall; costs Q masks of the output.
     """
 
     semantic: bool = True
@@ -50,6 +56,7 @@ class TaskSettings:
     detections_per_image: int = 100
     semantic_at_padded_size: bool = False
     semantic_argmax_only: bool = False
+    proposals: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,14 @@ class TaskOutputs:
         semantic_labels: best class and score of every pixel, when only they were asked for.
         panoptic: label map and segments.
         instances: scores, classes and masks.
+        proposals: the same of all queries in order, each with its best class but void.
     """
 
     sem_seg: Tensor | None = None
     semantic_labels: LabelMap | None = None
     panoptic: PanopticSegmentation | None = None
     instances: InstanceSegmentation | None = None
+    proposals: InstanceSegmentation | None = None
 
 
 def run_task_heads(
@@ -132,6 +141,9 @@ def _add_mask_heads(
         things = thing_C if settings.panoptic else None
         found = top_detections(probs_QC1, settings.detections_per_image, things)
         needed_Q[found.queries] = True
+    if settings.proposals:
+        needed_Q[:] = True
+        heads["proposals"] = InstanceHead(every_query(probs_QC1), size)
     rows_R = needed_Q.nonzero()[:, 0]
     if kept is not None:
         kept = kept._replace(queries=torch.searchsorted(rows_R, kept.queries))

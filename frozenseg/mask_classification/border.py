@@ -78,7 +78,7 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
 def task_settings(cfg: CfgNode) -> TaskSettings:
     """What is computed at test time, from `MODEL.MASK_FORMER.TEST.*`."""
     test = cfg.MODEL.MASK_FORMER.TEST
-    semantic_alone = not (test.PANOPTIC_ON or test.INSTANCE_ON)
+    semantic_alone = not (test.PANOPTIC_ON or test.INSTANCE_ON or test.RECALL_ON)
     return TaskSettings(
         semantic=test.SEMANTIC_ON,
         panoptic=test.PANOPTIC_ON,

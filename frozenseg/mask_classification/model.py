@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from frozenseg.encoders.clip import FrozenCLIP
 from frozenseg.inference.class_ensemble import ensemble_classes
+from frozenseg.inference.instance import InstanceSegmentation
 from frozenseg.inference.task_heads import TaskOutputs, TaskSettings, run_task_heads
 from frozenseg.mask_classification.border import model_arguments
 from frozenseg.mask_classification.criterion import SetCriterion
@@ -35,7 +36,7 @@ class MaskClassificationModel(nn.Module):
     """Segments with the words of a vocabulary; only decoder and void embedding are trained.
 
     In training mode `forward` gives weighted losses, in eval mode one dict per image with
-    `sem_seg`, `panoptic_seg` and `instances` (those that are on), as detectron2's own models.
+    `sem_seg`, `panoptic_seg`, `instances` and `proposals` (those that are on).
     Source: FC-CLIP, arXiv:2308.02487.
     """
 
@@ -224,14 +225,19 @@ def _as_detectron2(outputs: TaskOutputs) -> dict[str, Any]:
     if outputs.panoptic is not None:
         result["panoptic_seg"] = outputs.panoptic
     if outputs.instances is not None:
-        masks = outputs.instances.masks
-        instances = Instances(tuple(masks.shape[-2:]))
-        instances.pred_masks = masks
-        instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
-        instances.scores = outputs.instances.scores
-        instances.pred_classes = outputs.instances.classes
-        result["instances"] = instances
+        result["instances"] = _as_instances(outputs.instances)
+    if outputs.proposals is not None:
+        result["proposals"] = _as_instances(outputs.proposals)
     return result
+
+
+def _as_instances(found: InstanceSegmentation) -> Instances:
+    instances = Instances(tuple(found.masks.shape[-2:]))
+    instances.pred_masks = found.masks
+    instances.pred_boxes = BitMasks(found.masks).get_bounding_boxes()
+    instances.scores = found.scores
+    instances.pred_classes = found.classes
+    return instances
 
 
 @META_ARCH_REGISTRY.register()

@@ -244,3 +244,16 @@ def test_golden_instances_as_sets(golden, call, index) -> None:
     if "pred_masks" in expected:
         same = masks[order] == expected["pred_masks"][recorded_order]
         assert same.float().mean() >= 0.999
+
+
+def test_proposals_are_the_masks_of_all_queries_with_their_best_class():
+    torch.manual_seed(0)
+    class_logits, masks = torch.randn(5, 4), torch.randn(5, 8, 8)
+    geometry = ImageGeometry(padded=(32, 32), image=(32, 32), output=(32, 32))
+    settings = TaskSettings(semantic=False, panoptic=False, instance=False, proposals=True)
+    outputs = run_task_heads(class_logits, masks, geometry, torch.ones(3, dtype=bool), settings)
+    assert outputs.panoptic is None
+    assert outputs.instances is None
+    assert torch.equal(outputs.proposals.classes, class_logits[:, :3].argmax(1))
+    full = torch.nn.functional.interpolate(masks[None], (32, 32), mode="bilinear")[0]
+    assert (outputs.proposals.masks == (full > 0)).float().mean() > 0.9999

@@ -1,0 +1,116 @@
+"""How many ground-truth regions the queries find, and how many of those they name rightly.
+
+Legend: C classes, Q proposals, R ground-truth regions, N = H * W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from frozenseg.data.coco_panoptic import check_same_size, ids_of_rgb, read_image
+from frozenseg.evaluation.averages import Groups, group_means, per_class
+
+THRESHOLDS = {"recall50": 0.5, "recall75": 0.75, "recall90": 0.9}
+COUNTS = ("regions", *THRESHOLDS, "right")
+
+
+def region_ious(masks_QN: np.ndarray, regions_RN: np.ndarray) -> np.ndarray:
+    """Intersection over union (R, Q) of bool masks; 0 where both are empty."""
+    masks, regions = masks_QN.astype(np.float32), regions_RN.astype(np.float32)
+    overlap = regions @ masks.T
+    union = regions.sum(1)[:, None] + masks.sum(1)[None] - overlap
+    return overlap / np.maximum(union, 1)
+
+
+def count_image(
+    masks_QN: np.ndarray,
+    classes_Q: np.ndarray,
+    regions_RN: np.ndarray,
+    truth_R: np.ndarray,
+    num_classes: int,
+) -> np.ndarray:
+    """Per class (C, 5): regions, those found at each IoU of `THRESHOLDS`, those named rightly.
+
+    A region is found if any proposal's IoU with it is above the threshold, whatever its class. It
+    is named rightly if the proposal with the largest IoU, above 0.5, has its class.
+    """
+    counts = np.zeros((num_classes, len(COUNTS)))
+    ious_RQ = region_ious(masks_QN, regions_RN)
+    if not ious_RQ.size:
+        np.add.at(counts[:, 0], truth_R, 1)
+        return counts
+    best_R, which_R = ious_RQ.max(1), ious_RQ.argmax(1)
+    columns = [np.ones_like(best_R), *(best_R > limit for limit in THRESHOLDS.values())]
+    columns.append((best_R > THRESHOLDS["recall50"]) & (classes_Q[which_R] == truth_R))
+    for column, values in enumerate(columns):
+        np.add.at(counts[:, column], truth_R, values)
+    return counts
+
+
+class RegionEvaluator(DatasetEvaluator):
+    """Scores `proposals` (pred_masks, pred_classes of all queries) on panoptic ground truth.
+
+    Recall and class accuracy are pooled over the regions of a group of classes (not a mean of
+    per-class values); crowd regions are left out.
+    Source: FrozenSeg, arXiv:2409.03525, section 4 (recall of mask proposals).
+    """
+
+    def __init__(self, class_names: tuple[str, ...], groups: Groups) -> None:
+        self.class_names = class_names
+        self.groups = groups
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        self.counts = np.zeros((len(self.class_names), len(COUNTS)))
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Adds images. Raises: ValueError naming a ground-truth file that does not fit."""
+        for record, output in zip(inputs, outputs, strict=True):
+            truth = record["pan_seg_file_name"]
+            ids = ids_of_rgb(read_image(truth))
+            segments = [s for s in record["segments_info"] if not s["iscrowd"]]
+            proposals = output["proposals"].to("cpu")
+            check_same_size(truth, ids.shape, record["file_name"], proposals.image_size)
+            regions = np.stack([ids == s["id"] for s in segments]) if segments else ids[:0, None]
+            self.counts += count_image(
+                proposals.pred_masks.flatten(1).numpy(),
+                proposals.pred_classes.numpy(),
+                regions.reshape(len(segments), ids.size),
+                np.array([s["category_id"] for s in segments], dtype=np.int64),
+                len(self.class_names),
+            )
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """{"regions": {group: recall and accuracy in percent}}, on the main process."""
+        gathered = comm.gather(self.counts)
+        if not comm.is_main_process():
+            return None
+        return {"regions": region_scores(np.sum(gathered, 0), self.groups, self.class_names)}
+
+
+def region_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
+    """Recall at each IoU and accuracy among the found regions, by group and class, in percent."""
+    pooled = {group: _scores(counts[members].sum(0)) for group, members in groups.items()}
+    means = group_means({}, counts[:, 0] > 0, groups)
+    rows = {name: np.array([_scores(row)[name] for row in counts]) for name in _scores(counts[0])}
+    return {
+        **{group: {**pooled[group], **means[group]} for group in groups},
+        "per_class": per_class(
+            {name: values / 100 for name, values in rows.items()}, counts[:, 0] > 0, names
+        ),
+    }
+
+
+def _scores(count: np.ndarray) -> dict[str, float]:
+    """Percent from one row of counts; NaN where nothing could be counted."""
+    regions, found, right = count[0], count[1], count[-1]
+    scores = {
+        name: 100 * value / regions if regions else float("nan")
+        for name, value in zip(THRESHOLDS, count[1:-1], strict=True)
+    }
+    return {**scores, "accuracy": 100 * right / found if found else float("nan")}
