@@ -22,7 +22,7 @@ from frozenseg.vocab import Vocabulary, get_templates
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Builds the parts of the model that the config describes."""
-    clip = cfg.MODEL[CONFIG_SECTIONS[cfg.MODEL.META_ARCHITECTURE]]
+    clip = cfg.MODEL[CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")]
     backbone = build_backbone(cfg)
     shapes = {**backbone.output_shape(), "text": ShapeSpec(channels=backbone.embed_dim)}
     train_vocabulary = _vocabulary(cfg, "TRAIN")
@@ -101,8 +101,19 @@ def text_cache_dir(configured: str) -> Path:
 
 
 def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
-    """The vocabulary of the first data set of `DATASETS.TRAIN` or `.TEST`."""
+    """The vocabulary of the first data set of `DATASETS.TRAIN` or `.TEST`.
+
+    Raises: ValueError if there is none, or if training sets have different ones (their class
+    indices would mean different words).
+    """
     names = cfg.DATASETS[split]
     if not names:
         raise ValueError(f"DATASETS.{split} is empty: name a registered data set")
-    return Vocabulary.from_metadata(MetadataCatalog.get(names[0]))
+    first, *others = (Vocabulary.from_metadata(MetadataCatalog.get(name)) for name in names)
+    for name, vocabulary in zip(names[1:], others, strict=True):
+        if split == "TRAIN" and vocabulary != first:
+            raise ValueError(
+                f"DATASETS.TRAIN: {names[0]} and {name} have different vocabularies, so their "
+                "class indices cannot be mixed; train on sets that share one"
+            )
+    return first

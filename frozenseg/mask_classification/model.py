@@ -86,7 +86,6 @@ class MaskClassificationModel(nn.Module):
         self.deep_supervision = deep_supervision
         self.train_vocabulary = train_vocabulary
         self._text_classifier = text_classifier
-        self._classifiers: dict[Vocabulary, TextClassifier] = {}
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
             self.register_buffer(name, buffer, persistent=False)
@@ -102,25 +101,18 @@ class MaskClassificationModel(nn.Module):
         """Where inputs are moved to."""
         return self.pixel_mean.device
 
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As torch's; text embeddings are forgotten, since they may be other CLIP weights'."""
-        result = super().load_state_dict(*args, **kwargs)
-        self._classifiers.clear()
-        return result
-
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The words to segment with from now on; text is computed at the next image."""
         self.vocabulary = vocabulary
         self.seen_C = torch.tensor(seen_classes(vocabulary, self.train_vocabulary))
         self.thing_C = torch.tensor(vocabulary.thing_mask)
-        keep = (vocabulary, self.train_vocabulary)
-        self._classifiers = {v: c for v, c in self._classifiers.items() if v in keep}
 
     def classifier(self, vocabulary: Vocabulary) -> TextClassifier:
-        """Text embeddings of a vocabulary on the model's device, computed once."""
-        if vocabulary not in self._classifiers:
-            self._classifiers[vocabulary] = self._text_classifier(vocabulary).to(self.device)
-        return self._classifiers[vocabulary]
+        """Text embeddings of a vocabulary on the model's device.
+
+        The builder computes them once and notices other weights or another device.
+        """
+        return self._text_classifier(vocabulary)
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> Any:
         """Losses by name in training mode, else one dict of results per image.

@@ -68,6 +68,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
         super().__init__()
         if norm not in _NORMS:
             raise ValueError(f"MODEL.SEM_SEG_HEAD.NORM is {norm!r}; it must be one of {_NORMS}")
+        if conv_dim % 32:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.CONVS_DIM is {conv_dim}; it must be a multiple of 32"
+            )
         by_stride = sorted(input_shape.items(), key=lambda item: -item[1].stride)
         self.encoder_features = [name for name, _ in by_stride if name in encoder_features]
         others = [name for name, _ in by_stride if name not in encoder_features]

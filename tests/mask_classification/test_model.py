@@ -75,9 +75,9 @@ def test_a_class_with_more_synonyms_never_scores_less(model, sample):
 def test_loading_other_clip_weights_renews_the_text(tmp_path, sample):
     model = build_reference_model("convnext", tmp_path)
     before = model.classifier(model.vocabulary).embeddings_SK
-    state = model.state_dict()
-    name = "backbone.clip_model.text_projection"
-    model.load_state_dict({**state, name: state[name] + 0.1})
+    name = "clip_model.text_projection"
+    state = model.backbone.state_dict()
+    model.backbone.load_state_dict({**state, name: state[name] + 0.1})
     after = model.classifier(model.vocabulary).embeddings_SK
     assert (before - after).abs().max() > 1e-3
 
@@ -147,3 +147,21 @@ def test_class_count_must_be_the_training_vocabularys(model):
             train_vocabulary=words,
             test_vocabulary=words,
         )
+
+
+def test_training_sets_must_share_their_words():
+    from detectron2.data import MetadataCatalog
+
+    from frozenseg.config import get_config
+    from frozenseg.mask_classification.border import _vocabulary
+
+    for name, words in (("words_a", "cat; dog"), ("words_b", "cat; dog"), ("words_c", "dog; cat")):
+        MetadataCatalog.get(name).vocabulary = Vocabulary.parse(words)
+    cfg = get_config()
+    cfg.DATASETS.TRAIN = ("words_a", "words_b")
+    assert _vocabulary(cfg, "TRAIN").names == ("cat", "dog")
+    cfg.DATASETS.TRAIN = ("words_a", "words_c")
+    with pytest.raises(ValueError, match="words_a and words_c have different vocabularies"):
+        _vocabulary(cfg, "TRAIN")
+    for name in ("words_a", "words_b", "words_c"):
+        MetadataCatalog.pop(name)

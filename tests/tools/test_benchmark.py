@@ -1,0 +1,34 @@
+"""The benchmark's figures are complete and add up (never how large they are)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs" / "quickstart" / "shapes_fcclip.yaml"
+
+
+def test_figures_of_a_small_model(tmp_path):
+    out = tmp_path / "figures.json"
+    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--config-file", str(CONFIG)]
+    command += ["--size", "64", "96", "--runs", "1", "--warmup", "0", "--text-sample", "8"]
+    result = subprocess.run(
+        [*command, "--json", str(out)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "(total - backbone) / backbone" in result.stdout
+    figures = json.loads(out.read_text())
+    seconds = figures["seconds"]
+    stages = ("backbone", "pixel decoder", "transformer decoder", "classification", "task heads")
+    total = sum(seconds[name] for name in (*stages, "other"))
+    assert total == pytest.approx(seconds["total"])
+    heads = ("mask resize, sigmoid", "semantic", "panoptic", "instance")
+    assert sum(seconds[name] for name in heads) == pytest.approx(seconds["task heads"])
+    assert all(figures["gflop"][name] > 0 for name in stages[:3])
+    assert figures["text"]["prompts"] == 14 * figures["text"]["synonyms"]
+    assert figures["peak memory (GB)"] > 0

@@ -1,0 +1,191 @@
+"""What `tools/benchmark.py` measures: stages of one image, text embeddings, FLOPs, parameters."""
+
+from __future__ import annotations
+
+import copy
+import resource
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+
+from frozenseg.inference.instance import InstanceHead
+from frozenseg.inference.panoptic import PanopticHead
+from frozenseg.inference.semantic import SemanticHead
+from frozenseg.mask_classification import model as model_module
+from frozenseg.structures import TextClassifier
+
+NETWORKS = ("backbone", "pixel decoder", "transformer decoder")
+STAGES = (*NETWORKS, "classification", "task heads")
+HEADS = {"semantic": SemanticHead, "panoptic": PanopticHead, "instance": InstanceHead}
+
+
+class StageClock:
+    """Seconds spent in named stages of one forward call."""
+
+    def __init__(self, synchronise: Callable[[], None]) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.current: dict[str, float] = defaultdict(float)
+        self.synchronise = synchronise
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.synchronise()
+        start = time.perf_counter()
+        yield
+        self.synchronise()
+        self.current[name] += time.perf_counter() - start
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.stage(name):
+                return function(*args, **kwargs)
+
+        return timed
+
+    def finish_run(self, keep: bool) -> None:
+        if keep:
+            for name, value in self.current.items():
+                self.seconds[name].append(value)
+        self.current.clear()
+
+    def medians(self) -> dict[str, float]:
+        return {name: statistics.median(values) for name, values in self.seconds.items()}
+
+
+def measure_text(model: Any, sample: int) -> dict[str, Any]:
+    """Seconds for the text embeddings: cold, warm (same cache, new builder) and at full length."""
+    builder = model._text_classifier
+    synonyms = model.vocabulary.all_synonyms
+    prompts = [template.format(word) for word in synonyms for template in builder.templates]
+    result: dict[str, Any] = {"synonyms": len(synonyms), "prompts": len(prompts)}
+    for state in ("cold", "warm"):
+        fresh = copy.copy(builder)
+        fresh.forget()
+        start = time.perf_counter()
+        fresh(model.vocabulary)
+        result[f"{state} seconds"] = time.perf_counter() - start
+    if sample:
+        chosen = prompts[:: max(1, len(prompts) // sample)][:sample]
+        tokens = model.backbone.text.tokenize(chosen)
+        full = torch.zeros(len(tokens), model.backbone.text.context_length, dtype=tokens.dtype)
+        full[:, : tokens.shape[1]] = tokens
+        with torch.no_grad():
+            start = time.perf_counter()
+            model.backbone.clip_model.encode_text(full.to(model.device))
+        per_prompt = (time.perf_counter() - start) / len(full)
+        result["full-length seconds (from a sample)"] = per_prompt * len(prompts)
+        result["cold / full-length"] = result["cold seconds"] / (per_prompt * len(prompts))
+    return result
+
+
+def measure_image(
+    model: Any, size: Sequence[int], *, runs: int, warmup: int, device: str
+) -> dict[str, float]:
+    """Median seconds of every stage, of each task head, and of the whole call."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
+    clock = StageClock(torch.cuda.synchronize if device != "cpu" else lambda: None)
+    with ExitStack() as stack:
+        for owner, name, stage in _timed(model):
+            timed = clock.wrap(stage, getattr(owner, name))
+            stack.enter_context(mock.patch.object(owner, name, timed))
+        for run in range(warmup + runs):
+            with clock.stage("total"), torch.no_grad():
+                model([{"image": image}])
+            clock.finish_run(keep=run >= warmup)
+            print(f"\rrun {run + 1}/{warmup + runs}", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    medians = clock.medians()
+    medians["other"] = medians["total"] - sum(medians[name] for name in STAGES)
+    heads = sum(medians.get(name, 0.0) for name in HEADS)
+    medians["mask resize, sigmoid"] = medians["task heads"] - heads
+    return medians
+
+
+def _timed(model: Any) -> list[tuple[Any, str, str]]:
+    """(owner, attribute, stage) of every function whose time counts."""
+    head = model.sem_seg_head
+    timed = [
+        (model.backbone, "forward", "backbone"),
+        (head.pixel_decoder, "forward", "pixel decoder"),
+        (head.predictor, "forward", "transformer decoder"),
+        (model, "classify", "classification"),
+        (model_module, "run_task_heads", "task heads"),
+    ]
+    return timed + [(cls, name, task) for task, cls in HEADS.items() for name in ("add", "finish")]
+
+
+def peak_memory(device: str) -> float:
+    """Gigabytes: of the whole process on the CPU, of tensors on a GPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 1024**3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def measure_flops(model: Any, size: Sequence[int]) -> dict[str, float]:
+    """GFLOP (multiply-adds counted once, as fvcore does) of the three networks."""
+
+    class Call(nn.Module):
+        """A module with one tensor input, which is what tracing needs."""
+
+        def __init__(self, module: Any, function: Callable[[Any], Any]) -> None:
+            super().__init__()
+            self.module, self.function = module, function
+
+        def forward(self, x: Any) -> Any:
+            return self.function(x)
+
+    head = model.sem_seg_head
+    classifier, void = model.classifier(model.vocabulary), model.void_embedding.weight.detach()
+    with torch.no_grad():
+        image = torch.zeros(1, 3, *(-(-s // 32) * 32 for s in size), device=model.device)
+        features = model.backbone(image)
+        pixels = head.pixel_decoder(features)
+
+        def decode(_: Any) -> Any:
+            return head.predictor(pixels, classifier, void).final.mask_logits_BQHW
+
+        def pixel(_: Any) -> Any:
+            return head.pixel_decoder(features).mask_features_BDHW
+
+        calls = (
+            (model.backbone, lambda x: model.backbone(x)["clip_vis_dense"]),
+            (head.pixel_decoder, pixel),
+            (head.predictor, decode),
+        )
+        result = {}
+        for name, (module, function) in zip(NETWORKS, calls, strict=True):
+            analysis = FlopCountAnalysis(Call(module, function), image)
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            analysis.tracer_warnings("none")
+            result[name] = analysis.total() / 1e9
+    return result
+
+
+def parameters(model: Any) -> dict[str, float]:
+    """Millions of parameters of each network."""
+    head = model.sem_seg_head
+    modules = (model.backbone, head.pixel_decoder, head.predictor)
+    return {
+        name: sum(p.numel() for p in module.parameters()) / 1e6
+        for name, module in zip(NETWORKS, modules, strict=True)
+    }
+
+
+def random_text(model: Any) -> None:
+    """Unit vectors instead of text embeddings, for timing the image alone."""
+    counts = torch.tensor([len(words) for words in model.vocabulary.synonyms])
+    rows = F.normalize(torch.randn(int(counts.sum()), model.backbone.embed_dim), dim=-1)
+    index = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    classifier = TextClassifier(rows, index, len(counts)).to(model.device)
+    model._text_classifier = lambda _: classifier
