@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from frozenseg.data.miniature_classes import ALL, SEEN, vocabulary_text
 from frozenseg.vocab import Vocabulary
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
@@ -24,8 +25,8 @@ class Benchmark:
         name: registered name, as in DATASETS.TRAIN and DATASETS.TEST.
         benchmark, split: how results call it.
         tasks: what its ground truth can score, of "panoptic", "instance", "semantic".
-        vocabulary: name of a built-in table, a file (.txt, .tsv, .json), or the classes themselves
-            ("red disk, scarlet disk; grass:stuff"), see `load_vocabulary`.
+        vocabulary: name of a built-in table, a file (.txt, .tsv, .json; relative to the root like
+            all paths), or the classes themselves ("red disk, scarlet disk; grass:stuff").
         images, panoptic_masks, semantic_masks: folders; without `semantic_masks` the semantic
             ground truth is derived from the panoptic one.
         panoptic_json: annotation file in COCO panoptic format; instances are its thing segments.
@@ -34,7 +35,6 @@ class Benchmark:
         prepare: the command that makes the files, for error messages.
         test_size: (shortest edge, longest edge) of test images; None takes INPUT.*_SIZE_TEST.
         ignore_label: the value of semantic masks that is not scored.
-        evaluator_type: detectron2's name for the kind of ground truth.
     """
 
     name: str
@@ -50,7 +50,6 @@ class Benchmark:
     prepare: str = ""
     test_size: tuple[int, int] | None = None
     ignore_label: int = 255
-    evaluator_type: str = "coco_panoptic_seg"
 
 
 SHAPES_SEEN_IDS = (1, 2, 3, 4, 5, 6, 9, 10)
@@ -92,6 +91,22 @@ def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> Bench
     )
 
 
+def _miniature(split: str, classes: tuple[int, ...]) -> Benchmark:
+    return Benchmark(
+        name=f"miniature_{split}_panoptic",
+        benchmark="miniature",
+        split=split,
+        tasks=("panoptic", "instance", "semantic"),
+        vocabulary=vocabulary_text(classes),
+        images=f"miniature/{split}",
+        panoptic_json=f"miniature/panoptic_{split}.json",
+        panoptic_masks=f"miniature/panoptic_{split}",
+        semantic_masks=f"miniature/semantic_{split}",
+        category_ids=tuple(index + 1 for index in classes),
+        prepare="python datasets/prepare_miniature.py",
+    )
+
+
 BENCHMARKS: tuple[Benchmark, ...] = (
     _coco_panoptic("train"),
     _coco_panoptic("val"),
@@ -106,10 +121,12 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         panoptic_masks="ADEChallengeData2016/ade20k_panoptic_val",
         semantic_masks="ADEChallengeData2016/annotations_detectron2/validation",
         prepare="see datasets/README.md, section ADE20K",
-        evaluator_type="ade20k_panoptic_seg",
     ),
     _shapes("train", SHAPES_SEEN_CLASSES, SHAPES_SEEN_IDS),
     _shapes("val", SHAPES_CLASSES, tuple(range(1, 12))),
+    _miniature("train", SEEN),
+    _miniature("dev", ALL),
+    _miniature("val", ALL),
 )
 
 
@@ -122,12 +139,16 @@ def find_benchmark(name: str, rows: Iterable[Benchmark] = BENCHMARKS) -> Benchma
     return by_name[name]
 
 
-def load_vocabulary(source: str) -> Vocabulary:
-    """The classes of a row: given inline (with ";"), by a class file, or by a built-in table."""
+def load_vocabulary(source: str, root: Path | None = None) -> Vocabulary:
+    """The classes of a row: given inline (with ";"), by a class file, or by a built-in table.
+
+    The name of a file is relative to `root`, by default `datasets_root()`.
+    """
     if ";" in source:
         return Vocabulary.parse(source)
     if Path(source).suffix in (".txt", ".tsv", ".json"):
-        return Vocabulary.from_file(Path(source))
+        folder = root if root is not None else datasets_root()
+        return Vocabulary.from_file(folder / Path(source).expanduser())
     return Vocabulary.from_table(source)
 
 

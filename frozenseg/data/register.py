@@ -33,7 +33,7 @@ def register_benchmarks(
     folder = root if root is not None else _root_or_placeholder()
     names = []
     for row in rows:
-        vocabulary = load_vocabulary(row.vocabulary)
+        vocabulary = load_vocabulary(row.vocabulary, folder)
         for catalog in (DatasetCatalog, MetadataCatalog):
             catalog.pop(row.name, None)
         DatasetCatalog.register(row.name, partial(load_benchmark, row, vocabulary, folder))
@@ -96,6 +96,4 @@ def _metadata(row: Benchmark, vocabulary: Vocabulary, root: Path) -> dict[str, A
         "panoptic_root": str(root / row.panoptic_masks),
         "sem_seg_root": str(root / row.semantic_masks) if row.semantic_masks else "",
         "ignore_label": row.ignore_label,
-        "evaluator_type": row.evaluator_type,
-        "label_divisor": 1000,
     }

@@ -55,6 +55,17 @@ def test_an_unknown_name_gets_a_suggestion():
         find_benchmark("ade20k_panoptic_val")
 
 
+def test_a_class_file_lies_in_the_root_not_in_the_working_directory(monkeypatch, tmp_path):
+    for folder, words in (("root", "cat\ndog"), ("other", "sun"), ("here", "moon\nrain\nsea")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "words.txt").write_text(words)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+    assert load_vocabulary("words.txt").names == ("cat", "dog")
+    assert load_vocabulary("words.txt", tmp_path / "other").names == ("sun",)
+    assert load_vocabulary(str(tmp_path / "other" / "words.txt")).names == ("sun",)
+
+
 def test_the_root_is_the_environment_variable_or_the_checkout(monkeypatch, tmp_path):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     assert datasets_root() == tmp_path

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from frozenseg.data.catalog import find_benchmark
 from frozenseg.data.register import register_benchmarks
 
 SHAPES = "shapes_val_panoptic"
@@ -33,6 +36,14 @@ def test_without_a_root_only_loading_fails(monkeypatch, tmp_path):
         DatasetCatalog.get(COCO)
 
 
+def test_a_class_file_of_a_row_lies_in_the_root_that_was_given(tmp_path):
+    (tmp_path / "words.txt").write_text("cat\ndog")
+    row = replace(find_benchmark(SHAPES), name="words_val", vocabulary="words.txt", category_ids=())
+    register_benchmarks([row], root=tmp_path)
+    assert MetadataCatalog.get("words_val").stuff_classes == ["cat", "dog"]
+    DatasetCatalog.remove("words_val")
+
+
 def test_metadata_agrees_with_the_vocabulary(registered):
     meta = MetadataCatalog.get(SHAPES)
     vocabulary = meta.vocabulary
@@ -42,3 +53,4 @@ def test_metadata_agrees_with_the_vocabulary(registered):
         True
     ] * len(meta.thing_classes)
     assert meta.ignore_label == 255
+    assert not {"evaluator_type", "label_divisor"} & set(meta.as_dict())  # nothing would read them

@@ -1,0 +1,105 @@
+"""The words of the miniature world: 64 things (8 shapes x 8 colours), 6 stuff, seen and unseen.
+
+Class indices: thing = shape * 8 + colour, then the stuff. The data set's category id is index + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# First word: the canonical one. The others are synonyms that the miniature CLIP understands.
+COLORS: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {
+    "red": (("red", "crimson", "scarlet"), (215, 42, 42)),
+    "yellow": (("yellow", "golden", "lemon"), (245, 212, 45)),
+    "green": (("green", "emerald", "jade"), (40, 165, 65)),
+    "blue": (("blue", "azure", "cobalt"), (45, 85, 220)),
+    "purple": (("purple", "violet", "plum"), (135, 50, 185)),
+    "pink": (("pink", "rose", "magenta"), (246, 128, 190)),
+    "white": (("white", "ivory", "chalk"), (238, 238, 238)),
+    "black": (("black", "ebony", "charcoal"), (32, 32, 38)),
+}
+SHAPES: dict[str, tuple[str, ...]] = {
+    "circle": ("circle", "disk"),
+    "square": ("square", "box"),
+    "triangle": ("triangle", "pyramid"),
+    "star": ("star", "five-pointed star"),
+    "cross": ("cross", "plus sign"),
+    "ring": ("ring", "hoop"),
+    "heart": ("heart", "valentine"),
+    "moon": ("moon", "crescent"),
+}
+STUFF: dict[str, tuple[str, ...]] = {
+    "grass": ("grass", "lawn", "meadow"),
+    "water": ("water", "sea", "lake"),
+    "brick": ("brick", "brick wall", "masonry"),
+    "sand": ("sand", "desert", "beach"),
+    "gravel": ("gravel", "pebbles", "stones"),
+    "wood": ("wood", "planks", "timber"),
+}
+UNSEEN_STUFF = "wood"
+# The colours of shape s that no training image shows: numbers s and s + 3 (modulo 8). Each colour
+# is unseen on two shapes and seen on six.
+_UNSEEN_OFFSETS = (0, 3)
+
+# Sentences for pretraining beside the prompts of frozenseg.vocab.templates ("vild_14").
+CAPTIONS = ("{}", "a {}", "the {}", "a photo of a {}", "a picture of the {}", "one {} in a scene")
+PLACE_CAPTIONS = ("a {} on {}", "a photo of a {} on {}", "{} over {}", "there is a {} on the {}")
+
+
+@dataclass(frozen=True)
+class MiniatureClass:
+    """One class.
+
+    Attributes:
+        name: canonical name.
+        synonyms: the words of the vocabulary, `name` first.
+        is_thing: a shape (True) or a texture (False).
+        seen: occurs in training images.
+        color, shape: indices into COLORS and SHAPES; None for stuff.
+    """
+
+    name: str
+    synonyms: tuple[str, ...]
+    is_thing: bool
+    seen: bool
+    shape: int | None = None
+    color: int | None = None
+
+
+def _things() -> list[MiniatureClass]:
+    things = []
+    for s, nouns in enumerate(SHAPES.values()):
+        unseen = {(s + offset) % len(COLORS) for offset in _UNSEEN_OFFSETS}
+        for c, (words, _) in enumerate(COLORS.values()):
+            names = (
+                f"{words[0]} {nouns[0]}",
+                f"{words[1]} {nouns[0]}",
+                f"{words[2]} {nouns[1]}",
+            )
+            things.append(MiniatureClass(names[0], names, True, c not in unseen, s, c))
+    return things
+
+
+CLASSES: tuple[MiniatureClass, ...] = (
+    *_things(),
+    *(MiniatureClass(n, words, False, n != UNSEEN_STUFF) for n, words in STUFF.items()),
+)
+SEEN: tuple[int, ...] = tuple(i for i, row in enumerate(CLASSES) if row.seen)
+ALL: tuple[int, ...] = tuple(range(len(CLASSES)))
+
+
+def vocabulary_text(classes: Sequence[int] = ALL) -> str:
+    """The classes in the form `Vocabulary.parse` reads: "red circle, ...; grass, lawn:stuff"."""
+    rows = (CLASSES[i] for i in classes)
+    return ";".join(", ".join(row.synonyms) + ("" if row.is_thing else ":stuff") for row in rows)
+
+
+def all_names(index: int) -> tuple[str, ...]:
+    """Every way to say a class: for things all words of the colour with all words of the shape."""
+    row = CLASSES[index]
+    if row.shape is None or row.color is None:
+        return row.synonyms
+    words = tuple(COLORS.values())[row.color][0]
+    nouns = tuple(SHAPES.values())[row.shape]
+    return tuple(f"{word} {noun}" for word in words for noun in nouns)
