@@ -1,8 +1,8 @@
 """Every config key of this project, its default and its meaning; reading YAML configs.
 
-A config is detectron2's default config (release 0.6) plus the table `KEYS`. Keys without an effect
-stand in `frozenseg.config_legacy.LEGACY`. Anything else in a file or on the command line is an
-error that names the nearest known key.
+A config is detectron2's default config (release 0.6) with the table `KEYS` on top, which may change
+detectron2's defaults. Keys without an effect stand in `frozenseg.config_legacy.LEGACY`. Anything
+else in a file or on the command line is an error that names the nearest known key.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frozenseg.config_files import beside, decode, leaves, read_files, read_opts, shorten
-from frozenseg.config_legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row
+from frozenseg.config_files import beside, coerce, decode, leaves, read_files, read_opts, shorten
+from frozenseg.config_legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row, list_by_reason
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -25,11 +25,19 @@ logger = logging.getLogger(__name__)
 
 
 class Key(NamedTuple):
-    """One config key: dotted name, default (which also fixes the type), one-line meaning."""
+    """One config key.
+
+    Attributes:
+        name: dotted.
+        default: it also fixes the type.
+        meaning: one line; for `accepted` values it says why there are no others.
+        accepted: the only values that may be given; empty: any.
+    """
 
     name: str
     default: object
     meaning: str
+    accepted: tuple[object, ...] = ()
 
 
 def _clip_keys(section: str) -> tuple[Key, ...]:
@@ -125,6 +133,8 @@ KEYS: tuple[Key, ...] = (
         "semantic only: resize the masks to the output before the sum over queries",
     ),
     # data and optimizer (sizes at test time, batch, schedule and clipping are detectron2's keys)
+    Key("INPUT.FORMAT", "RGB", "images are RGB, as PIXEL_MEAN and PIXEL_STD of CLIP", ("RGB",)),
+    Key("INPUT.RANDOM_FLIP", "horizontal", "flips in training", ("horizontal", "none")),
     Key("INPUT.DATASET_MAPPER_NAME", "coco_panoptic_lsj", "training mapper"),
     Key("INPUT.IMAGE_SIZE", 1024, "side of the square training crop"),
     Key("INPUT.MIN_SCALE", 0.1, "smallest factor of the random resize"),
@@ -176,8 +186,8 @@ def load_config(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
             if row is not None:
                 ignored[key] = row
     if ignored:
-        keys = ", ".join(f"{key} ({row.reason})" for key, row in sorted(ignored.items()))
-        logger.warning("%s: %d keys have no effect here: %s", path, len(ignored), keys)
+        reasons = list_by_reason(ignored)
+        logger.warning("%s: %d keys have no effect here: %s", path, len(ignored), reasons)
     return cfg
 
 
@@ -199,54 +209,27 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> Legacy | None:
         if row is None:
             nearest = _nearest(cfg, key)
             raise ValueError(f"{source}: unknown key {key}; the nearest known key is {nearest}")
-        _check_accepted(row, key, decode(value), source)
+        _check_accepted(key, decode(value), row.accepted, row.reason, source)
         return row
     default = node[name]
     if isinstance(default, dict):
         raise ValueError(f"{source}: {key} is a section of keys, got {shorten(value)}")
-    node[name] = _coerce(value, default, key, source)
+    node[name] = coerce(value, default, key, source)
+    for own in (own for own in KEYS if own.name == key):
+        _check_accepted(key, node[name], own.accepted, own.meaning, source)
     if row is None or row.reason == MAIN_ONLY:
         return None
-    _check_accepted(row, key, node[name], source)
+    _check_accepted(key, node[name], row.accepted, row.reason, source)
     return row if node[name] != default else None
 
 
-def _coerce(value: Any, default: Any, key: str, source: str) -> Any:
-    """`value` in the type of the key's default; strings are read as Python literals first."""
-    decoded = decode(value)
-    if isinstance(default, str):
-        value = "" if value is None else decoded if isinstance(decoded, str) else value
-    else:
-        value = decoded
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
-        if all(_alike(item, default[0]) for item in value if default):
-            nested = default and isinstance(default[0], (list, tuple))
-            return type(default)(map(type(default[0]), value) if nested else value)
-        kind = f"list of {type(default[0]).__name__}"
-    elif default is None or type(value) is type(default):
-        return value
-    else:
-        kind = "list" if isinstance(default, tuple) else type(default).__name__
-    raise ValueError(
-        f"{source}: {key} expects a value of type {kind} (such as {shorten(default)}), "
-        f"got {shorten(value)}"
-    )
-
-
-def _alike(item: Any, example: Any) -> bool:
-    """Both numbers, both texts, both truth values or both lists."""
-    groups: tuple[tuple[type, ...], ...] = ((bool,), (int, float), (list, tuple), (str,))
-    group = next(group for group in groups if isinstance(example, group))
-    return isinstance(item, group) and isinstance(item, bool) == isinstance(example, bool)
-
-
-def _check_accepted(row: Legacy, key: str, value: Any, source: str) -> None:
-    if row.accepted and value not in row.accepted:
-        accepted = " or ".join(repr(each) for each in row.accepted)
+def _check_accepted(
+    key: str, value: Any, accepted: tuple[object, ...], reason: str, source: str
+) -> None:
+    if accepted and value not in accepted:
+        choices = " or ".join(map(repr, accepted))
         raise ValueError(
-            f"{source}: {key} = {value!r} is not supported, only {accepted} is: {row.reason}"
+            f"{source}: {key} = {shorten(value)} is not supported, only {choices} is: {reason}"
         )
 
 

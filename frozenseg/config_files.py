@@ -1,4 +1,5 @@
-"""Where the values of a config come from: YAML files with their bases, and command-line pairs.
+"""Where the values of a config come from, YAML files with their bases and command-line pairs, and
+their types.
 
 Nothing here knows which keys exist; `frozenseg.config` does.
 """
@@ -64,6 +65,33 @@ def decode(value: Any) -> Any:
         return value
 
 
+def coerce(value: Any, default: Any, key: str, source: str) -> Any:
+    """`value` in the type of the key's default; strings are read as Python literals first.
+
+    Raises: ValueError naming the source and the key.
+    """
+    decoded = decode(value)
+    if isinstance(default, str):
+        value = "" if value is None else decoded if isinstance(decoded, str) else value
+    else:
+        value = decoded
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
+        if all(_alike(item, default[0]) for item in value if default):
+            nested = default and isinstance(default[0], (list, tuple))
+            return type(default)(map(type(default[0]), value) if nested else value)
+        kind = f"list of {type(default[0]).__name__}"
+    elif default is None or type(value) is type(default):
+        return value
+    else:
+        kind = "list" if isinstance(default, tuple) else type(default).__name__
+    raise ValueError(
+        f"{source}: {key} expects a value of type {kind} (such as {shorten(default)}), "
+        f"got {shorten(value)}"
+    )
+
+
 def beside(folder: Path, value: Any) -> Any:
     """The absolute path if `value` names a file relative to the folder of its YAML file."""
     if isinstance(value, str) and value and (folder / value).is_file():
@@ -75,6 +103,13 @@ def shorten(value: Any, width: int = 60) -> str:
     """A value as it appears in a message."""
     text = repr(value)
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _alike(item: Any, example: Any) -> bool:
+    """Both numbers, both texts, both truth values or both lists."""
+    groups: tuple[tuple[type, ...], ...] = ((bool,), (int, float), (list, tuple), (str,))
+    group = next(group for group in groups if isinstance(example, group))
+    return isinstance(item, group) and isinstance(item, bool) == isinstance(example, bool)
 
 
 class _Loader(yaml.SafeLoader):

@@ -7,6 +7,8 @@ takes only those, because any other value asks for something that this code does
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -26,10 +28,13 @@ class Legacy(NamedTuple):
 
 _FROZEN = "the CLIP backbone is frozen and never in the optimizer"
 _SAM = "the SAM branch is not part of this version"
+_BOXES = "there are no boxes, anchors, proposals or keypoints here"
 MAIN_ONLY = "a key of detectron2's main branch that its release 0.6 lacks"
 _DEEPLAB = "a key of detectron2's DeepLab project"
-_RESNET = "CLIP's ResNets come from open_clip; choose one by MODEL.FC_CLIP.CLIP_MODEL_NAME"
+_RESNET = "CLIP's ResNets come from open_clip: choose one by MODEL.FC_CLIP.CLIP_MODEL_NAME"
 _MAPPER = "the coco_panoptic_lsj mapper has INPUT.IMAGE_SIZE, MIN_SCALE and MAX_SCALE instead"
+_AUGMENTATION = "there is no test-time augmentation"
+_BATCH_NORM = "no batch norm is trained"
 _LOADER = "batches follow the seed alone: every image once per epoch, in random order"
 
 LEGACY: tuple[Legacy, ...] = (
@@ -94,17 +99,37 @@ LEGACY: tuple[Legacy, ...] = (
     Legacy("DATALOADER.FILTER_EMPTY_ANNOTATIONS", _LOADER),
     Legacy("DATALOADER.SAMPLER_TRAIN", _LOADER, ("TrainingSampler",)),
     Legacy("DATALOADER.REPEAT_THRESHOLD", _LOADER),
-    Legacy("MODEL.LOAD_PROPOSALS", "there are no precomputed proposals", (False,)),
-    Legacy("TEST.AUG.ENABLED", "there is no test-time augmentation", (False,)),
-    Legacy("TEST.PRECISE_BN.ENABLED", "no batch norm is trained", (False,)),
+    Legacy("TEST.AUG.*", _AUGMENTATION),
+    Legacy("TEST.AUG.ENABLED", _AUGMENTATION, (False,)),
+    Legacy("TEST.PRECISE_BN.*", _BATCH_NORM),
+    Legacy("TEST.PRECISE_BN.ENABLED", _BATCH_NORM, (False,)),
+    Legacy("TEST.EXPECTED_RESULTS", "results are written to OUTPUT_DIR/results.json, not compared"),
     Legacy("VIS_PERIOD", "training draws no pictures"),
+    Legacy("CUDNN_BENCHMARK", "torch.backends.cudnn.benchmark stays as torch sets it"),
+    Legacy("GLOBAL.*", "a place for experiments of detectron2's users"),
+    # detectron2's detectors
+    Legacy("MODEL.MASK_ON", "use MODEL.MASK_FORMER.TEST.INSTANCE_ON"),
+    Legacy("MODEL.KEYPOINT_ON", _BOXES),
+    Legacy("MODEL.LOAD_PROPOSALS", _BOXES, (False,)),
+    Legacy("MODEL.PROPOSAL_GENERATOR.*", _BOXES),
+    Legacy("MODEL.ANCHOR_GENERATOR.*", _BOXES),
+    Legacy("MODEL.RPN.*", _BOXES),
+    Legacy("MODEL.ROI_HEADS.*", _BOXES),
+    Legacy("MODEL.ROI_BOX_HEAD.*", _BOXES),
+    Legacy("MODEL.ROI_BOX_CASCADE_HEAD.*", _BOXES),
+    Legacy("MODEL.ROI_MASK_HEAD.*", _BOXES),
+    Legacy("MODEL.ROI_KEYPOINT_HEAD.*", _BOXES),
+    Legacy("MODEL.RETINANET.*", _BOXES),
+    Legacy("DATASETS.PROPOSAL_FILES_TRAIN", _BOXES),
+    Legacy("DATASETS.PROPOSAL_FILES_TEST", _BOXES),
+    Legacy("DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN", _BOXES),
+    Legacy("DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST", _BOXES),
+    Legacy("TEST.KEYPOINT_OKS_SIGMAS", _BOXES),
+    Legacy("MODEL.FPN.*", "the pixel decoder has the keys MODEL.SEM_SEG_HEAD.*"),
+    Legacy("MODEL.PANOPTIC_FPN.*", "panoptic segmentation has the keys MODEL.MASK_FORMER.TEST.*"),
     # detectron2's main branch and DeepLab project
     Legacy("FLOAT32_PRECISION", MAIN_ONLY, ("",)),
     Legacy("DATALOADER.REPEAT_SQRT", MAIN_ONLY),
-    Legacy("MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER", MAIN_ONLY),
-    Legacy("MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES", MAIN_ONLY),
-    Legacy("MODEL.ROI_BOX_HEAD.USE_FED_LOSS", MAIN_ONLY),
-    Legacy("MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", MAIN_ONLY),
     Legacy("SOLVER.BASE_LR_END", MAIN_ONLY),
     Legacy("SOLVER.NUM_DECAYS", MAIN_ONLY),
     Legacy("SOLVER.RESCALE_INTERVAL", MAIN_ONLY),
@@ -126,3 +151,16 @@ def legacy_row(key: str) -> Legacy | None:
     own = (row for row in LEGACY if row.name == key)
     covering = (row for row in sections if key.startswith(row.name[:-1]))
     return next(own, None) or next(covering, None)
+
+
+def list_by_reason(ignored: Mapping[str, Legacy]) -> str:
+    """One line for keys and their rows: "KEY, KEY: reason; SECTION.* (7 keys): reason"."""
+    keys_of_row = Counter(row.name for row in ignored.values())
+    names_of_reason: dict[str, list[str]] = {}
+    for key, row in sorted(ignored.items()):
+        count = keys_of_row[row.name]
+        names = names_of_reason.setdefault(row.reason, [])
+        names.append(f"{row.name} ({count} keys)" if count > 1 else key)
+    return "; ".join(
+        f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in names_of_reason.items()
+    )

@@ -36,13 +36,24 @@ def test_every_key_has_a_type_and_one_line_of_meaning():
         assert "\n" not in key.meaning
 
 
-def test_the_tables_do_not_overlap_and_add_no_key_that_detectron2_has():
+def test_the_tables_do_not_overlap_and_repeat_a_key_of_detectron2_only_to_change_it():
     from detectron2.config import get_cfg
 
-    theirs = {name for name, _ in leaves(get_cfg())}
-    assert not theirs & set(KNOWN)
+    theirs = dict(leaves(get_cfg()))
+    repeated = [key for key in KEYS if key.name in theirs]
+    assert [key.name for key in repeated] == ["INPUT.FORMAT", "INPUT.RANDOM_FLIP"]
+    for key in repeated:
+        assert key.accepted or key.default != theirs[key.name]
+    assert all(key.default in key.accepted for key in KEYS if key.accepted)
     assert not {row.name for row in LEGACY} & set(KNOWN)
     assert len({row.name for row in LEGACY}) == len(LEGACY)
+
+
+def test_images_are_rgb_unless_told_and_when_told_otherwise_it_is_an_error(write):
+    assert get_config().INPUT.FORMAT == "RGB"
+    for wrong in ("BGR", "L", "rgb"):
+        with pytest.raises(ValueError, match=f"INPUT.FORMAT = '{wrong}' .*only 'RGB' is: .*CLIP"):
+            load_config(write(f"INPUT: {{FORMAT: {wrong}}}"))
 
 
 def test_get_config_holds_every_key_and_shares_nothing_between_calls():
@@ -67,8 +78,12 @@ def test_full_dumps_of_the_released_code_load_with_one_warning(name, golden_dir,
     message = caplog.records[0].getMessage()
     assert "\n" not in message
     assert str(path) in message
-    for key in ("MODEL.MASK_FORMER.DROPOUT", "MODEL.SWIN.DEPTHS", "SOLVER.POLY_LR_POWER"):
+    for key in ("MODEL.MASK_FORMER.DROPOUT", "MODEL.SWIN.* (16 keys)", "SOLVER.POLY_LR_POWER"):
         assert key in message or "frozenseg" in name
+    given = yaml.safe_load(path.read_text())
+    reasons = [row.reason for key, _ in leaves(given) if (row := legacy_row(key))]
+    assert max(message.count(f": {reason}") for reason in reasons) == 1
+    assert len(message) < 2500
     assert "MODEL.MASK_FORMER.NHEADS" not in message
     given = dict(leaves(yaml.safe_load(path.read_text())))
     for key, value in leaves(cfg):
@@ -161,6 +176,11 @@ def test_values_take_the_type_of_the_default(write, text, key, expected):
         ("MODEL: {MASK_FORMER: {PRE_NORM: true}}", ["MODEL.MASK_FORMER.PRE_NORM = True", "only F"]),
         ("TEST: {AUG: {ENABLED: true}}", ["TEST.AUG.ENABLED = True", "test-time augmentation"]),
         ("VERSION: 1", ["VERSION = 1", "only 2"]),
+        ("INPUT: {FORMAT: BGR}", ["INPUT.FORMAT = 'BGR'", "only 'RGB'", "CLIP"]),
+        (
+            "INPUT: {RANDOM_FLIP: vertical}",
+            ["INPUT.RANDOM_FLIP = 'vertical'", "'horizontal' or 'n"],
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_one_line_with_file_key_and_remedy(write, text, fragments):
@@ -226,6 +246,59 @@ def test_legacy_keys_warn_once_and_only_where_the_value_has_no_effect(write, cap
     caplog.clear()
     load_config(write("MODEL: {BACKBONE: {FREEZE_AT: 2}, SEM_SEG_HEAD: {LOSS_WEIGHT: 1.0}}"))
     assert caplog.records == []  # detectron2's own defaults, as every dump has them
+
+
+DETECTOR_KEYS = {
+    "MODEL.MASK_ON": True,
+    "MODEL.KEYPOINT_ON": True,
+    "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 9,
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[9]],
+    "MODEL.RPN.NMS_THRESH": 0.1,
+    "MODEL.ROI_HEADS.NUM_CLASSES": 9,
+    "MODEL.ROI_BOX_HEAD.NUM_FC": 9,
+    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": True,
+    "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": [0.1, 0.2, 0.3],
+    "MODEL.ROI_MASK_HEAD.NUM_CONV": 9,
+    "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": 9,
+    "MODEL.RETINANET.NUM_CLASSES": 9,
+    "MODEL.FPN.OUT_CHANNELS": 9,
+    "MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT": 9.0,
+    "DATASETS.PROPOSAL_FILES_TRAIN": ["x"],
+    "DATASETS.PROPOSAL_FILES_TEST": ["x"],
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN": 9,
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST": 9,
+    "TEST.AUG.FLIP": False,
+    "TEST.PRECISE_BN.NUM_ITER": 9,
+    "TEST.KEYPOINT_OKS_SIGMAS": [0.1],
+    "TEST.EXPECTED_RESULTS": [["x", "y", 1.0, 0.1]],
+    "GLOBAL.HACK": 9.0,
+    "CUDNN_BENCHMARK": True,
+}
+
+
+@pytest.mark.parametrize("key", DETECTOR_KEYS)
+def test_a_key_of_detectron2_without_effect_warns_unless_it_has_its_default(write, key, caplog):
+    load_config(write("SEED: 1"), [key, repr(DETECTOR_KEYS[key])])
+    [record] = caplog.records
+    assert f"1 keys have no effect here: {key}: " in record.getMessage()
+    caplog.clear()
+    default = dict(leaves(get_config())).get(key)
+    if default is not None:
+        load_config(write("SEED: 1"), [key, repr(default)])
+    assert caplog.records == []
+
+
+def test_the_warning_gives_each_reason_once_and_sections_as_a_whole(write, caplog):
+    text = "MODEL: {SWIN: {DEPTHS: [2], APE: true}, FPN: {NORM: BN}, BACKBONE: {FREEZE_AT: 0}}"
+    load_config(write(text), ["SOLVER.BACKBONE_MULTIPLIER", "0.1"])
+    [record] = caplog.records
+    assert record.getMessage().endswith(
+        "config.yaml: 5 keys have no effect here: "
+        "MODEL.BACKBONE.FREEZE_AT, SOLVER.BACKBONE_MULTIPLIER: "
+        f"{legacy_row('MODEL.BACKBONE.FREEZE_AT').reason}; "
+        f"MODEL.FPN.NORM: {legacy_row('MODEL.FPN.NORM').reason}; "
+        "MODEL.SWIN.* (2 keys): there is no Swin backbone here"
+    )
 
 
 def test_a_key_of_detectron2_main_counts_as_its_own_where_it_is_installed(

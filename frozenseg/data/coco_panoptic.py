@@ -17,6 +17,7 @@ from PIL import Image
 from frozenseg.data.image_files import read_rgb
 
 DAMAGED = "delete the file and get it again"
+SEGMENT_NUMBERS = ("id", "category_id", "area")
 
 
 def load_coco_panoptic(
@@ -47,6 +48,7 @@ def load_coco_panoptic(
         if image_id not in images:
             raise ValueError(f"{json_file}: image_id {image_id} of an annotation is not in images")
         image = images[image_id]
+        where = f"{json_file}, image {image_id}"
         record = {
             "file_name": str(image_root / image["file_name"]),
             "image_id": image_id,
@@ -54,7 +56,7 @@ def load_coco_panoptic(
             "width": image["width"],
             "pan_seg_file_name": str(panoptic_root / annotation["file_name"]),
             "segments_info": [
-                _read_segment(segment, class_of_category, thing_classes, json_file)
+                _read_segment(segment, class_of_category, thing_classes, where)
                 for segment in annotation["segments_info"]
             ],
         }
@@ -98,12 +100,19 @@ def _read_segment(
     segment: Mapping[str, Any],
     class_of_category: Mapping[int, int],
     thing_classes: frozenset[int],
-    json_file: Path,
+    where: str,
 ) -> dict[str, Any]:
+    for name in SEGMENT_NUMBERS:
+        if not isinstance(segment.get(name), (int, float)):
+            raise ValueError(
+                f"{where}: {name} of segment {segment.get('id')} is {segment.get(name)}, but every "
+                f"segment needs the numbers {', '.join(SEGMENT_NUMBERS)} (of pixels): prepare "
+                "the data set again"
+            )
     category = segment["category_id"]
     if category not in class_of_category:
         raise ValueError(
-            f"{json_file}: category id {category} of segment {segment['id']} is not one of the "
+            f"{where}: category id {category} of segment {segment['id']} is not one of the "
             f"{len(class_of_category)} classes of this data set; check that file and data set match"
         )
     index = class_of_category[category]
@@ -125,18 +134,38 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def read_label_png(path: str | Path) -> np.ndarray:
     """Semantic labels (H, W), the PNG's own integers (8 or 16 bit). Errors as `read_image`."""
-    require_file(Path(path))
-    try:
-        with Image.open(path) as image:
-            labels = np.array(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path}: damaged or incomplete label map ({error}); {DAMAGED}") from error
+    labels, _ = _read_png(path)
     if labels.ndim != 2:
         raise ValueError(
             f"{path}: is a label map of {labels.ndim} dimensions {labels.shape}; one channel is "
             "expected: prepare the data set again"
         )
     return labels.astype(np.int64)
+
+
+def read_panoptic_png(path: str | Path) -> np.ndarray:
+    """A panoptic map (H, W, 3) uint8, see `ids_of_rgb`; an alpha channel is left out.
+
+    Unlike `read_image`, which lays transparent colours on white and so would change the ids.
+    Errors as `read_image`, also for a grey or palette file, whose values are no ids.
+    """
+    rgb, mode = _read_png(path)
+    if mode not in ("RGB", "RGBA"):
+        raise ValueError(
+            f"{path}: is a PNG of mode {mode}; a panoptic map has its segment ids in 8-bit RGB: "
+            "prepare the data set again"
+        )
+    return rgb[..., :3]
+
+
+def _read_png(path: str | Path) -> tuple[np.ndarray, str]:
+    """The values of a label file as they are, and Pillow's name for its mode."""
+    require_file(Path(path))
+    try:
+        with Image.open(path) as image:
+            return np.array(image), image.mode
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{path}: damaged or incomplete label map ({error}); {DAMAGED}") from error
 
 
 def check_same_size(

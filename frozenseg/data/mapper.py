@@ -6,20 +6,26 @@ Legend: N segments, H and W pixels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from torch import Tensor
 
 from frozenseg.data.augment import draw_large_scale_jitter, pad_to
-from frozenseg.data.coco_panoptic import check_same_size, ids_of_rgb, read_image
+from frozenseg.data.coco_panoptic import (
+    check_same_size,
+    ids_of_rgb,
+    read_image,
+    read_panoptic_png,
+)
+from frozenseg.data.resize import resize_to_edges
 
 PAD_PIXEL = 128
+FLIP_PROBABILITIES = {"horizontal": 0.5, "none": 0.0}
 
 
 class PanopticMapper:
@@ -40,7 +46,6 @@ class PanopticMapper:
         scales: tuple[float, float] = (0.1, 2.0),
         flip_probability: float = 0.5,
         test_size: tuple[int, int] = (800, 1333),
-        image_format: str = "RGB",
     ) -> None:
         """
         Args:
@@ -58,21 +63,24 @@ class PanopticMapper:
         self.image_size = image_size
         self.scales = scales
         self.flip_probability = flip_probability
-        self.image_format = image_format
-        self.resize = T.ResizeShortestEdge([test_size[0]] * 2, test_size[1])
+        self.test_size = test_size
 
     @classmethod
     def from_config(
         cls, cfg: CfgNode, is_train: bool = True, test_size: tuple[int, int] | None = None
     ) -> dict[str, Any]:
-        """The border: the INPUT section; `test_size` of a benchmark goes before the config's."""
+        """The border: the INPUT section; `test_size` of a benchmark goes before the config's.
+
+        Raises: ValueError for an INPUT.FORMAT or INPUT.RANDOM_FLIP that does not exist here.
+        """
+        _check_known("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB",))
+        _check_known("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, FLIP_PROBABILITIES)
         return {
             "is_train": is_train,
             "image_size": cfg.INPUT.IMAGE_SIZE,
             "scales": (cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE),
-            "flip_probability": 0.5 if cfg.INPUT.RANDOM_FLIP == "horizontal" else 0.0,
+            "flip_probability": FLIP_PROBABILITIES[cfg.INPUT.RANDOM_FLIP],
             "test_size": test_size or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
-            "image_format": cfg.INPUT.FORMAT,
         }
 
     def __call__(
@@ -81,8 +89,6 @@ class PanopticMapper:
         """Maps one record (unchanged); `generator` makes the random draws of training."""
         record = copy.deepcopy(record)
         image = read_image(record["file_name"])
-        if self.image_format == "BGR":
-            image = image[:, :, ::-1]
         size = image.shape[:2]
         expected = (record.get("height", size[0]), record.get("width", size[1]))
         if size != expected:
@@ -93,8 +99,7 @@ class PanopticMapper:
         record["height"], record["width"] = size
         if self.is_train:
             return self._map_training(record, image, generator or np.random.default_rng())
-        transform = self.resize.get_transform(image)
-        record["image"] = _to_tensor(transform.apply_image(image))
+        record["image"] = _to_tensor(resize_to_edges(image, *self.test_size))
         return record
 
     def _map_training(
@@ -109,7 +114,7 @@ class PanopticMapper:
             generator=generator,
         )
         map_file = record.pop("pan_seg_file_name")
-        rgb = read_image(map_file)
+        rgb = read_panoptic_png(map_file)
         check_same_size(map_file, rgb.shape[:2], record["file_name"], image.shape[:2])
         # Nearest resizing of the uint8 map, then ids: the same pixels as detectron2's own mappers.
         ids = ids_of_rgb(transform.apply_segmentation(rgb))
@@ -118,6 +123,12 @@ class PanopticMapper:
         record["instances"] = _instances(ids, record.pop("segments_info"))
         record.pop("sem_seg_file_name", None)
         return record
+
+
+def _check_known(key: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        choices = " or ".join(map(repr, sorted(known)))
+        raise ValueError(f"{key} is {value!r}, which is not supported: use {choices}")
 
 
 def _instances(ids: np.ndarray, segments: list[dict[str, Any]]) -> Instances:
@@ -145,8 +156,5 @@ def build_mapper(
 ) -> PanopticMapper:
     """The mapper that INPUT.DATASET_MAPPER_NAME names. Raises: ValueError for an unknown name."""
     name = cfg.INPUT.DATASET_MAPPER_NAME
-    if name not in MAPPERS:
-        raise ValueError(
-            f"INPUT.DATASET_MAPPER_NAME is {name!r}; known names: {', '.join(sorted(MAPPERS))}"
-        )
+    _check_known("INPUT.DATASET_MAPPER_NAME", name, MAPPERS)
     return MAPPERS[name](cfg, is_train=is_train, test_size=test_size)

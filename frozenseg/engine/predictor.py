@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from frozenseg.data.resize import resize_to_edges
 from frozenseg.engine.checkpoint import LoadReport, load_weights
+from frozenseg.engine.device import pick_device as pick_device  # part of this module's API
 from frozenseg.engine.segmentation import Segmentation, from_label_map, from_masks
 from frozenseg.visualization.overlay import check_image
 from frozenseg.visualization.regions import nearest_resize
@@ -129,6 +131,7 @@ def build_predictor(
     """
     from frozenseg.data.register import register_benchmarks
     from frozenseg.engine.build import build_model
+    from frozenseg.engine.compat import random_encoders
 
     check_task(task)
     cfg = cfg.clone()
@@ -139,7 +142,8 @@ def build_predictor(
     register_benchmarks()
     model = build_model(cfg)
     path = weights or cfg.MODEL.WEIGHTS
-    report = load_weights(model, path) if path else None
+    encoders = random_encoders(cfg)
+    report = load_weights(model, path, random_encoders=encoders) if path else None
     predictor = Predictor(
         model,
         task=task,
@@ -166,36 +170,10 @@ def read_vocabulary(text: str) -> Vocabulary:
     return Vocabulary.parse(text)
 
 
-def pick_device(name: str) -> str:
-    """The device for a name; "auto": the GPU if there is one. Raises: ValueError if unusable."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used ({reason}): take cpu or auto") from error
-    return name
-
-
 def check_task(task: str) -> None:
     """Raises: ValueError for an unknown task."""
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
-
-
-def resize_to_edges(
-    image_HW3: NDArray[np.uint8], shortest_edge: int, longest_edge: int
-) -> NDArray[np.uint8]:
-    """detectron2's ResizeShortestEdge for test images; a side never gets smaller than 1 pixel."""
-    from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
-
-    if shortest_edge == 0:
-        return image_HW3
-    height, width = image_HW3.shape[:2]
-    new = ResizeShortestEdge.get_output_shape(height, width, shortest_edge, longest_edge)
-    new_height, new_width = (max(1, side) for side in new)
-    return ResizeTransform(height, width, new_height, new_width).apply_image(image_HW3)
 
 
 def _panoptic(

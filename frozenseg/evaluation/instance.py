@@ -14,7 +14,7 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from frozenseg.data.coco_panoptic import ids_of_rgb, read_image
+from frozenseg.data.coco_panoptic import ids_of_rgb, read_panoptic_png
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 
 IOU_50, IOU_75 = 0, 5  # positions in COCO's thresholds 0.50, 0.55, ... 0.95
@@ -91,7 +91,7 @@ class InstanceEvaluator(DatasetEvaluator):
         """Adds images."""
         for record, output in zip(inputs, outputs, strict=True):
             image = record["image_id"]
-            ids = ids_of_rgb(read_image(record["pan_seg_file_name"]))
+            ids = ids_of_rgb(read_panoptic_png(record["pan_seg_file_name"]))
             self.images.append({"id": image, "height": ids.shape[0], "width": ids.shape[1]})
             for segment in record["segments_info"]:
                 if segment["isthing"]:

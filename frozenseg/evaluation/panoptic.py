@@ -16,7 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import check_same_size, read_image, rgb_of_ids
+from frozenseg.data.coco_panoptic import check_same_size, read_panoptic_png, rgb_of_ids
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 
 COUNTS = ("tp", "fp", "fn", "iou")
@@ -85,7 +85,7 @@ class PanopticEvaluator(DatasetEvaluator):
             panoptic, segments = output["panoptic_seg"]
             ids = panoptic.cpu().numpy()
             truth = record["pan_seg_file_name"]
-            shape = read_image(truth).shape[:2]
+            shape = read_panoptic_png(truth).shape[:2]
             check_same_size(truth, shape, record["file_name"], ids.shape)
             self.counts += match_image(record, ids, segments, len(self.class_names))
 

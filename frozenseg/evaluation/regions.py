@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from frozenseg.data.coco_panoptic import check_same_size, ids_of_rgb, read_image
+from frozenseg.data.coco_panoptic import check_same_size, ids_of_rgb, read_panoptic_png
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 
 THRESHOLDS = {"recall50": 0.5, "recall75": 0.75, "recall90": 0.9}
@@ -72,7 +72,7 @@ class RegionEvaluator(DatasetEvaluator):
         """Adds images. Raises: ValueError naming a ground-truth file that does not fit."""
         for record, output in zip(inputs, outputs, strict=True):
             truth = record["pan_seg_file_name"]
-            ids = ids_of_rgb(read_image(truth))
+            ids = ids_of_rgb(read_panoptic_png(truth))
             segments = [s for s in record["segments_info"] if not s["iscrowd"]]
             proposals = output["proposals"].to("cpu")
             check_same_size(truth, ids.shape, record["file_name"], proposals.image_size)

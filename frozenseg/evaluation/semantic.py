@@ -14,8 +14,8 @@ from detectron2.utils import comm
 from frozenseg.data.coco_panoptic import (
     check_same_size,
     ids_of_rgb,
-    read_image,
     read_label_png,
+    read_panoptic_png,
     semantic_of_panoptic,
 )
 from frozenseg.evaluation.averages import Groups, group_means, per_class
@@ -84,7 +84,7 @@ class SemanticEvaluator(DatasetEvaluator):
         if "sem_seg_file_name" in record:
             labels = read_label_png(source)
         else:
-            ids = ids_of_rgb(read_image(source))
+            ids = ids_of_rgb(read_panoptic_png(source))
             labels = semantic_of_panoptic(ids, record["segments_info"], self.ignore_label)
         labels[labels == self.ignore_label] = -1
         if labels.max(initial=-1) >= len(self.class_names):

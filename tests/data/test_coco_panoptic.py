@@ -15,6 +15,7 @@ from frozenseg.data.coco_panoptic import (
     ids_of_rgb,
     read_image,
     read_label_png,
+    read_panoptic_png,
     rgb_of_ids,
     semantic_of_panoptic,
 )
@@ -96,7 +97,49 @@ def test_missing_pictures_are_reported_with_the_remedy(own_copy):
         DatasetCatalog.get(NAME)
 
 
-@pytest.mark.parametrize("read", [read_image, read_label_png])
+@pytest.mark.parametrize("name", ["id", "category_id", "area"])
+@pytest.mark.parametrize("value", [None, "7"])
+def test_a_segment_without_one_of_its_numbers_is_reported(own_copy, name, value):
+    segment = {}
+
+    def damage(content):
+        segment.update(content["annotations"][1]["segments_info"][0])
+        content["annotations"][1]["segments_info"][0][name] = value
+
+    edit(own_copy / "panoptic_val.json", damage)
+    shown = value if name == "id" else segment["id"]
+    message = rf"panoptic_val\.json.*: {name} of segment {shown} is {value},.*prepare"
+    with pytest.raises(ValueError, match=message):
+        DatasetCatalog.get(NAME)
+    edit(
+        own_copy / "panoptic_val.json",
+        lambda c: c["annotations"][1]["segments_info"][0].pop(name),
+    )
+    with pytest.raises(ValueError, match=f"{name} of segment"):
+        DatasetCatalog.get(NAME)
+
+
+def test_a_segment_is_no_crowd_unless_told(own_copy):
+    edit(
+        own_copy / "panoptic_val.json",
+        lambda c: c["annotations"][0]["segments_info"][0].pop("iscrowd", None),
+    )
+    assert DatasetCatalog.get(NAME)[0]["segments_info"][0]["iscrowd"] == 0
+
+
+def test_a_panoptic_map_keeps_its_ids_whatever_its_alpha_and_needs_rgb(tmp_path):
+    ids = np.array([[0, 7], [70000, 2**24 - 1]])
+    alpha = np.array([[0, 0], [128, 255]], np.uint8)
+    for name, values in (("rgb", rgb_of_ids(ids)), ("rgba", np.dstack([rgb_of_ids(ids), alpha]))):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+        np.testing.assert_array_equal(ids_of_rgb(read_panoptic_png(tmp_path / f"{name}.png")), ids)
+    for mode in ("L", "P", "LA", "I;16"):
+        Image.new(mode, (2, 2)).save(tmp_path / "grey.png")
+        with pytest.raises(ValueError, match=rf"grey\.png: is a PNG of mode {mode}.*RGB.*prepare"):
+            read_panoptic_png(tmp_path / "grey.png")
+
+
+@pytest.mark.parametrize("read", [read_image, read_label_png, read_panoptic_png])
 def test_a_truncated_png_is_reported_with_its_name(tmp_path, read):
     path = tmp_path / "cut.png"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)

@@ -117,13 +117,38 @@ def test_the_config_selects_and_sets_the_mapper(record):
     cfg.INPUT.MIN_SIZE_TEST = 24
     assert build_mapper(cfg, is_train=False)(record)["image"].shape == (3, 24, 32)
     assert build_mapper(cfg, False, test_size=(12, 99))(record)["image"].shape == (3, 12, 16)
-    cfg.INPUT.FORMAT = "RGB"
-    rgb = build_mapper(cfg, is_train=False)(record)["image"]
-    cfg.INPUT.FORMAT = "BGR"
-    assert torch.equal(build_mapper(cfg, is_train=False)(record)["image"], rgb.flip(0))
     cfg.INPUT.DATASET_MAPPER_NAME = "no_such_mapper"
     with pytest.raises(ValueError, match=r"no_such_mapper.*coco_panoptic_lsj"):
         build_mapper(cfg, is_train=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("FORMAT", "BGR"), ("FORMAT", "L"), ("RANDOM_FLIP", "vertical")]
+)
+def test_a_value_without_meaning_is_refused(key, value):
+    cfg = get_config()
+    cfg.INPUT[key] = value
+    with pytest.raises(ValueError, match=f"INPUT.{key} is '{value}'.*use '(RGB|horizontal)'"):
+        build_mapper(cfg, is_train=True)
+
+
+def test_a_test_image_of_one_row_is_resized_to_one_row(record, tmp_path):
+    Image.new("RGB", (4000, 1)).save(tmp_path / "row.png")
+    record.update(file_name=str(tmp_path / "row.png"), height=1, width=4000)
+    sample = PanopticMapper(is_train=False, test_size=(800, 1333))(record)
+    assert sample["image"].shape == (3, 1, 1333)
+    assert (sample["height"], sample["width"]) == (1, 4000)
+
+
+def test_ids_of_a_map_with_transparent_pixels_are_its_colours(record, tmp_path):
+    plain = mapper()(record, np.random.default_rng(1))
+    rgb = np.array(Image.open(record["pan_seg_file_name"]))
+    clear = np.dstack([rgb, np.zeros(rgb.shape[:2], np.uint8)])
+    record["pan_seg_file_name"] = str(tmp_path / "clear.png")
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    masks = mapper()(record, np.random.default_rng(1))["instances"].gt_masks
+    assert masks.any()
+    assert torch.equal(masks, plain["instances"].gt_masks)
 
 
 def test_an_empty_range_of_scales_is_refused():

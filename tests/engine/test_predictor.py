@@ -5,7 +5,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from frozenseg.engine import predictor as module
-from frozenseg.engine.predictor import Predictor, read_vocabulary, resize_to_edges
+from frozenseg.engine.predictor import Predictor, read_vocabulary
 from frozenseg.vocab import Vocabulary
 
 WORDS = Vocabulary.parse("dark; bright; sky:stuff")
@@ -101,12 +101,6 @@ def test_words_can_change_between_images():
 def test_sizes_that_round_to_nothing(size):
     _, predictor = build()
     assert predictor(image(*size)).label_map_HW.shape == size
-
-
-def test_resize_is_detectron2s():
-    assert resize_to_edges(image(100, 50), 25, 1000).shape == (50, 25, 3)
-    assert resize_to_edges(image(100, 50), 80, 100).shape == (100, 50, 3)
-    assert resize_to_edges(image(100, 50), 0, 100).shape == (100, 50, 3)
 
 
 def test_wrong_input_is_an_error_that_names_it():

@@ -55,6 +55,13 @@ def test_exact_masks_score_100_and_crowds_are_not_scored(record):
     assert list(result["per_class"]) == ["cat"]
 
 
+def test_an_alpha_channel_of_the_ground_truth_means_nothing(record):
+    ids = record["ids"]
+    clear = np.dstack([rgb_of_ids(ids), np.zeros(ids.shape, np.uint8)])
+    Image.fromarray(clear).save(record["pan_seg_file_name"])
+    assert evaluate(record, [(ids == 1, 0, 0.9), (ids == 2, 0, 0.8)])["all"]["AP"] == 100
+
+
 def test_one_of_two_with_iou_3_4_by_hand(record):
     mask = record["ids"] == 1
     mask[6:8] = False  # 48 of 64 pixels: IoU 0.75 passes thresholds 0.50 to 0.75, 6 of 10

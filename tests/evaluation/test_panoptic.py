@@ -117,6 +117,22 @@ def test_equals_panopticapi_on_files(tmp_path):
             assert result[group][name] == pytest.approx(100 * expected[name.lower()]), (group, name)
 
 
+def test_an_alpha_channel_of_the_ground_truth_means_nothing(tmp_path):
+    ids = strip((5, 4), (6, 4), (7, 4))
+    record = record_of(tmp_path, "x", ids, {5: 0, 6: 1, 7: 2})
+    clear = np.dstack([rgb_of_ids(ids), np.zeros_like(ids, dtype=np.uint8)])
+    Image.fromarray(clear).save(tmp_path / "x.png")
+    assert evaluate([(record, output_of(ids, {5: 0, 6: 1, 7: 2}))])["all"]["PQ"] == 100
+
+
+def test_a_grey_ground_truth_is_named(tmp_path):
+    ids = strip((5, 4))
+    record = record_of(tmp_path, "x", ids, {5: 0})
+    Image.fromarray(ids.astype(np.uint8)).save(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"x\.png: is a PNG of mode L.*prepare"):
+        evaluate([(record, output_of(ids, {5: 0}))])
+
+
 def test_a_map_of_another_size_is_reported(tmp_path):
     record = record_of(tmp_path, "x", strip((5, 4)), {5: 0})
     with pytest.raises(ValueError, match=r"x\.png: is 4x1 .*3x1"):

@@ -101,9 +101,11 @@ def test_equals_detectron2(tmp_path):
     assert result["mean_accuracy"] == pytest.approx(expected["mACC"])
 
 
-def test_ground_truth_from_the_panoptic_map(tmp_path):
+@pytest.mark.parametrize("transparent", [False, True])
+def test_ground_truth_from_the_panoptic_map(tmp_path, transparent):
     ids = np.array([[1, 1, 2], [2, 2, 0]])
-    Image.fromarray(rgb_of_ids(ids)).save(tmp_path / "p.png")
+    alpha = [np.zeros(ids.shape, np.uint8)] if transparent else []
+    Image.fromarray(np.dstack([rgb_of_ids(ids), *alpha])).save(tmp_path / "p.png")
     record = {
         "file_name": "p.jpg",
         "pan_seg_file_name": str(tmp_path / "p.png"),
