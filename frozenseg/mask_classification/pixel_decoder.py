@@ -5,7 +5,7 @@ Legend: B images, D channels, H and W cells of a map.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             encoder_features: names of the maps that the encoder sees, in any order.
             conv_dim, mask_dim: channels of the levels and of the per-pixel embedding.
             norm: detectron2's name of the normalisation after the two FPN convolutions.
-        Raises: ValueError if the strides are not 32, 16, 8 and 4, or the norm is unknown.
+        Raises: ValueError if strides, width or norm do not fit, naming the config key.
         """
         super().__init__()
         if norm not in _NORMS:
@@ -72,21 +72,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.CONVS_DIM is {conv_dim}; it must be a multiple of 32"
             )
-        by_stride = sorted(input_shape.items(), key=lambda item: -item[1].stride)
-        self.encoder_features = [name for name, _ in by_stride if name in encoder_features]
-        others = [name for name, _ in by_stride if name not in encoder_features]
-        strides = [input_shape[name].stride for name in self.encoder_features + others]
-        if strides != [32, 16, 8, 4]:
-            raise ValueError(
-                f"MODEL.SEM_SEG_HEAD.IN_FEATURES {list(input_shape)} have strides {strides}; the "
-                "pixel decoder needs encoder features at 32, 16, 8 and one more map at 4"
-            )
-        if len(self.encoder_features) != 3:
-            raise ValueError(
-                "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES is "
-                f"{list(encoder_features)}; it must name the maps at strides 8, 16 and 32"
-            )
-        self.fpn_feature = others[0]
+        *self.encoder_features, self.fpn_feature = _by_stride(input_shape, encoder_features)
         channels = [input_shape[name].channels for name in self.encoder_features]
         self.input_proj = nn.ModuleList(_projection(c, conv_dim) for c in channels)
         self.transformer = DeformableTransformer(
@@ -99,18 +85,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
         )
         self.mask_features = Conv2d(conv_dim, mask_dim, 1)
         fpn_channels = input_shape[self.fpn_feature].channels
-        self.adapter_1 = Conv2d(
-            fpn_channels, conv_dim, 1, bias=not norm, norm=get_norm(norm, conv_dim)
-        )
-        self.layer_1 = Conv2d(
-            conv_dim,
-            conv_dim,
-            3,
-            padding=1,
-            bias=not norm,
-            norm=get_norm(norm, conv_dim),
-            activation=F.relu,
-        )
+        self.adapter_1 = _fpn_convolution(fpn_channels, conv_dim, 1, norm)
+        self.layer_1 = _fpn_convolution(conv_dim, conv_dim, 3, norm, activation=F.relu)
         for convolution in (self.mask_features, self.adapter_1, self.layer_1):
             weight_init.c2_xavier_fill(convolution)
 
@@ -143,6 +119,43 @@ class MSDeformAttnPixelDecoder(nn.Module):
             finest = F.interpolate(finest, size=size, mode="bilinear", align_corners=False)
             mask_features = self.mask_features(self.layer_1(lateral + finest))
         return PixelFeatures(mask_features, levels)
+
+
+def _by_stride(input_shape: Mapping[str, ShapeSpec], encoder_features: Sequence[str]) -> list[str]:
+    """Names of the encoder's maps at strides 32, 16, 8, then of the one at stride 4."""
+    names = sorted(input_shape, key=lambda name: -(input_shape[name].stride or 0))
+    names = sorted(names, key=lambda name: name not in encoder_features)
+    strides = [input_shape[name].stride for name in names]
+    if strides != [32, 16, 8, 4]:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.IN_FEATURES {list(input_shape)} have strides {strides}; the "
+            "pixel decoder needs encoder features at 32, 16, 8 and one more map at 4"
+        )
+    if set(names[:3]) != set(encoder_features):
+        raise ValueError(
+            "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES is "
+            f"{list(encoder_features)}; it must name the maps at strides 8, 16 and 32"
+        )
+    return names
+
+
+def _fpn_convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    norm: str,
+    activation: Callable[..., Tensor] | None = None,
+) -> Conv2d:
+    """Convolution at the same size, normalisation (without it a bias) and activation."""
+    return Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        padding=kernel_size // 2,
+        bias=not norm,
+        norm=get_norm(norm, out_channels),
+        activation=activation,
+    )
 
 
 def _projection(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -66,6 +66,19 @@ def test_wrong_strides_are_an_error_that_names_the_key(names):
         MSDeformAttnPixelDecoder(shapes, **KWARGS)
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"encoder_features": ["res4", "res5"]}, "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES"),
+        ({"norm": "LN"}, r"MODEL\.SEM_SEG_HEAD\.NORM is 'LN'"),
+        ({"conv_dim": 60}, r"MODEL\.SEM_SEG_HEAD\.CONVS_DIM is 60"),
+    ],
+)
+def test_other_wrong_values_name_their_key(change, key):
+    with pytest.raises(ValueError, match=key):
+        MSDeformAttnPixelDecoder(SHAPES, **{**KWARGS, **change})
+
+
 def test_reference_points_are_pixel_centres_in_row_major_order():
     points = reference_points([(1, 2), (2, 1)])
     assert points.tolist() == [[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]]
