@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,14 +25,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], bool]:
     by PyTorch's own reader, which does not unpickle Python objects).
     Raises: FileNotFoundError; ValueError for a file that is none of these, or holds other objects.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"weights file not found: {path}")
-    if path.suffix.lower() == ".safetensors":
-        content: Any = _read_safetensors(path)
-    elif _is_torchscript(path):
-        content = _read_torchscript(path)
-    else:
-        content = _read_torch(path)
+    content = read_file(path)
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -52,26 +44,41 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], bool]:
     return state, is_openai
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(str(path))
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"weights file {path} is not a readable safetensors file: {error}") from (
-            error
-        )
+def read_file(path: Path) -> Any:
+    """All that a file of one of the formats of `read_state_dict` holds; tensors on the CPU.
 
-
-def _read_torch(path: Path) -> Any:
+    Raises: FileNotFoundError; ValueError, in one line, for a file that is damaged, of another
+        format, or needs Python objects to be unpickled.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file not found: {path}")
     try:
+        if path.suffix.lower() == ".safetensors":
+            return load_file(str(path))
+        if _is_torchscript(path):
+            return _read_torchscript(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"weights file {path} is not a PyTorch weight file or holds Python objects, which are "
-            "never unpickled here; save its tensors alone, for instance as .safetensors"
-        ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"weights file {path} cannot be read: {reason}") from error
+    except Exception as error:  # the readers' errors (zip, pickle, JSON, ...) share no base
+        raise ValueError(f"weights file {path} {_refusal(path, error)}") from error
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """What is wrong with a file, in place of PyTorch's advice to unpickle it all the same."""
+    if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
+        return (
+            "holds pickled Python objects, which are never unpickled here (or it is damaged): save "
+            "its tensors alone, for instance as .safetensors"
+        )
+    kind = "safetensors" if path.suffix.lower() == ".safetensors" else "PyTorch"
+    return f"is damaged or no {kind} file: get it again"
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is a whole archive of `torch.save`, or begins like a pickle."""
+    if zipfile.is_zipfile(path):
+        return True
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -82,15 +89,9 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # newer PyTorch announces TorchScript's end
-            module = torch.jit.load(str(path), map_location="cpu")
-    except RuntimeError as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"weights file {path} is a damaged TorchScript archive: {reason}") from (
-            error
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer PyTorch announces TorchScript's end
+        module = torch.jit.load(str(path), map_location="cpu")
     return dict(module.state_dict())
 
 

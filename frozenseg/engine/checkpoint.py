@@ -17,9 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frozenseg.encoders.state_files import read_file
+
 FROZEN_PREFIXES = ("backbone.", "sam.")
 # In a file, but not in every model: accepted without a match.
 OPTIONAL_PREFIXES = (*FROZEN_PREFIXES, "criterion.")
+# Batch norm's counter of training steps: some files leave it out, and eval mode never reads it.
+UNREAD_SUFFIX = "num_batches_tracked"
 
 # Which config key a wrong size points to: (name pattern, dimension or None for any, key).
 SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
@@ -49,7 +53,7 @@ class LoadReport:
     Attributes:
         loaded: trained weights and buffers that were read from the file.
         frozen: weights of frozen encoders that the file carries and that were read.
-        changed: those of `frozen` that differed from what the model had.
+        changed: those of `frozen` that differed from what the model had (counters do not count).
         skipped: frozen weights and buffers that the file leaves out; the model keeps its own.
         ignored: frozen weights and buffers of the file that the model does not have.
     """
@@ -75,38 +79,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     require_weights(path)
-    if path.suffix not in (".pth", ".pt", ".bin", ".safetensors"):
+    if path.suffix.lower() not in (".pth", ".pt", ".bin", ".safetensors"):
         raise ValueError(
             f"weights file {path} ends in {path.suffix!r}; .pth, .pt, .bin and .safetensors are "
             "read, pickles (.pkl) never are"
         )
-    try:
-        content = _read_tensors(path)
-    except Exception as error:  # the readers' errors (zip, pickle, JSON, ...) share no base
-        raise ValueError(_damaged(path, error)) from error
-    return _with_model(content, path)
+    return _with_model(read_file(path), path)
 
 
 def require_weights(path: str | Path) -> None:
     """Raises FileNotFoundError if there is no file at `path`."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"weights file {path} does not exist: check MODEL.WEIGHTS")
-
-
-def _read_tensors(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return (
-        f"weights file {path} cannot be read as plain tensors ({reason[:160]}): it is damaged, not "
-        "a weights file, or holds pickled objects, which are never loaded; get the file again"
-    )
 
 
 def _with_model(content: Any, path: Path) -> dict[str, Any]:
@@ -121,24 +105,36 @@ def _with_model(content: Any, path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: nn.Module, path: str | Path) -> LoadReport:
+def load_weights(
+    model: nn.Module, path: str | Path, *, random_encoders: Mapping[str, str] | None = None
+) -> LoadReport:
     """Loads a weights file strictly: every trained parameter must be there, with its shape.
 
-    Weights of frozen encoders are loaded if the file carries them. Nothing of the model changes
-    unless everything fits. Raises: FileNotFoundError or ValueError with the names that do not fit.
+    A frozen encoder is loaded if the file carries it, and then it must be complete. Nothing of the
+    model changes unless everything fits.
+
+    Args:
+        random_encoders: prefixes of frozen encoders that have no weights but the file's, with the
+            config key that could give them some: they must be in the file.
+    Raises: FileNotFoundError or ValueError with the names that do not fit.
     """
-    return load_state(model, read_checkpoint(path)["model"], str(path))
+    return load_state(model, read_checkpoint(path)["model"], str(path), random_encoders)
 
 
-def load_state(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> LoadReport:
+def load_state(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str,
+    random_encoders: Mapping[str, str] | None = None,
+) -> LoadReport:
     """`load_weights` for tensors that are in memory; `source` names them in errors."""
     own = model.state_dict()
-    required = {name for name, p in model.named_parameters() if p.requires_grad}
-    unknown = [name for name in weights if name not in own]
-    unexpected = [name for name in unknown if not name.startswith(OPTIONAL_PREFIXES)]
-    missing = sorted(required - weights.keys())
+    missing, unexpected = _names_that_do_not_fit(model, own, weights)
     if missing or unexpected:
         raise ValueError(_misfit(source, missing, unexpected))
+    for prefix, key in (random_encoders or {}).items():
+        if _starting(own, prefix) and not _starting(weights, prefix):
+            raise ValueError(_no_encoder(source, prefix, key))
     for name, value in weights.items():
         if name in own and own[name].shape != value.shape:
             raise ValueError(_wrong_shape(source, name, value.shape, own[name].shape))
@@ -149,10 +145,33 @@ def load_state(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> 
     return LoadReport(
         loaded=tuple(name for name in usable if not name.startswith(FROZEN_PREFIXES)),
         frozen=frozen,
-        changed=changed,
+        changed=tuple(name for name in changed if not name.endswith(UNREAD_SUFFIX)),
         skipped=tuple(name for name in own if name not in usable),
-        ignored=tuple(unknown),
+        ignored=tuple(name for name in weights if name not in own),
     )
+
+
+def _names_that_do_not_fit(
+    model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> tuple[list[str], list[str]]:
+    """Names that a file lacks, and names that it has too many."""
+    needed = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optional: tuple[str, ...] = OPTIONAL_PREFIXES
+    for prefix in FROZEN_PREFIXES:
+        if _starting(own, prefix) and _starting(weights, prefix):  # then all of it
+            needed |= {name for name in _starting(own, prefix) if not name.endswith(UNREAD_SUFFIX)}
+            optional = tuple(each for each in optional if each != prefix)
+    known = own.keys() | {name for name, _ in model.named_buffers()}  # also those never saved
+    unexpected = [
+        name
+        for name in weights
+        if name not in known and not name.startswith(optional) and not name.endswith(UNREAD_SUFFIX)
+    ]
+    return sorted(needed - weights.keys()), unexpected
+
+
+def _starting(names: Iterable[str], prefix: str) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]
 
 
 def _equal(own: Tensor, other: Tensor) -> bool:
@@ -167,8 +186,16 @@ def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
     ]
     return (
         f"{source} does not fit the model: {'; '.join(parts)}. The file was made for another "
-        "architecture or other sizes (MODEL.META_ARCHITECTURE, MODEL.MASK_FORMER.DEC_LAYERS, "
-        "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS): use its own config"
+        "architecture or other sizes (MODEL.META_ARCHITECTURE, CLIP_MODEL_NAME, "
+        "MODEL.MASK_FORMER.DEC_LAYERS, MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS) or lost a part "
+        "of an encoder: use its own config"
+    )
+
+
+def _no_encoder(source: str, prefix: str, key: str) -> str:
+    return (
+        f"{source} holds no {prefix}* weights and the config gives none: this encoder would be "
+        f"random. Set {key} to the weights that the file was trained with"
     )
 
 
@@ -193,6 +220,20 @@ def likely_key(name: str, found: torch.Size, wanted: torch.Size) -> str:
         if fnmatchcase(name, pattern) and dimension_fits:
             return key
     return "the config that the file was made with"
+
+
+def weights_hash(module: nn.Module) -> str:
+    """First 16 hex digits of a SHA-256 of names, shapes and values, wherever the weights lie.
+
+    Of parameters and of buffers that are saved, but not of batch norm's counters.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if not name.endswith(UNREAD_SUFFIX):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def checkpoint_hash(path: str | Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ LAST_CHECKPOINT = "last_checkpoint"
 
 
 class Checkpointer(FvcoreCheckpointer):
-    """The trainer's checkpoints: atomic, plain tensors, by default without the frozen encoders."""
+    """The trainer's checkpoints: atomic, plain tensors, without encoders that exist elsewhere."""
 
     def __init__(
         self,
@@ -31,11 +32,16 @@ class Checkpointer(FvcoreCheckpointer):
         save_dir: str = "",
         *,
         save_to_disk: bool = True,
-        save_frozen: bool = False,
+        random_encoders: Mapping[str, str] | None = None,
         **checkpointables: Any,
     ) -> None:
+        """
+        Args:
+            random_encoders: frozen encoders without weights of their own, as in `load_weights`.
+        """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.save_frozen = save_frozen
+        self.random_encoders = dict(random_encoders or {})
+        self.save_frozen = bool(self.random_encoders)  # these weights exist nowhere else
         self._newest: tuple[Any, str] = (None, "")
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -52,7 +58,7 @@ class Checkpointer(FvcoreCheckpointer):
         self._newest = (kwargs.get("iteration"), str(path))
 
     def file_of(self, iteration: int) -> str:
-        """The file written at `iteration` if that was the last one written here, else ""."""
+        """The file of `iteration` if that was the last one written or resumed from, else ""."""
         return self._newest[1] if self._newest[0] == iteration else ""
 
     def _weights(self) -> dict[str, Tensor]:
@@ -64,14 +70,16 @@ class Checkpointer(FvcoreCheckpointer):
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Loads weights strictly (see `load_weights`), then the states of the checkpointables.
 
-        An empty path means: start from the initial weights.
+        An empty path means: start from the initial weights. If the file changes frozen weights,
+        they are saved from now on: the config alone would not bring them back.
         Returns: the rest of the file's contents.
         """
         if not path:
             logger.info("MODEL.WEIGHTS is empty: the decoder starts from its initial weights")
             return {}
         content = read_checkpoint(path)
-        report = load_state(self.model, content.pop("model"), path)
+        report = load_state(self.model, content.pop("model"), path, self.random_encoders)
+        self.save_frozen |= bool(report.changed)
         logger.info("Loaded %s: %s", path, report)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key not in content:
@@ -80,6 +88,8 @@ class Checkpointer(FvcoreCheckpointer):
                     "and with MODEL.WEIGHTS"
                 )
             self.checkpointables[key].load_state_dict(content.pop(key))
+        if checkpointables is None:  # a run goes on: the file is one of its own
+            self._newest = (content.get("iteration"), path)
         return content
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

@@ -1,10 +1,7 @@
-"""Where detectron2 v0.6, detectron2 main and machines without a GPU differ."""
+"""Where detectron2's versions, several processes and the architectures' configs differ."""
 
 from __future__ import annotations
 
-import logging
-
-import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
@@ -12,7 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from frozenseg.encoders.clip import CONFIG_SECTIONS
 
-logger = logging.getLogger(__name__)
+# CLIP_PRETRAINED_WEIGHTS that bring no weights: none, and OpenAI's activation alone.
+NO_WEIGHTS = ("", "openai:")
 
 
 def wrap_for_processes(model: nn.Module) -> nn.Module:
@@ -29,15 +27,17 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def usable_device(wanted: str, num_gpus: int) -> str:
-    """MODEL.DEVICE, or "cpu" (with one log line) if --num-gpus is 0 or there is no GPU."""
-    if not wanted.startswith("cuda") or (num_gpus > 0 and torch.cuda.is_available()):
-        return wanted
-    reason = "--num-gpus is 0" if num_gpus == 0 else "no GPU was found"
-    logger.info("MODEL.DEVICE: cpu instead of %s, since %s", wanted, reason)
-    return "cpu"
-
-
 def clip_section(cfg: CfgNode) -> CfgNode:
     """The config section of the meta-architecture's CLIP."""
     return cfg.MODEL[CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")]
+
+
+def random_encoders(cfg: CfgNode) -> dict[str, str]:
+    """The frozen encoders that get no weights from the config: name prefix -> the key for them.
+
+    Their weights exist in the model and in its checkpoints, and nowhere else.
+    """
+    if clip_section(cfg).CLIP_PRETRAINED_WEIGHTS not in NO_WEIGHTS:
+        return {}
+    section = CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")
+    return {"backbone.": f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"}

@@ -18,7 +18,7 @@ from frozenseg.config import config_hash
 from frozenseg.data.loader import build_test_loader
 from frozenseg.data.mapper import build_mapper
 from frozenseg.data.register import register_benchmarks, registered_benchmark
-from frozenseg.engine.checkpoint import checkpoint_hash
+from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
 from frozenseg.engine.compat import clip_section
 from frozenseg.engine.hooks import on_terminal
 from frozenseg.evaluation.build import build_evaluators
@@ -54,7 +54,8 @@ def evaluate(
     register_benchmarks()
     for name in cfg.DATASETS.TEST:
         registered_benchmark(name)
-    entries = [evaluate_dataset(cfg, model, name, checkpoint) for name in cfg.DATASETS.TEST]
+    clip = clip_hash(model)
+    entries = [evaluate_dataset(cfg, model, name, checkpoint, clip) for name in cfg.DATASETS.TEST]
     if not comm.is_main_process() or not entries:
         return {}
     path = Path(cfg.OUTPUT_DIR) / "results.json"
@@ -66,9 +67,13 @@ def evaluate(
 
 
 def evaluate_dataset(
-    cfg: CfgNode, model: nn.Module, name: str, checkpoint: str | Path = ""
+    cfg: CfgNode,
+    model: nn.Module,
+    name: str,
+    checkpoint: str | Path = "",
+    clip_weights: str | None = None,
 ) -> dict[str, Any]:
-    """The results.json entry of one data set."""
+    """The results.json entry of one data set; `clip_weights` is what `clip_hash` gives."""
     start = time.perf_counter()
     row = registered_benchmark(name)
     vocabulary: Vocabulary = MetadataCatalog.get(name).vocabulary
@@ -89,7 +94,7 @@ def evaluate_dataset(
         "split": row.split,
         "images": len(records),
         "metrics": metrics,
-        "protocol": protocol(cfg, vocabulary, row.test_size),
+        "protocol": protocol(cfg, vocabulary, row.test_size, clip_weights),
         "config_hash": config_hash(cfg),
         "checkpoint": Path(checkpoint).name,
         "checkpoint_hash": checkpoint_hash(checkpoint) if checkpoint else None,
@@ -106,15 +111,29 @@ def seen_of(cfg: CfgNode, vocabulary: Vocabulary) -> list[bool] | None:
     return seen_classes(vocabulary, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).vocabulary)
 
 
+def clip_hash(model: nn.Module) -> str | None:
+    """Identifies the weights of the model's backbone; None for a model without one.
+
+    A checkpoint's own hash does not: it leaves out what CLIP_PRETRAINED_WEIGHTS brings, and a
+    local file may hold anything.
+    """
+    backbone = getattr(model, "backbone", None)
+    return weights_hash(backbone) if isinstance(backbone, nn.Module) else None
+
+
 def protocol(
-    cfg: CfgNode, vocabulary: Vocabulary, test_size: tuple[int, int] | None
+    cfg: CfgNode,
+    vocabulary: Vocabulary,
+    test_size: tuple[int, int] | None,
+    clip_weights: str | None = None,
 ) -> dict[str, Any]:
-    """Everything besides weights and data that scores depend on."""
+    """Everything besides the checkpoint and the data that scores depend on."""
     clip, test = clip_section(cfg), cfg.MODEL.MASK_FORMER.TEST
     return {
         "vocabulary": vocabulary.digest,
         "classes": len(vocabulary),
         "trained_on": list(cfg.DATASETS.TRAIN),
+        "clip_weights": clip_weights,
         "templates": clip.TEMPLATES,
         "ensemble": {
             "enabled": clip.CLASS_ENSEMBLE,

@@ -16,7 +16,8 @@ from frozenseg.config import load_config
 from frozenseg.data.atomic import write_atomically
 from frozenseg.data.register import register_benchmarks, registered_benchmark
 from frozenseg.engine.checkpoint import load_weights, require_weights
-from frozenseg.engine.compat import usable_device
+from frozenseg.engine.compat import random_encoders
+from frozenseg.engine.device import usable_device
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.trainer import Trainer
 
@@ -57,7 +58,8 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
         trainer.train()
         return
     model = Trainer.build_model(cfg)
-    logger.info("%s: %s", cfg.MODEL.WEIGHTS, load_weights(model, cfg.MODEL.WEIGHTS))
+    report = load_weights(model, cfg.MODEL.WEIGHTS, random_encoders=random_encoders(cfg))
+    logger.info("%s: %s", cfg.MODEL.WEIGHTS, report)
     evaluate(cfg, model, checkpoint=cfg.MODEL.WEIGHTS)
 
 

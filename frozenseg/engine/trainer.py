@@ -20,7 +20,7 @@ from frozenseg.data.mapper import build_mapper
 from frozenseg.data.register import register_benchmarks
 from frozenseg.engine.build import build_model
 from frozenseg.engine.checkpointer import Checkpointer
-from frozenseg.engine.compat import clip_section, unwrap, wrap_for_processes
+from frozenseg.engine.compat import random_encoders, unwrap, wrap_for_processes
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.hooks import ProgressBar, on_terminal
 from frozenseg.engine.optimizer import build_optimizer
@@ -58,8 +58,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             save_to_disk=comm.is_main_process(),
-            # Random frozen weights exist nowhere else.
-            save_frozen=not clip_section(cfg).CLIP_PRETRAINED_WEIGHTS,
+            random_encoders=random_encoders(cfg),
             trainer=weakref.proxy(self),
         )
         self.start_iter = 0
@@ -120,7 +119,9 @@ class Trainer(DefaultTrainer):
         return writers if on_terminal() else [CommonMetricPrinter(self.max_iter), *writers]
 
     def _evaluate(self) -> dict[str, Any]:
-        checkpoint = self.checkpointer.file_of(min(self.iter, self.max_iter - 1))
+        # The last iteration done: of this run, or of the file that a finished run resumes from.
+        done = max(self.start_iter - 1, min(self.iter, self.max_iter - 1))
+        checkpoint = self.checkpointer.file_of(done)
         self._last_eval_results = evaluate(self.cfg, unwrap(self.model), checkpoint=checkpoint)
         return self._last_eval_results
 
@@ -151,7 +152,8 @@ class Trainer(DefaultTrainer):
         """Takes back what `state_dict` gave."""
         TrainerBase.load_state_dict(self, state_dict)
         self._trainer.optimizer.load_state_dict(state_dict["optimizer"])
-        self._trainer.scaler.load_state_dict(state_dict["grad_scaler"])
+        if state_dict["grad_scaler"]:  # empty if the run so far needed none
+            self._trainer.scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = self._trainer.seed = self._trainer.data_loader.dataset.seed = state_dict["seed"]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,7 +11,7 @@ from frozenseg.engine.checkpoint import (
     checkpoint_hash,
     likely_key,
     load_weights,
-    read_checkpoint,
+    weights_hash,
 )
 
 
@@ -24,6 +22,8 @@ class Toy(nn.Module):
         super().__init__()
         self.backbone = nn.Linear(2, clip_width).requires_grad_(False)
         self.backbone.register_buffer("running", torch.zeros(1))
+        self.backbone.register_buffer("num_batches_tracked", torch.tensor(0))
+        self.backbone.register_buffer("attn_mask", torch.ones(1), persistent=False)
         self.sem_seg_head = nn.ModuleDict({"predictor": nn.Module()})
         self.sem_seg_head["predictor"].query_feat = nn.Embedding(queries, 6)
         self.void_embedding = nn.Embedding(1, clip_width)
@@ -32,7 +32,8 @@ class Toy(nn.Module):
 
 
 TRAINED = {"sem_seg_head.predictor.query_feat.weight", "void_embedding.weight"}
-FROZEN = {"backbone.weight", "backbone.bias", "backbone.running"}
+COUNTER = "backbone.num_batches_tracked"
+FROZEN = {"backbone.weight", "backbone.bias", "backbone.running", COUNTER}
 
 
 @pytest.fixture
@@ -88,6 +89,40 @@ def test_frozen_weights_and_buffers_may_be_left_out(file):
 def test_frozen_weights_that_the_model_lacks_are_reported_not_loaded(file):
     source = Toy().state_dict() | {"sam.neck.weight": torch.ones(1)}
     assert load_weights(Toy(), file(source)).ignored == ("sam.neck.weight",)
+
+
+def test_an_encoder_is_loaded_whole_or_not_at_all(file):
+    source, model = Toy().state_dict(), Toy()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    part = {name: source[name] for name in source if name != "backbone.bias"}
+    with pytest.raises(ValueError, match=r"1 names missing \(backbone\.bias\).*CLIP_MODEL_NAME"):
+        load_weights(model, file(part))
+    with pytest.raises(ValueError, match=r"1 names too many \(backbone\.wieght\)"):
+        load_weights(model, file(source | {"backbone.wieght": torch.ones(1)}))
+    assert equal(model, before)
+
+
+def test_counters_and_buffers_that_are_never_saved_may_be_there_or_not(file):
+    source = Toy().state_dict()
+    extra = {"backbone.attn_mask": torch.ones(1), "backbone.bn.num_batches_tracked": torch.ones(1)}
+    assert set(load_weights(Toy(), file(source | extra)).ignored) == set(extra)
+    counter = source.pop(COUNTER)
+    assert load_weights(Toy(), file(source)).skipped == (COUNTER,)
+    model = Toy()
+    report = load_weights(model, file(model.state_dict() | {COUNTER: counter + 5}))
+    assert not report.changed  # nothing that a forward pass reads
+
+
+def test_an_encoder_that_would_stay_random_is_an_error_with_the_key(file):
+    source, key = Toy().state_dict(), "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
+    trained = file({name: source[name] for name in TRAINED})
+    model = Toy()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"w\.pth holds no backbone.*random. Set {key}"):
+        load_weights(model, trained, random_encoders={"backbone.": key})
+    assert equal(model, before)
+    load_weights(model, trained, random_encoders={"sam.": key})  # the model has none
+    load_weights(model, file(source), random_encoders={"backbone.": key})
 
 
 def test_missing_and_unexpected_names_are_an_error_and_change_nothing(file):
@@ -154,55 +189,25 @@ def test_the_likely_config_key(name, found, wanted, key):
     assert key in likely_key(name, torch.Size(found), torch.Size(wanted))
 
 
-class Evil:
-    """Its unpickling would call a function; None of our readers may."""
-
-    def __reduce__(self):
-        return (print, ("unpickled",))
-
-
-def test_pickled_objects_are_never_loaded(tmp_path, capsys):
-    torch.save({"model": {"a": Evil()}}, tmp_path / "evil.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"model": {"a": Evil()}}))
-    for name in ("evil.pth", "plain.pth"):
-        with pytest.raises(ValueError, match=rf"{name}.*pickled"):
-            read_checkpoint(tmp_path / name)
-    (tmp_path / "r50.pkl").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"r50\.pkl ends in '\.pkl'"):
-        read_checkpoint(tmp_path / "r50.pkl")
-    assert "unpickled" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut"])
-def test_a_damaged_file_is_one_clear_line(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name}.*damaged") as error:
-        read_checkpoint(tmp_path / name)
-    assert "\n" not in str(error.value)
-
-
-def test_a_cut_file_is_reported(file):
-    path = file(Toy().state_dict())
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="damaged"):
-        read_checkpoint(path)
-
-
-def test_a_missing_file_names_the_config_key(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.pth.*MODEL\.WEIGHTS"):
-        read_checkpoint(tmp_path / "none.pth")
-
-
-@pytest.mark.parametrize("content", [[1, 2], {"a": 3}, {"model": {"a": "text"}}])
-def test_other_contents_are_refused(file, content):
-    with pytest.raises(ValueError, match=r"w\.pth holds"):
-        read_checkpoint(file(content, wrap=False))
-
-
 def test_the_hash_is_of_the_bytes(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     first.write_bytes(b"abc")
     second.write_bytes(b"abd")
     assert checkpoint_hash(first) == "ba7816bf8f01cfea"
     assert checkpoint_hash(first) != checkpoint_hash(second)
+
+
+def test_the_hash_of_weights_is_that_of_their_names_and_values():
+    model, same = Toy(), Toy()
+    same.load_state_dict(model.state_dict())
+    first = weights_hash(model.backbone)
+    assert len(first) == 16
+    same.backbone.num_batches_tracked += 3
+    same.backbone.weight.data = same.backbone.weight.data.t().contiguous().t()  # other strides
+    assert weights_hash(same.backbone) == first
+    same.backbone.running += 1e-6
+    assert weights_hash(same.backbone) != first
+    renamed = nn.Linear(2, 5)
+    other = weights_hash(renamed)
+    renamed.offset, renamed.bias = renamed.bias, None
+    assert weights_hash(renamed) != other

@@ -15,16 +15,45 @@ def toy():
     )
 
 
-def test_frozen_encoders_are_left_out_unless_asked(tmp_path):
+RANDOM = {"backbone.": "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"}
+
+
+def saved(path):
+    return set(torch.load(path, weights_only=True)["model"])
+
+
+def test_frozen_encoders_are_left_out_unless_random(tmp_path):
     model = toy()
     Checkpointer(model, str(tmp_path)).save("small")
-    Checkpointer(model, str(tmp_path), save_frozen=True).save("full")
-    small, full = (
-        torch.load(tmp_path / f"{name}.pth", weights_only=True)["model"]
-        for name in ("small", "full")
-    )
-    assert set(small) == {"head.weight", "head.bias"}
-    assert set(full) == set(model.state_dict())
+    Checkpointer(model, str(tmp_path), random_encoders=RANDOM).save("full")
+    assert saved(tmp_path / "small.pth") == {"head.weight", "head.bias"}
+    assert saved(tmp_path / "full.pth") == set(model.state_dict())
+
+
+def test_frozen_weights_that_a_file_changed_are_saved_from_then_on(tmp_path):
+    model = toy()
+    Checkpointer(model, str(tmp_path), random_encoders=RANDOM).save("given")
+    same, other = Checkpointer(model, str(tmp_path)), Checkpointer(toy(), str(tmp_path))
+    for name, checkpointer in (("same", same), ("other", other)):
+        checkpointer.load(str(tmp_path / "given.pth"))
+        checkpointer.save(name)
+    assert saved(tmp_path / "same.pth") == {"head.weight", "head.bias"}
+    assert saved(tmp_path / "other.pth") == set(model.state_dict())
+
+
+def test_a_random_encoder_must_be_in_the_file(tmp_path):
+    Checkpointer(toy(), str(tmp_path)).save("small")
+    with pytest.raises(ValueError, match=r"small\.pth holds no backbone.*CLIP_PRETRAINED_WEIGHTS"):
+        Checkpointer(toy(), "", random_encoders=RANDOM).load(str(tmp_path / "small.pth"))
+
+
+def test_the_file_resumed_from_is_known_by_its_iteration(tmp_path):
+    Checkpointer(toy(), str(tmp_path)).save("model_final", iteration=5)
+    resumed, started = Checkpointer(toy(), str(tmp_path)), Checkpointer(toy())
+    resumed.resume_or_load("", resume=True)
+    started.resume_or_load(str(tmp_path / "model_final.pth"), resume=False)
+    assert resumed.file_of(5) == str(tmp_path / "model_final.pth")
+    assert (resumed.file_of(4), started.file_of(5)) == ("", "")
 
 
 def test_weights_and_states_come_back_from_the_last_checkpoint(tmp_path):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
+import pytest
 import torch
 from torch import nn
 
 from frozenseg.config import get_config
-from frozenseg.engine.compat import clip_section, unwrap, usable_device, wrap_for_processes
+from frozenseg.engine.compat import clip_section, random_encoders, unwrap, wrap_for_processes
 
 
 def test_one_process_needs_no_wrapper():
@@ -31,21 +30,24 @@ def test_a_cpu_model_can_be_wrapped_for_several_processes(tmp_path, monkeypatch)
         torch.distributed.destroy_process_group()
 
 
-def test_the_device_falls_back_with_one_log_line(monkeypatch, caplog):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with caplog.at_level(logging.INFO):
-        assert usable_device("cuda", 1) == "cpu"
-    assert len(caplog.messages) == 1
-    assert "no GPU was found" in caplog.messages[0]
-    assert usable_device("cpu", 4) == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert usable_device("cuda", 1) == "cuda"
-    assert usable_device("cuda", 0) == "cpu"
-
-
 def test_the_clip_section_is_that_of_the_architecture():
     cfg = get_config()
     cfg.MODEL.META_ARCHITECTURE = "FCCLIP"
     assert clip_section(cfg) is cfg.MODEL.FC_CLIP
     cfg.MODEL.META_ARCHITECTURE = "FrozenSeg"
     assert clip_section(cfg) is cfg.MODEL.FROZEN_SEG
+
+
+@pytest.mark.parametrize(
+    ("weights", "random"),
+    [("", True), ("openai:", True), ("openai", False), ("openai:RN50.pt", False)],
+)
+@pytest.mark.parametrize(
+    ("architecture", "section"), [("FCCLIP", "FC_CLIP"), ("FrozenSeg", "FROZEN_SEG")]
+)
+def test_which_encoders_get_no_weights_from_the_config(architecture, section, weights, random):
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE = architecture
+    cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS = weights
+    key = f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"
+    assert random_encoders(cfg) == ({"backbone.": key} if random else {})

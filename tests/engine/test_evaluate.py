@@ -10,8 +10,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from frozenseg.config import config_hash
-from frozenseg.engine.checkpoint import checkpoint_hash
-from frozenseg.engine.evaluate import evaluate
+from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
+from frozenseg.engine.evaluate import clip_hash, evaluate
 from frozenseg.evaluation.results import read_results
 
 VAL, TRAIN = "shapes_val_panoptic", "shapes_train_panoptic"
@@ -41,10 +41,22 @@ def test_the_entry_holds_scores_and_protocol(stand_in_cfg, model, tmp_path):
     assert entry["protocol"]["vocabulary"] == vocabulary.digest
     assert entry["protocol"]["ensemble"]["alpha"] == 0.4
     assert entry["protocol"]["test_size"] == [32, 1333]
+    assert entry["protocol"]["clip_weights"] == weights_hash(model.backbone)
     assert entry["config_hash"] == config_hash(stand_in_cfg)
     assert (entry["checkpoint"], entry["checkpoint_hash"]) == ("w.pth", checkpoint_hash(weights))
     assert torch.__version__.startswith(entry["versions"]["torch"])
     assert scores[VAL]["panoptic/all/PQ"] == entry["metrics"]["panoptic"]["all"]["PQ"]
+
+
+def test_the_entry_tells_backbones_of_equal_checkpoints_apart(stand_in_cfg, model):
+    found = []
+    for _ in range(2):
+        evaluate(stand_in_cfg, model)
+        (entry,) = read_results(Path(stand_in_cfg.OUTPUT_DIR) / "results.json")
+        found.append(entry["protocol"]["clip_weights"])
+        model.backbone.weight.data[0] += 1
+    assert found[0] != found[1]
+    assert clip_hash(torch.nn.Linear(1, 1)) is None
 
 
 def test_every_data_set_gets_its_own_words_and_the_same_scores_again(stand_in_cfg, model):

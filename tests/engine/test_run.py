@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import logging
+from argparse import Namespace
 
 import pytest
+import torch
+from detectron2.modeling import build_model
 
-from frozenseg.engine.run import check_inputs, set_up_logging
+from frozenseg.engine import run as module
+from frozenseg.engine.predictor import build_predictor
+from frozenseg.engine.run import check_inputs, set_up_logging, train_or_evaluate
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_pytest_has_it(monkeypatch, request):
+    if "log_file" not in request.node.name:
+        monkeypatch.setattr(module, "set_up_logging", lambda *_, **__: None)
 
 
 def test_a_complete_config_passes(stand_in_cfg):
@@ -26,6 +37,33 @@ def test_weights_must_exist_and_evaluation_needs_some(stand_in_cfg, tmp_path):
     stand_in_cfg.MODEL.WEIGHTS = str(tmp_path / "none.pth")
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         check_inputs(stand_in_cfg, eval_only=False)
+
+
+@pytest.mark.parametrize("clip_weights", ["", "openai:"])
+def test_weights_that_leave_clip_random_are_refused(stand_in_cfg, tmp_path, clip_weights):
+    """By --eval-only and by the demo's predictor; with the encoder in the file both work."""
+    state = build_model(stand_in_cfg).state_dict()
+    trained = {name: value for name, value in state.items() if not name.startswith("backbone.")}
+    torch.save(trained, tmp_path / "trained.pth")
+    torch.save(state, tmp_path / "full.pth")
+    stand_in_cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS = clip_weights
+    stand_in_cfg.MODEL.WEIGHTS = str(tmp_path / "trained.pth")
+    message = r"trained\.pth holds no backbone.*MODEL\.FC_CLIP\.CLIP_PRETRAINED_WEIGHTS"
+    with pytest.raises(ValueError, match=message):
+        build_predictor(stand_in_cfg)
+    with pytest.raises(ValueError, match=message):
+        train_or_evaluate(stand_in_cfg.clone(), Namespace(eval_only=True, debug=True))
+    _, report = build_predictor(stand_in_cfg, weights=str(tmp_path / "full.pth"))
+    assert report is not None
+    assert len(report.frozen) == 2
+
+
+def test_a_wrong_device_is_reported_before_anything_is_built(stand_in_cfg, tmp_path, monkeypatch):
+    stand_in_cfg.MODEL.DEVICE = "gpu"
+    monkeypatch.setattr(module, "load_config", lambda *_: stand_in_cfg)
+    args = Namespace(config_file="", opts=[], debug=False, num_gpus=0, num_machines=1)
+    with pytest.raises(ValueError, match=r"MODEL\.DEVICE 'gpu' is no device"):
+        module.run(args)
 
 
 def test_the_log_file_keeps_what_the_console_leaves_out(tmp_path, capsys):

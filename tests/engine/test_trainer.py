@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from frozenseg.engine.checkpoint import checkpoint_hash
 from frozenseg.engine.trainer import Trainer
+from frozenseg.evaluation.results import read_results
 
 
 def train(cfg, *, resume=False, stop_after=None):
@@ -84,6 +86,41 @@ def test_what_a_run_leaves_behind(stand_in_cfg):
     assert rows[-1]["iteration"] >= 5
     assert any("total_loss" in row for row in rows)
     assert any("shapes_val_panoptic/panoptic/all/PQ" in row for row in rows)
+
+
+@pytest.mark.parametrize("clip_weights", ["", "openai:"])
+def test_frozen_weights_that_exist_nowhere_else_are_saved(stand_in_cfg, clip_weights):
+    stand_in_cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS = clip_weights
+    stand_in_cfg.merge_from_list(["SOLVER.MAX_ITER", 1, "DATASETS.TEST", ()])
+    trainer, _ = train(stand_in_cfg)
+    saved = torch.load(Path(stand_in_cfg.OUTPUT_DIR) / "model_final.pth", weights_only=True)
+    assert set(saved["model"]) == set(trainer.model.state_dict())
+
+
+@pytest.mark.parametrize("max_iter", [6, 4])
+def test_resuming_a_finished_run_scores_the_file_that_it_resumes_from(stand_in_cfg, max_iter):
+    train(stand_in_cfg)
+    results = Path(stand_in_cfg.OUTPUT_DIR) / "results.json"
+    results.unlink()
+    stand_in_cfg.merge_from_list(["SOLVER.MAX_ITER", max_iter, "SOLVER.STEPS", (3,)])
+    _, losses = train(stand_in_cfg, resume=True)
+    assert not losses
+    (entry,) = read_results(results)
+    final = results.with_name("model_final.pth")
+    assert (entry["checkpoint"], entry["checkpoint_hash"]) == (final.name, checkpoint_hash(final))
+
+
+def test_a_run_without_loss_scale_resumes_into_one_with(stand_in_cfg):
+    trainer = Trainer(stand_in_cfg)
+    state = trainer.state_dict()
+    assert state["grad_scaler"] == {}
+    trainer._trainer.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    trainer.load_state_dict(state)
+    assert trainer._trainer.scaler.get_scale() == 8.0
+    scaled = trainer.state_dict()
+    trainer._trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    trainer.load_state_dict(scaled)
+    assert trainer._trainer.scaler.get_scale() == 8.0
 
 
 def test_training_starts_from_given_weights(stand_in_cfg, tmp_path):
