@@ -51,7 +51,7 @@ def _clip_keys(section: str) -> tuple[Key, ...]:
         Key(
             f"{section}.CLIP_PRETRAINED_WEIGHTS",
             "laion2b_s29b_b131k_ft_soup",
-            'open_clip tag or local file of the weights; "" leaves them random',
+            'open_clip tag, local file, "openai:FILE" (QuickGELU), or "": random',
         ),
         Key(f"{section}.EMBED_DIM", 768, "width of CLIP's embeddings, checked against the model"),
         Key(f"{section}.CLASS_ENSEMBLE", True, "join the decoder's class scores with CLIP's own"),

@@ -98,6 +98,22 @@ def test_each_task_alone(model, sample, monkeypatch, task):
         assert len(result[key]) == model.task_settings.detections_per_image
 
 
+def test_recall_asks_for_all_proposals(model, sample, monkeypatch):
+    from frozenseg.config import get_config
+    from frozenseg.mask_classification.border import task_settings
+
+    cfg = get_config()
+    assert not task_settings(cfg).proposals
+    cfg.MODEL.MASK_FORMER.TEST.RECALL_ON = True
+    settings = task_settings(cfg)
+    assert settings.proposals
+    assert not settings.semantic_at_padded_size
+    monkeypatch.setattr(model, "task_settings", settings)
+    proposals = model([sample])[0]["proposals"]
+    assert len(proposals) == model.sem_seg_head.predictor.query_feat.num_embeddings
+    assert proposals.pred_classes.max() < len(model.vocabulary)
+
+
 def test_without_the_ensemble_clip_is_not_asked(model, sample, monkeypatch):
     monkeypatch.setattr(model, "ensemble", EnsembleSettings(enabled=False))
     monkeypatch.setattr(model.backbone, "pool_masks", lambda *_: pytest.fail("asked CLIP"))
