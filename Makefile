@@ -1,6 +1,7 @@
 # The commands of this project. The first call of one that needs it makes .venv (see INSTALL.md).
 #
 #   make quickstart   a small training, its evaluation, and pictures, end to end
+#   make demo         segments a few pictures at once with the shipped weights; ARGS="--input a.jpg"
 #   make test         all tests; ARGS="tests/vocab -k parse" for a part of them
 #   make lint         ruff, its format check, mypy
 #   make format       applies the format and the safe fixes
@@ -9,9 +10,12 @@
 
 PY := .venv/bin/python
 ARGS ?=
+DEMO_CONFIG := configs/miniature/fcclip.yaml
+DEMO_WEIGHTS := frozenseg/weights/miniature_fcclip.safetensors
+DEMO_DATA := output/demo/datasets
 export PYTHON MIN_DISK_GB
 
-.PHONY: help setup quickstart test lint format clean
+.PHONY: help setup quickstart demo test lint format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -21,6 +25,13 @@ setup:
 
 quickstart: setup
 	$(PY) tools/quickstart.py $(ARGS)
+
+demo: setup
+	@test -f $(DEMO_WEIGHTS) || { echo "error: $(DEMO_WEIGHTS) is missing: get it back with git," \
+		"or run 'make quickstart', which trains such weights" >&2; exit 2; }
+	$(PY) datasets/prepare_miniature.py --root $(DEMO_DATA) --train 0 --dev 0 --val 4
+	$(PY) demo/demo.py --config-file $(DEMO_CONFIG) --weights $(DEMO_WEIGHTS) \
+		--input $(DEMO_DATA)/miniature/val --output output/demo $(ARGS)
 
 test: setup
 	$(PY) -m pytest $(ARGS)

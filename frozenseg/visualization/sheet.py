@@ -59,6 +59,7 @@ def legend(
 def side_by_side(
     pictures: Sequence[tuple[str, NDArray[np.uint8]]],
     styles: Sequence[SegmentStyle] | None = None,
+    legend_title: str = "",
 ) -> NDArray[np.uint8]:
     """One sheet: pictures at a common height, each under its title, then a legend.
 
@@ -66,6 +67,7 @@ def side_by_side(
     Args:
         pictures: (title, image) pairs, left to right.
         styles: the legend's entries; None leaves the legend out.
+        legend_title: a line above them.
     Raises: ValueError for no picture or one that is no RGB uint8 image.
     """
     if not pictures:
@@ -78,7 +80,7 @@ def side_by_side(
     gap = size // 2
     columns = [_titled(title, _to_height(image, height), size) for title, image in pictures]
     if styles is not None:
-        columns.append(legend(styles, columns[0].shape[0], size))
+        columns.append(legend(styles, columns[0].shape[0], size, legend_title))
     full = max(column.shape[0] for column in columns)
     spaced: list[NDArray[np.uint8]] = []
     for column in columns:

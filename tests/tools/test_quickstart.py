@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frozenseg.data.miniature_classes import ALL, CLASSES
+from frozenseg.visualization.plots import read_losses
 from tools import quickstart
 
 SCRIPT = Path(quickstart.__file__)
@@ -27,6 +30,12 @@ def run(*words, cwd, timeout=300):
     )
 
 
+def plan(**changes):
+    size = quickstart.Size(opts=("SEED", "3"))
+    steps = quickstart.plan(Path("/out"), ["a.jpg"], "cat; dog", size, **changes)
+    return {step.name: step.words for step in steps}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A fast run from another working directory: (its folder, what it printed)."""
@@ -40,43 +49,85 @@ def finished(tmp_path_factory):
     return folder / "out", done.stdout
 
 
-def test_every_step_leaves_its_results(finished):
+def test_every_step_leaves_its_results_where_they_are_easy_to_find(finished):
     folder, _ = finished
     for path in (
-        "datasets/shapes/panoptic_train.json",
-        "training/model_final.pth",
-        "training/results.json",
-        "evaluation/results.json",
-        "shapes/000000_sheet.png",
+        "model_final.pth",
+        "results.json",
+        "metrics.json",
+        "curves.png",
+        "pictures/000000.png",
+        "pictures/000003.png",
+        "without_ensemble/results.json",
         "photographs/photo_overlay.png",
-        "photographs/photo_labels.png",
+        "datasets/miniature/panoptic_train.json",
     ):
         assert (folder / path).is_file(), path
+
+
+def test_it_trained_and_scored_all_classes_with_and_without_the_ensemble(finished):
+    folder, _ = finished
+    assert list(read_losses(folder / "metrics.json")["total_loss"]) == [3]  # the last iteration
+    for path, enabled in (("results.json", True), ("without_ensemble/results.json", False)):
+        (entry,) = json.loads((folder / path).read_text())["results"]
+        assert entry["protocol"]["ensemble"]["enabled"] is enabled
+        assert entry["protocol"]["classes"] == len(ALL)
+        assert set(entry["metrics"]) == {"panoptic", "instance", "semantic", "regions"}
+        unseen = entry["metrics"]["regions"]["unseen"]
+        assert {"recall50", "accuracy"} <= set(unseen)
+
+
+def test_what_it_prints_at_the_end(finished):
+    folder, output = finished
+    end = output[output.index("Done in") :]
+    assert re.search(r"classes\s*\|\s*PQ\s*\|\s*SQ\s*\|\s*RQ\s*\|\s*AP\s*\|\s*mIoU", end)
+    for group in ("all", "seen", "unseen", "unseen things"):
+        assert re.search(rf"^\| {group} +\|", end, re.MULTILINE), group
+    assert re.search(r"class accuracy.*\|.*\|", end)
+    for place in quickstart.PLACES.values():
+        assert str(folder / place) in end
 
 
 def test_demo_used_the_trained_weights_and_the_words(finished):
     folder, _ = finished
     content = json.loads((folder / "photographs" / "photo.json").read_text())
     assert [word["name"] for word in content["vocabulary"]] == ["roof", "sky"]
-    assert content["model"]["weights"] == str(folder / "training" / "model_final.pth")
+    assert content["model"]["weights"] == str(folder / "model_final.pth")
     assert content["image_size"] == {"height": 48, "width": 64}
-    shapes = json.loads((folder / "shapes" / "000000.json").read_text())
-    assert len(shapes["vocabulary"]) == 11  # the words of the validation set
 
 
-def test_checkpoint_scores_are_those_after_training(finished):
-    folder, output = finished
-    assert quickstart.scores(folder / "training") == quickstart.scores(folder / "evaluation")
-    assert "PQ" in output
-    assert "mIoU" in output
-    assert "words mean nothing" in output
+def test_settings_reach_every_step_that_has_a_model_and_the_ensemble_is_off_in_one():
+    steps = plan()
+    assert list(steps) == ["data", "training", "without ensemble", "pictures", "photographs"]
+    for name, words in steps.items():
+        assert ("SEED" in words) == (name != "data")
+        assert ("MODEL.FC_CLIP.CLASS_ENSEMBLE" in words) == (name == "without ensemble")
+        assert ("MODEL.MASK_FORMER.TEST.RECALL_ON" in words) == (words[0] == "train_net.py")
+    assert "--resume" in plan(resume=True)["training"]
+    assert "--resume" not in steps["training"]
 
 
-def test_other_scores_from_the_checkpoint_are_an_error(tmp_path, monkeypatch):
-    values = {"training": {"PQ": 20.0, "mIoU": 30.0}, "evaluation": {"PQ": 21.0, "mIoU": 30.0}}
-    monkeypatch.setattr(quickstart, "scores", lambda folder: values[folder.name])
-    with pytest.raises(ValueError, match=r"PQ was 20.0000 .* but 21.0000"):
-        quickstart.report(tmp_path, 60)
+def test_verify_scores_again_with_the_same_settings():
+    steps = plan(verify=True)
+    again = list(steps["again"])
+    off = list(steps["without ensemble"])
+    assert off[: -len(("folder", "key", "value"))] == again[: -len(("folder",))]
+
+
+def test_other_scores_from_the_checkpoint_are_an_error(finished, tmp_path):
+    folder, _ = finished
+    content = json.loads((folder / "results.json").read_text())
+    again = tmp_path / quickstart.AGAIN / "results.json"
+    again.parent.mkdir()
+    for path in ("results.json", "metrics.json", "without_ensemble"):
+        (tmp_path / path).symlink_to(folder / path)
+    again.write_text(json.dumps(content))
+    quickstart.report(tmp_path, 60, verified=True)
+    assert (tmp_path / "curves.png").is_file()
+    content["results"][0]["metrics"]["panoptic"]["all"]["PQ"] += 1
+    again.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="PQ of all classes was"):
+        quickstart.report(tmp_path, 60, verified=True)
 
 
 def test_a_failing_step_stops_with_its_name_and_code(monkeypatch, capsys):
@@ -90,7 +141,7 @@ def test_a_failing_step_stops_with_its_name_and_code(monkeypatch, capsys):
 
     original = quickstart.run_step
     monkeypatch.setattr(quickstart, "run_step", fail_in_training)
-    monkeypatch.setattr(quickstart, "report", lambda *_: ran.append("report"))
+    monkeypatch.setattr(quickstart, "report", lambda *_, **__: ran.append("report"))
     args = quickstart.build_parser().parse_args(["--fast", "--photos", "x.png", "--output", "."])
     assert quickstart.main(args) == 7
     assert ran == ["data", "training"]
@@ -108,7 +159,5 @@ def test_sample_photographs_are_found_without_importing_scikit_learn():
     assert all(Path(path).is_file() for path in quickstart.sample_photos())
 
 
-def test_help_needs_no_torch(tmp_path):
-    done = run("--help", cwd=tmp_path)
-    assert done.returncode == 0
-    assert "--photos" in done.stdout
+def test_the_miniature_world_has_unseen_things_and_stuff():
+    assert {row.is_thing for row in CLASSES if not row.seen} == {True, False}

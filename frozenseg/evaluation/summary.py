@@ -1,0 +1,94 @@
+"""The main scores of a results.json, as short tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tabulate import tabulate
+
+from frozenseg.evaluation.results import read_results
+
+# Score -> where it stands under "metrics".
+PLACES = {
+    "PQ": ("panoptic",),
+    "SQ": ("panoptic",),
+    "RQ": ("panoptic",),
+    "AP": ("instance",),
+    "mIoU": ("semantic", "ground_truth"),
+    "recall50": ("regions",),
+    "accuracy": ("regions",),
+}
+GROUPS = ("all", "seen", "unseen", "unseen_things")
+Scores = Mapping[str, Mapping[str, float | None]]
+
+
+def read_scores(results: Path, dataset: int = 0) -> dict[str, dict[str, float | None]]:
+    """Score -> group of classes -> percent, None where there was nothing to score.
+
+    Scores and groups that the file lacks are left out.
+    Args: dataset: number of the entry, in the order of DATASETS.TEST.
+    Raises: FileNotFoundError, ValueError as `read_results`.
+    """
+    metrics = read_results(results)[dataset]["metrics"]
+    scores = {}
+    for name, place in PLACES.items():
+        groups = metrics
+        for key in place:
+            groups = groups.get(key, {})
+        found = {group: groups[group][name] for group in GROUPS if group in groups}
+        if found:
+            scores[name] = found
+    return scores
+
+
+def require_same_scores(first: Scores, second: Scores, tolerance: float = 1e-6) -> None:
+    """Raises: ValueError naming the first score that differs by more than `tolerance` points."""
+    for name in first:
+        for group, before in first[name].items():
+            after = second.get(name, {}).get(group)
+            if before is None or after is None:
+                same = before is after
+            else:
+                same = abs(before - after) <= tolerance
+            if not same:
+                raise ValueError(
+                    f"{name} of {group} classes was {before} at first but {after} when the same "
+                    "weights were scored again: please report this"
+                )
+
+
+def score_table(scores: Scores) -> str:
+    """One row per group of classes, one column per score."""
+    groups = [group for group in GROUPS if any(group in row for row in scores.values())]
+    rows = [
+        [group.replace("_", " "), *(_percent(row.get(group)) for row in scores.values())]
+        for group in groups
+    ]
+    return _table(rows, ["classes", *scores])
+
+
+def comparison_table(
+    before: Scores, after: Scores, rows: Iterable[tuple[str, str, str]], titles: tuple[str, str]
+) -> str:
+    """Two runs side by side with the gain in points.
+
+    Args:
+        rows: (title, score, group of classes) each.
+        titles: of the columns of `before` and `after`.
+    """
+    lines = []
+    for title, name, group in rows:
+        first, second = (scores.get(name, {}).get(group) for scores in (before, after))
+        gain = "-" if first is None or second is None else f"{second - first:+.1f}"
+        lines.append([title, _percent(first), _percent(second), gain])
+    return _table(lines, ["", *titles, "gain"])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _table(rows: list[list[str]], headers: list[str]) -> str:
+    align = ["left", *["right"] * (len(headers) - 1)]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)
