@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Write the miniature world to disk: train and dev (seen classes only) and val (all classes).
 
-COCO panoptic format under <root>/miniature. About 15 ms and 110 KB an image; a stopped run goes on
+COCO panoptic format under <root>/miniature. About 20 ms and 50 KB an image; a stopped run goes on
 where it stopped, finished splits are left alone.
 """
 

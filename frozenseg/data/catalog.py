@@ -101,7 +101,6 @@ def _miniature(split: str, classes: tuple[int, ...]) -> Benchmark:
         images=f"miniature/{split}",
         panoptic_json=f"miniature/panoptic_{split}.json",
         panoptic_masks=f"miniature/panoptic_{split}",
-        semantic_masks=f"miniature/semantic_{split}",
         category_ids=tuple(index + 1 for index in classes),
         prepare="python datasets/prepare_miniature.py",
     )

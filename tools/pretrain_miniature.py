@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Trains and measures the frozen foundation models of the miniature world, on a CPU.
+
+    python tools/pretrain_miniature.py clip --minutes 30 --output output/miniature
+    python tools/pretrain_miniature.py sam --minutes 30 --output output/miniature
+    python tools/pretrain_miniature.py evaluate --weights output/miniature
+
+`clip` and `sam` write miniature_{clip,sam}.safetensors, log.jsonl, curves.png and facts (.json);
+`evaluate` without --weights measures the models shipped in frozenseg/weights. A stopped training
+goes on with --resume. --steps instead of --minutes makes a run exactly repeatable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from frozenseg import cli
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, minutes in (("clip", 30.0), ("sam", 25.0)):
+        part = commands.add_parser(name, help=f"train the miniature {name.upper()}")
+        part.add_argument("--output", type=Path, default=REPOSITORY / "output" / "miniature")
+        part.add_argument("--seed", type=int, default=0)
+        part.add_argument("--minutes", type=float, default=minutes, help="time of the training")
+        part.add_argument("--steps", type=int, default=0, help="length in steps instead")
+        part.add_argument("--resume", action="store_true", help="go on from --output's checkpoint")
+        part.add_argument(
+            "--pool",
+            type=Path,
+            default=Path(tempfile.gettempdir()) / "frozenseg_miniature",
+            help="folder of the drawn scenes, 2.5 GB (default: %(default)s)",
+        )
+        part.add_argument("--scenes", type=int, default=8000, help="scenes of the pool")
+        part.add_argument("--crops", type=int, default=12000, help="single-thing pictures")
+        _add_common(part)
+    part = commands.add_parser("evaluate", help="measure both models")
+    part.add_argument("--weights", type=Path, default=REPOSITORY / "frozenseg" / "weights")
+    part.add_argument("--models", nargs="+", choices=("clip", "sam"), default=["clip", "sam"])
+    part.add_argument("--sizes", type=int, nargs="+", default=[256], help="CLIP's input sizes")
+    part.add_argument("--scenes", type=int, default=200, help="held-out scenes")
+    part.add_argument("--crops", type=int, default=1000, help="held-out single-thing pictures")
+    part.add_argument("--seed", type=int, default=5, help="world of the held-out scenes")
+    part.add_argument(
+        "--record", action="store_true", help="add the figures to the JSON files of the weights"
+    )
+    _add_common(part)
+    return parser.parse_args(argv)
+
+
+def _add_common(part: argparse.ArgumentParser) -> None:
+    part.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    cli.add_debug_flag(part)
+
+
+def main(args: argparse.Namespace) -> None:
+    import torch
+
+    from tools.miniature import runs
+
+    if args.threads < 1:
+        raise ValueError(f"--threads is {args.threads}; at least 1 is needed")
+    torch.set_num_threads(args.threads)
+    if args.command == "evaluate":
+        runs.evaluate(args)
+    else:
+        runs.pretrain(args)
+
+
+if __name__ == "__main__":
+    arguments = parse_args()
+    cli.run(main, arguments)
