@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 from PIL import Image
 
 from frozenseg.data.coco_panoptic import check_same_size, read_panoptic_png, rgb_of_ids
 from frozenseg.evaluation.averages import Groups, group_means, per_class
+from frozenseg.evaluation.counting import CountingEvaluator
 
 COUNTS = ("tp", "fp", "fn", "iou")
 
@@ -67,17 +66,10 @@ def panoptic_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) 
     return {**group_means(scores, counted, groups), "per_class": per_class(scores, counted, names)}
 
 
-class PanopticEvaluator(DatasetEvaluator):
+class PanopticEvaluator(CountingEvaluator):
     """Scores `panoptic_seg` (map, segments_info) of every image."""
 
-    def __init__(self, class_names: tuple[str, ...], groups: Groups) -> None:
-        self.class_names = class_names
-        self.groups = groups
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all images."""
-        self.counts = np.zeros((len(self.class_names), len(COUNTS)))
+    columns = COUNTS
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds images. Raises: ValueError naming a ground-truth file that does not fit."""
@@ -91,8 +83,7 @@ class PanopticEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> dict[str, Any] | None:
         """{"panoptic": scores}, on the main process."""
-        gathered = comm.gather(self.counts)
-        if not comm.is_main_process():
+        counts = self.gathered()
+        if counts is None:
             return None
-        counts = np.sum(gathered, axis=0)
         return {"panoptic": panoptic_scores(counts, self.groups, self.class_names)}

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
 from frozenseg.data.coco_panoptic import check_same_size, ids_of_rgb, read_panoptic_png
 from frozenseg.evaluation.averages import Groups, group_means, per_class
+from frozenseg.evaluation.counting import CountingEvaluator
 
 THRESHOLDS = {"recall50": 0.5, "recall75": 0.75, "recall90": 0.9}
 COUNTS = ("regions", *THRESHOLDS, "right")
@@ -51,7 +50,7 @@ def count_image(
     return counts
 
 
-class RegionEvaluator(DatasetEvaluator):
+class RegionEvaluator(CountingEvaluator):
     """Scores `proposals` (pred_masks, pred_classes of all queries) on panoptic ground truth.
 
     Recall and class accuracy are pooled over the regions of a group of classes (not a mean of
@@ -59,14 +58,7 @@ class RegionEvaluator(DatasetEvaluator):
     Source: FrozenSeg, arXiv:2409.03525, section 4 (recall of mask proposals).
     """
 
-    def __init__(self, class_names: tuple[str, ...], groups: Groups) -> None:
-        self.class_names = class_names
-        self.groups = groups
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all images."""
-        self.counts = np.zeros((len(self.class_names), len(COUNTS)))
+    columns = COUNTS
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds images. Raises: ValueError naming a ground-truth file that does not fit."""
@@ -87,10 +79,10 @@ class RegionEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> dict[str, Any] | None:
         """{"regions": {group: recall and accuracy in percent}}, on the main process."""
-        gathered = comm.gather(self.counts)
-        if not comm.is_main_process():
+        counts = self.gathered()
+        if counts is None:
             return None
-        return {"regions": region_scores(np.sum(gathered, 0), self.groups, self.class_names)}
+        return {"regions": region_scores(counts, self.groups, self.class_names)}
 
 
 def region_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
