@@ -60,7 +60,7 @@ def build(args: argparse.Namespace, cache: str) -> Any:
 
     from frozenseg.config import load_config
     from frozenseg.data.register import register_benchmarks
-    from frozenseg.encoders.clip import CONFIG_SECTIONS
+    from frozenseg.encoders.clip import config_section
     from frozenseg.engine.build import build_model
     from frozenseg.engine.checkpoint import load_weights
     from frozenseg.engine.predictor import read_vocabulary
@@ -71,8 +71,7 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     cfg.MODEL.DEVICE = args.device
     cfg.MODEL.TEXT_CACHE_DIR = cache
     if args.random_weights:
-        section = CONFIG_SECTIONS[cfg.MODEL.META_ARCHITECTURE]
-        cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS = ""
+        cfg.MODEL[config_section(cfg)].CLIP_PRETRAINED_WEIGHTS = ""
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     if args.weights:

@@ -11,7 +11,7 @@ so only outputs are stored. tests/mask_classification/test_reference.py compares
 from __future__ import annotations
 
 import argparse
-import os
+import functools
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -155,6 +155,8 @@ def main(args: argparse.Namespace) -> int:
 
     from safetensors.torch import save_file
 
+    from frozenseg.data.atomic import write_atomically
+
     if not golden_tests_pass():
         raise ValueError(
             "the golden tests did not all run and pass (is ../shared there?); nothing was written"
@@ -163,8 +165,7 @@ def main(args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory() as cache:
             values = reference_values(build_reference_model(variant, Path(cache)))
         path = FOLDER / f"{variant}.safetensors"
-        save_file(values, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        write_atomically(path, functools.partial(save_file, values))
         print(f"wrote {path.relative_to(ROOT)}: {path.stat().st_size / 1e3:.0f} kB")
     return 0
 

@@ -7,8 +7,7 @@ shows all. They are different worlds: scene i of a split is draw_scene(split see
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from frozenseg.data.atomic import write_atomically
 from frozenseg.data.coco_panoptic import rgb_of_ids
 from frozenseg.data.miniature import SIZE, MiniatureScene, draw_scene
 from frozenseg.data.miniature_classes import ALL, CLASSES, SEEN, vocabulary_text
@@ -126,16 +126,8 @@ def _categories() -> dict[str, Any]:
 
 
 def _write_image(path: Path, array: np.ndarray, **options: Any) -> None:
-    _replace(path, lambda part: Image.fromarray(array).save(part, **options))
+    write_atomically(path, lambda part: Image.fromarray(array).save(part, **options))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _replace(path, lambda part: part.write_text(json.dumps(content), encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name, then renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    write(part)
-    os.replace(part, path)
+    write_atomically(path, lambda part: part.write_text(json.dumps(content), encoding="utf-8"))

@@ -26,6 +26,11 @@ MAX_LOGIT_SCALE = 100.0  # CLIP, arXiv:2103.00020, section 2.5
 CONFIG_SECTIONS = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG"}
 
 
+def config_section(cfg: CfgNode) -> str:
+    """Which section of MODEL holds the keys of the frozen CLIP; FC_CLIP for other architectures."""
+    return CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")
+
+
 class FrozenCLIP(Backbone):
     """A CLIP model that never changes: no gradients, always in eval mode.
 

@@ -7,7 +7,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from frozenseg.encoders.clip import CONFIG_SECTIONS
+from frozenseg.encoders.clip import config_section
 
 # CLIP_PRETRAINED_WEIGHTS that bring no weights: none, and OpenAI's activation alone.
 NO_WEIGHTS = ("", "openai:")
@@ -29,7 +29,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def clip_section(cfg: CfgNode) -> CfgNode:
     """The config section of the meta-architecture's CLIP."""
-    return cfg.MODEL[CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")]
+    return cfg.MODEL[config_section(cfg)]
 
 
 def random_encoders(cfg: CfgNode) -> dict[str, str]:
@@ -39,5 +39,4 @@ def random_encoders(cfg: CfgNode) -> dict[str, str]:
     """
     if clip_section(cfg).CLIP_PRETRAINED_WEIGHTS not in NO_WEIGHTS:
         return {}
-    section = CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")
-    return {"backbone.": f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"}
+    return {"backbone.": f"MODEL.{config_section(cfg)}.CLIP_PRETRAINED_WEIGHTS"}

@@ -12,7 +12,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_sem_seg_head
 
 from frozenseg.encoders.classifier import TextClassifierBuilder
-from frozenseg.encoders.clip import CONFIG_SECTIONS
+from frozenseg.encoders.clip import config_section
 from frozenseg.inference.task_heads import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.matcher import HungarianMatcher
@@ -22,7 +22,7 @@ from frozenseg.vocab import Vocabulary, get_templates
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Builds the parts of the model that the config describes."""
-    clip = cfg.MODEL[CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")]
+    clip = cfg.MODEL[config_section(cfg)]
     backbone = build_backbone(cfg)
     shapes = {**backbone.output_shape(), "text": ShapeSpec(channels=backbone.embed_dim)}
     train_vocabulary = _vocabulary(cfg, "TRAIN")

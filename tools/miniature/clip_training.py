@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from frozenseg.data.atomic import write_atomically
 from frozenseg.data.miniature_classes import CLASSES
 from frozenseg.encoders.clip_config import read_clip_config
 from tools.miniature.clip_batches import (
@@ -121,9 +122,8 @@ class MiniatureClip(nn.Module):
         words = torch.zeros(self.full_size, dtype=torch.float16)
         words[self.used_tokens] = state["token_embedding.weight"]
         state["token_embedding.weight"] = words
-        part = path.with_suffix(".part")
-        save_file({k: v.clone() for k, v in state.items()}, part)
-        part.replace(path)
+        copies = {k: v.clone() for k, v in state.items()}
+        write_atomically(path, lambda part: save_file(copies, part))
 
 
 class ClipTask:

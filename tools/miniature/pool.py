@@ -7,7 +7,6 @@ Legend: N pictures, S segments of a scene (at most MAX_SEGMENTS), H and W pixels
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from frozenseg.data.atomic import write_atomically
 from frozenseg.data.miniature import SIZE, THINGS, draw_crop, draw_scene
 
 MAX_SEGMENTS = 2 + THINGS[1]
@@ -101,6 +101,4 @@ def _open(
 
 
 def _write(path: Path, number: int) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(number), encoding="utf-8")
-    os.replace(part, path)
+    write_atomically(path, lambda part: part.write_text(json.dumps(number), encoding="utf-8"))

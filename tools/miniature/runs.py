@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from frozenseg.data.atomic import write_atomically
 from tools.miniature.curves import plot_log
 from tools.miniature.pool import open_crops, open_scenes
 from tools.miniature.training import Schedule, train
@@ -101,7 +101,6 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    """The content as indented JSON."""
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

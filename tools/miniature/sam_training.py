@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from frozenseg.data.atomic import write_atomically
 from tools.miniature.clip_batches import zoom
 from tools.miniature.pool import ScenePool
 from tools.miniature.sam_model import build_sam
@@ -58,9 +59,8 @@ class MiniatureSam(nn.Module):
 
     def export(self, path: Path) -> None:
         """Writes the weights in float16, under segment_anything's names."""
-        part = path.with_suffix(".part")
-        save_file({k: v.half().clone() for k, v in self.sam.state_dict().items()}, part)
-        part.replace(path)
+        state = {k: v.half().clone() for k, v in self.sam.state_dict().items()}
+        write_atomically(path, lambda part: save_file(state, part))
 
 
 class SamTask:

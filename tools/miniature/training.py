@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from frozenseg.data.atomic import write_atomically
 
 LossOfStep = Callable[[int, float], tuple[Tensor, dict[str, float]]]
 _WARMUP_STEPS = 100
@@ -149,9 +150,7 @@ def _save(
         "seconds": clock.seconds(),
         "cpu_seconds": clock.cpu_seconds(),
     }
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    write_atomically(path, lambda part: torch.save(state, part))
 
 
 def _cut_log(path: Path, step: int) -> None:
