@@ -27,7 +27,6 @@ class Legacy(NamedTuple):
 
 
 _FROZEN = "the CLIP backbone is frozen and never in the optimizer"
-_SAM = "the SAM branch is not part of this version"
 _BOXES = "there are no boxes, anchors, proposals or keypoints here"
 MAIN_ONLY = "a key of detectron2's main branch that its release 0.6 lacks"
 _DEEPLAB = "a key of detectron2's DeepLab project"
@@ -79,11 +78,6 @@ LEGACY: tuple[Legacy, ...] = (
     Legacy("SOLVER.BIAS_LR_FACTOR", "biases learn at SOLVER.BASE_LR", (1.0,)),
     Legacy("SOLVER.WEIGHT_DECAY_BIAS", "biases decay by SOLVER.WEIGHT_DECAY", (None,)),
     # FrozenSeg
-    Legacy("MODEL.SAM_NAME", _SAM),
-    Legacy("MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER", _SAM),
-    Legacy("MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER", _SAM),
-    Legacy("TEST.USE_SAM_MASKS", _SAM, (False,)),
-    Legacy("TEST.SAM_MASK_PRED_ALPHA", _SAM),
     Legacy("TEST.PKL_SAM_MODEL_NAME", "masks are never stored in pickles here"),
     # Input and tests that detectron2 offers and this project does otherwise or not at all
     Legacy("VERSION", "only detectron2's config version 2 is understood", (2,)),

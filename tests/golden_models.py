@@ -1,4 +1,4 @@
-"""The CLIP model of the golden data, with its weights."""
+"""The CLIP and SAM models of the golden data."""
 
 from __future__ import annotations
 
@@ -20,6 +20,28 @@ def write_clip_config(golden_folder: Path, tmp_path: Path) -> Path:
     config["timm_convnext"] = extra["timm_convnext"]
     path = tmp_path / f"{golden_folder.name}.json"
     path.write_text(json.dumps(config))
+    return path
+
+
+def write_sam_config(golden_folder: Path, tmp_path: Path) -> Path:
+    """SAM's sizes as `load_sam` reads them; no file is written where the model has none."""
+    extra = json.loads((golden_folder / "extra_config.json").read_text())
+    path = tmp_path / f"{golden_folder.name}_sam.json"
+    if extra["sam"]:
+        encoder, decoder = extra["sam"], extra["sam_decoder"]
+        sizes = {
+            "image_size": encoder["img_size"],
+            "patch_size": encoder["patch_size"],
+            "width": encoder["embed_dim"],
+            "depth": encoder["depth"],
+            "heads": encoder["num_heads"],
+            "window_size": encoder["window_size"],
+            "global_attn_indexes": encoder["global_attn_indexes"],
+            "decoder_width": encoder["out_chans"],
+            "decoder_heads": decoder["num_heads"],
+            "decoder_mlp": decoder["mlp_dim"],
+        }
+        path.write_text(json.dumps(sizes))
     return path
 
 

@@ -236,13 +236,13 @@ def test_command_line_pairs_win_and_their_errors_say_command_line(write):
 
 
 def test_legacy_keys_warn_once_and_only_where_the_value_has_no_effect(write, caplog):
-    text = "MODEL: {SWIN: {DEPTHS: [2]}, BACKBONE: {FREEZE_AT: 0}}\nTEST: {USE_SAM_MASKS: false}"
+    text = "MODEL: {SWIN: {DEPTHS: [2]}, BACKBONE: {FREEZE_AT: 0}}\nTEST: {PKL_SAM_MODEL_NAME: vit_h}"
     cfg = load_config(write(text), ["SOLVER.BACKBONE_MULTIPLIER", "0.1"])
     [record] = caplog.records
-    for key in ("MODEL.SWIN.DEPTHS", "FREEZE_AT", "USE_SAM_MASKS", "BACKBONE_MULTIPLIER"):
+    for key in ("MODEL.SWIN.DEPTHS", "FREEZE_AT", "PKL_SAM_MODEL_NAME", "BACKBONE_MULTIPLIER"):
         assert key in record.getMessage()
     assert "SWIN" not in cfg.MODEL
-    assert "USE_SAM_MASKS" not in cfg.TEST
+    assert "PKL_SAM_MODEL_NAME" not in cfg.TEST
     caplog.clear()
     load_config(write("MODEL: {BACKBONE: {FREEZE_AT: 2}, SEM_SEG_HEAD: {LOSS_WEIGHT: 1.0}}"))
     assert caplog.records == []  # detectron2's own defaults, as every dump has them

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, build_model
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from frozenseg import config
@@ -29,6 +31,7 @@ from frozenseg.data.catalog import find_benchmark
 from frozenseg.data.mapper import build_mapper
 from frozenseg.data.register import register_benchmarks
 from frozenseg.encoders.clip import load_clip
+from frozenseg.encoders.sam import load_sam
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.mask_classification.border import model_arguments
 from frozenseg.mask_classification.decoder import (
@@ -90,6 +93,10 @@ CHANGES: dict[str, Change] = {
         f"MODEL.FROZEN_SEG.{name}": change._replace(given=_FROZEN_SEG)
         for name, change in CLIP_CHANGES.items()
     },
+    "MODEL.SAM_NAME": Change("wider_sam.json", given=_FROZEN_SEG),
+    "MODEL.SAM_PRETRAINED_WEIGHTS": Change("sam.safetensors", given=_FROZEN_SEG),
+    "MODEL.SAM_PRECISION": Change("bfloat16", given=_FROZEN_SEG),
+    "MODEL.SAM_BRANCH": Change("released", given=_FROZEN_SEG),
     "MODEL.TEXT_CACHE_DIR": Change("/elsewhere"),
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": Change("OtherPixelDecoder"),
     "MODEL.SEM_SEG_HEAD.MASK_DIM": Change(64, refused=_AGREE),
@@ -106,6 +113,8 @@ CHANGES: dict[str, Change] = {
     "MODEL.MASK_FORMER.DIM_FEEDFORWARD": Change(24),
     "MODEL.MASK_FORMER.DEC_LAYERS": Change(3),
     "MODEL.MASK_FORMER.SIZE_DIVISIBILITY": Change(64),
+    "MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER": Change(1, given=_FROZEN_SEG),
+    "MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER": Change(1, given=_FROZEN_SEG),
     "MODEL.MASK_FORMER.DEEP_SUPERVISION": Change(False),
     "MODEL.MASK_FORMER.NO_OBJECT_WEIGHT": Change(0.2),
     "MODEL.MASK_FORMER.CLASS_WEIGHT": Change(3.0),
@@ -121,6 +130,26 @@ CHANGES: dict[str, Change] = {
     "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD": Change(0.5),
     "MODEL.MASK_FORMER.TEST.RECALL_ON": Change(True),
     "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": Change(True),
+    "TEST.USE_SAM_MASKS": Change(True, given=_FROZEN_SEG),
+    "TEST.SAM_MASK_PRED_ALPHA": Change(0.5),
+    "TEST.SAM_MASKS_DIR": Change("export", given={**_FROZEN_SEG, "TEST.USE_SAM_MASKS": True}),
+    "TEST.SAM_MASKS_AS_QUERIES": Change(True),
+    "TEST.SAM_QUERY_WEIGHT": Change(0.5),
+    "TEST.SAM_QUERY_MAX_IOU": Change(0.9),
+    **{
+        f"TEST.SAM_MASK_GENERATION.{name}": Change(
+            value, given={**_FROZEN_SEG, "TEST.USE_SAM_MASKS": True}
+        )
+        for name, value in (
+            ("POINTS_PER_SIDE", 4),
+            ("PRED_IOU_THRESH", 0.5),
+            ("STABILITY_SCORE_THRESH", 0.5),
+            ("STABILITY_SCORE_OFFSET", 0.5),
+            ("BOX_NMS_THRESH", 0.5),
+            ("MIN_MASK_REGION_AREA", 5),
+            ("MAX_MASKS", 5),
+        )
+    },
     "INPUT.DATASET_MAPPER_NAME": Change("none", "train_mapper", refused="DATASET_MAPPER_NAME"),
     "INPUT.FORMAT": Change("L", "test_mapper", refused="INPUT.FORMAT = 'L'"),
     "INPUT.RANDOM_FLIP": Change("none", "train_mapper"),
@@ -187,13 +216,22 @@ def clip_json(dims: list[int]) -> str:
     )
 
 
+def sam_json(width: int) -> str:
+    """Sizes of a very small SAM."""
+    encoder = {"image_size": 32, "patch_size": 8, "width": width, "depth": 1, "heads": 2}
+    return json.dumps({**encoder, "decoder_width": 32, "decoder_heads": 2, "decoder_mlp": 8})
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     """A YAML file of a very small model; its CLIP files lie beside it."""
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "clip.json").write_text(clip_json([4, 4, 8, 8]))
     (folder / "wider_clip.json").write_text(clip_json([8, 8, 8, 8]))
+    (folder / "sam.json").write_text(sam_json(8))
+    (folder / "wider_sam.json").write_text(sam_json(16))
     torch.manual_seed(7)
+    save_file(load_sam(str(folder / "sam.json")).state_dict(), folder / "sam.safetensors")
     torch.save(load_clip(str(folder / "clip.json"), "").state_dict(), folder / "weights.pt")
     for name, words in WORDS.items():
         MetadataCatalog.get(name).vocabulary = Vocabulary.from_names(words)
@@ -218,7 +256,7 @@ def build(tiny: Path, built: str, values: Mapping[str, object]) -> object:
             ("EMBED_DIM", 8),
         )
     }
-    values = {**TINY, **files, **values}
+    values = {**TINY, **files, "MODEL.SAM_NAME": "sam.json", **values}
     for name, value in values.items():
         if isinstance(value, str) and (tiny.parent / value).is_file():
             values[name] = str(tiny.parent / value)
@@ -258,6 +296,8 @@ def _parts(thing: Any) -> list[tuple[object, Any]]:
         return list(enumerate(thing))
     if isinstance(thing, functools.partial):
         return [("func", thing.func), ("args", thing.args), ("keywords", thing.keywords)]
+    if isinstance(thing, types.MethodType):
+        return [("self", thing.__self__)]
     if getattr(thing, "__closure__", None):
         return [(f"closure{i}", cell.cell_contents) for i, cell in enumerate(thing.__closure__)]
     ours = type(thing).__module__.split(".")[0] in ("frozenseg", "detectron2", "torch")
@@ -336,29 +376,52 @@ def test_every_yaml_merges_without_keys_that_have_no_effect(path, caplog):
         find_benchmark(name)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("fcclip/*.yaml")), ids=lambda path: path.stem)
-def test_every_model_states_paper_command_cost_and_expected_score(path):
-    header = path.read_text(encoding="utf-8").split("_BASE_")[0]
-    assert all(line.startswith("#") for line in header.splitlines())
-    expected = ("Cost:", "Expected scores", "Our AP is computed on the thing segments")
-    for word in ("arXiv:2308.02487", f"configs/fcclip/{path.name}", *expected):
-        assert word in header
+@pytest.mark.parametrize(
+    ("folder", "paper"), [("fcclip", "arXiv:2308.02487"), ("frozenseg", "arXiv:2409.03525")]
+)
+def test_every_model_states_paper_command_cost_and_expected_score(folder, paper):
+    for path in CONFIGS.glob(f"{folder}/*.yaml"):
+        header = path.read_text(encoding="utf-8").split("_BASE_")[0]
+        assert all(line.startswith("#") for line in header.splitlines())
+        for word in (paper, f"configs/{folder}/{path.name}", "Cost:", "Expected scores"):
+            assert word in header, path
+
+
+# Config -> list of released names; the released SAM branch has three levels' parameters.
+RELEASED = {
+    **{f"fcclip/{n}": f"fcclip_{n}" for n in ("r50", "r101", "r50x4", "r50x64", "convnext_large")},
+    "frozenseg/released_convnext_large": "frozenseg_convnext_large_vit_b",
+    **{
+        f"frozenseg/convnext_large_{sam}": f"frozenseg_convnext_large_{sam}"
+        for sam in ("vit_l", "vit_h", "vit_t")
+    },
+}
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("name", ["r50", "r101", "r50x4", "r50x64", "convnext_large"])
+@pytest.mark.parametrize("name", RELEASED)
 def test_full_size_models_have_exactly_the_released_parameters(name, shared_dir):
     register_benchmarks()
-    expected = json.loads((shared_dir / "state_dict_keys" / f"fcclip_{name}.json").read_text())
-    model = build_model(load_config(CONFIGS / "fcclip" / f"{name}.yaml", ["MODEL.DEVICE", "meta"]))
+    names_file = shared_dir / "state_dict_keys" / f"{RELEASED[name]}.json"
+    expected = json.loads(names_file.read_text())
+    opts = ["MODEL.DEVICE", "meta", "MODEL.SAM_BRANCH", "released"]
+    model = build_model(load_config(CONFIGS / f"{name}.yaml", opts))
     found = {key: list(value.shape) for key, value in model.state_dict().items()}
     assert found == {key: entry["shape"] for key, entry in expected.items()}
     trainable = {key for key, value in model.named_parameters() if value.requires_grad}
     assert trainable == {key for key, entry in expected.items() if entry["kind"] == "trainable"}
 
 
-def test_a_config_without_released_key_list_builds_too():
+@pytest.mark.parametrize(
+    ("name", "channels"), [("fcclip/r50x16", 768), ("frozenseg/released_r50x64", 1024)]
+)
+def test_a_config_without_released_key_list_builds_too(name, channels):
     register_benchmarks()
-    path = CONFIGS / "fcclip" / "r50x16.yaml"
-    model = build_model(load_config(path, ["MODEL.DEVICE", "meta"]))
-    assert model.void_embedding.weight.shape == (1, 768)
+    model = build_model(load_config(CONFIGS / f"{name}.yaml", ["MODEL.DEVICE", "meta"]))
+    assert model.void_embedding.weight.shape == (1, channels)
+
+
+def test_new_training_has_a_sound_sam_branch():
+    cfg = load_config(CONFIGS / "frozenseg" / "convnext_large.yaml", ["MODEL.DEVICE", "meta"])
+    register_benchmarks()
+    assert build_model(cfg).sem_seg_head.pixel_decoder.sam_transformer.level_embed.shape[0] == 1

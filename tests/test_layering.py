@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
 }
 ARROWS["engine"] = set(ARROWS) - {"cli"}
 ARROWS["__init__"] = set(ARROWS) - {"cli"}
-ALIASES = {"config_files": "config", "config_legacy": "config"}
+ALIASES = {"config_files": "config", "config_keys": "config", "config_legacy": "config"}
 SCRIPTS = {"train_net", "demo", "tools", "datasets", "tests", "configs"}
 
 

@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--random-weights",
         action="store_true",
-        help="random CLIP weights instead of the config's (nothing is downloaded)",
+        help="random CLIP and SAM weights instead of the config's (nothing is downloaded)",
     )
     parser.add_argument("--vocabulary", default="", help="table, file or words; default: config")
     parser.add_argument("--runs", type=int, default=5, help="timed runs (default 5)")
@@ -72,6 +72,7 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     cfg.MODEL.TEXT_CACHE_DIR = cache
     if args.random_weights:
         cfg.MODEL[config_section(cfg)].CLIP_PRETRAINED_WEIGHTS = ""
+        cfg.MODEL.SAM_PRETRAINED_WEIGHTS = ""
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     if args.weights:
@@ -89,7 +90,9 @@ def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> Non
 
     seconds, gflop, million = figures["seconds"], figures["gflop"], figures["parameters (M)"]
     parts = [name for name in ("mask resize, sigmoid", *HEADS) if name in seconds]
-    labels = {name: name for name in STAGES} | {name: f"- {name}" for name in parts}
+    labels = {name: name for name in STAGES if name in seconds} | {
+        name: f"- {name}" for name in parts
+    }
     rows = [
         [
             label,
@@ -110,6 +113,8 @@ def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> Non
     print(tabulate(rows, headers=headers, floatfmt=".3f"))
     ratio = (seconds["total"] - seconds["backbone"]) / seconds["backbone"]
     print(f"(total - backbone) / backbone: {ratio:.2f}")
+    if "SAM encoder" in seconds:
+        print(f"SAM encoder / backbone: {seconds['SAM encoder'] / seconds['backbone']:.2f}")
     print(f"peak memory: {figures['peak memory (GB)']:.2f} GB")
     for name, value in figures.get("text", {}).items():
         print(f"text {name}: {value:.3f}" if isinstance(value, float) else f"text {name}: {value}")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Records small reference values of FC-CLIP into tests/reference/, which need no ../shared.
+"""Records small reference values of both models into tests/reference/, which need no ../shared.
 
     python tools/record_reference.py
 
 The golden tests run first, in this same run; unless all of them ran and passed, nothing is
-written. The models are small (ConvNeXt and ResNet CLIP) and their weights come from fixed seeds,
-so only outputs are stored. tests/mask_classification/test_reference.py compares with them.
+written. The models are small (FC-CLIP on ConvNeXt and ResNet, FrozenSeg) and their weights come
+from fixed seeds, so only outputs are stored. tests/mask_classification/test_reference.py compares with them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,22 @@ VARIANTS = {
         "MODEL.FC_CLIP.ENSEMBLE_ON_VALID_MASK",
         "True",
     ],
+    "frozenseg": [
+        "MODEL.META_ARCHITECTURE",
+        "FrozenSeg",
+        "MODEL.SEM_SEG_HEAD.NAME",
+        "FrozenSegHead",
+        "MODEL.FROZEN_SEG.CLIP_MODEL_NAME",
+        str(FOLDER / "convnext_clip.json"),
+        "MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS",
+        "",
+        "MODEL.FROZEN_SEG.EMBED_DIM",
+        "32",
+        "MODEL.SAM_NAME",
+        str(FOLDER / "sam.json"),
+        "MODEL.SAM_BRANCH",
+        "released",
+    ],
 }
 TRAIN_WORDS = ["cat, kitten", "dog", "grass:stuff", "sky:stuff", "bus"]
 TEST_WORDS = ["dog, puppy", "grass:stuff", "red car", "lake, pond:stuff"]
@@ -43,8 +59,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_reference_model(variant: str, cache_dir: Path) -> Any:
-    """The small model of `variant` with its seeded weights, in eval mode."""
+def build_reference_model(variant: str, cache_dir: Path, *more: str) -> Any:
+    """The small model of `variant` with its seeded weights, in eval mode; `more` KEY VALUE."""
     from detectron2.data import MetadataCatalog
     from detectron2.modeling import build_model
 
@@ -57,7 +73,7 @@ def build_reference_model(variant: str, cache_dir: Path) -> Any:
         MetadataCatalog.pop(name, None)
         MetadataCatalog.get(name).vocabulary = Vocabulary.parse("; ".join(words))
     datasets = ["DATASETS.TRAIN", "('reference_train',)", "DATASETS.TEST", "('reference_test',)"]
-    opts = [*VARIANTS[variant], *datasets, "MODEL.TEXT_CACHE_DIR", str(cache_dir)]
+    opts = [*VARIANTS[variant], *datasets, "MODEL.TEXT_CACHE_DIR", str(cache_dir), *more]
     model = build_model(load_config(FOLDER / "fcclip.yaml", opts))
     seed_weights(model)
     return model.eval()
@@ -111,8 +127,7 @@ def reference_values(model: Any) -> dict[str, Any]:
     values = {}
     batch = reference_batch()
     with torch.no_grad():
-        images = model._preprocess(batch)
-        features = model.backbone(images.tensor)
+        features = model.encode(batch)[1]
         prediction = model._decode(features, model.vocabulary, auxiliary=False).final
         values["class_logits"] = prediction.class_logits_BQC
         values["mask_logits"] = prediction.mask_logits_BQHW

@@ -1,6 +1,6 @@
 """From a record of a data set to what the models take.
 
-Legend: N segments, H and W pixels.
+Legend: N segments, M proposals, H and W pixels.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from frozenseg.data.coco_panoptic import (
     read_image,
     read_panoptic_png,
 )
+from frozenseg.data.proposals import ProposalFolder
 from frozenseg.data.resize import resize_to_edges
 
 PAD_PIXEL = 128
@@ -34,7 +35,8 @@ class PanopticMapper:
     The result has `image` (3, H, W) uint8 RGB, `height` and `width` (of the file) and the record's
     other entries; in training also `instances` (gt_classes (N,) int64, gt_masks (N, H, W) bool) of
     image_size x image_size. Crowd segments are no targets; segments that the crop cuts away
-    entirely stay as empty masks, as in the released training (spec, section 5).
+    entirely stay as empty masks, as in the released training (spec, section 5). With a folder of
+    proposals test images also have `sam_masks` (M, height, width) bool, M >= 0.
     """
 
     @configurable
@@ -46,12 +48,14 @@ class PanopticMapper:
         scales: tuple[float, float] = (0.1, 2.0),
         flip_probability: float = 0.5,
         test_size: tuple[int, int] = (800, 1333),
+        proposals: ProposalFolder | None = None,
     ) -> None:
         """
         Args:
             image_size: edge of the training square.
             scales: range of the jitter, as a factor of image_size.
             test_size: shortest and longest edge of test images; 0 keeps their size.
+            proposals: SAM's masks of all test images; training does not use them.
         Raises: ValueError if the range of scales is empty or not positive.
         """
         if not 0 < scales[0] <= scales[1]:
@@ -64,6 +68,7 @@ class PanopticMapper:
         self.scales = scales
         self.flip_probability = flip_probability
         self.test_size = test_size
+        self.proposals = proposals
 
     @classmethod
     def from_config(
@@ -99,6 +104,8 @@ class PanopticMapper:
         record["height"], record["width"] = size
         if self.is_train:
             return self._map_training(record, image, generator or np.random.default_rng())
+        if self.proposals is not None:
+            record["sam_masks"] = self.proposals.masks(record["file_name"], size)
         record["image"] = _to_tensor(resize_to_edges(image, *self.test_size))
         return record
 
@@ -152,9 +159,12 @@ MAPPERS: dict[str, Callable[..., PanopticMapper]] = {
 
 
 def build_mapper(
-    cfg: CfgNode, is_train: bool, test_size: tuple[int, int] | None = None
+    cfg: CfgNode,
+    is_train: bool,
+    test_size: tuple[int, int] | None = None,
+    proposals: ProposalFolder | None = None,
 ) -> PanopticMapper:
     """The mapper that INPUT.DATASET_MAPPER_NAME names. Raises: ValueError for an unknown name."""
     name = cfg.INPUT.DATASET_MAPPER_NAME
     _check_known("INPUT.DATASET_MAPPER_NAME", name, MAPPERS)
-    return MAPPERS[name](cfg, is_train=is_train, test_size=test_size)
+    return MAPPERS[name](cfg, is_train=is_train, test_size=test_size, proposals=proposals)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from frozenseg.encoders.clip import config_section
+from frozenseg.mask_classification.border import needs_sam
 
 # CLIP_PRETRAINED_WEIGHTS that bring no weights: none, and OpenAI's activation alone.
 NO_WEIGHTS = ("", "openai:")
@@ -37,6 +38,9 @@ def random_encoders(cfg: CfgNode) -> dict[str, str]:
 
     Their weights exist in the model and in its checkpoints, and nowhere else.
     """
-    if clip_section(cfg).CLIP_PRETRAINED_WEIGHTS not in NO_WEIGHTS:
-        return {}
-    return {"backbone.": f"MODEL.{config_section(cfg)}.CLIP_PRETRAINED_WEIGHTS"}
+    random = {}
+    if clip_section(cfg).CLIP_PRETRAINED_WEIGHTS in NO_WEIGHTS:
+        random["backbone."] = f"MODEL.{config_section(cfg)}.CLIP_PRETRAINED_WEIGHTS"
+    if needs_sam(cfg) and not cfg.MODEL.SAM_PRETRAINED_WEIGHTS:
+        random["sam."] = "MODEL.SAM_PRETRAINED_WEIGHTS"
+    return random

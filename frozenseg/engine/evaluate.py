@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +18,11 @@ from tqdm import tqdm
 from frozenseg.config import config_hash
 from frozenseg.data.loader import build_test_loader
 from frozenseg.data.mapper import build_mapper
+from frozenseg.data.proposals import ProposalFolder
 from frozenseg.data.register import register_benchmarks, registered_benchmark
-from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
-from frozenseg.engine.compat import clip_section
+from frozenseg.engine.checkpoint import checkpoint_hash
 from frozenseg.engine.hooks import on_terminal
+from frozenseg.engine.protocol import encoder_hashes, mask_ensemble, protocol
 from frozenseg.evaluation.build import build_evaluators
 from frozenseg.evaluation.results import (
     flat_scores,
@@ -54,8 +56,10 @@ def evaluate(
     register_benchmarks()
     for name in cfg.DATASETS.TEST:
         registered_benchmark(name)
-    clip = clip_hash(model)
-    entries = [evaluate_dataset(cfg, model, name, checkpoint, clip) for name in cfg.DATASETS.TEST]
+    encoders = encoder_hashes(model)
+    entries = [
+        evaluate_dataset(cfg, model, name, checkpoint, encoders) for name in cfg.DATASETS.TEST
+    ]
     if not comm.is_main_process() or not entries:
         return {}
     path = Path(cfg.OUTPUT_DIR) / "results.json"
@@ -71,9 +75,9 @@ def evaluate_dataset(
     model: nn.Module,
     name: str,
     checkpoint: str | Path = "",
-    clip_weights: str | None = None,
+    encoders: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
-    """The results.json entry of one data set; `clip_weights` is what `clip_hash` gives."""
+    """The results.json entry of one data set; `encoders` is what `encoder_hashes` gives."""
     start = time.perf_counter()
     row = registered_benchmark(name)
     vocabulary: Vocabulary = MetadataCatalog.get(name).vocabulary
@@ -82,7 +86,8 @@ def evaluate_dataset(
     tasks = [task for task, key in TASK_KEYS.items() if test[key]]
     evaluators = build_evaluators(row, vocabulary, tasks, seen)
     records = DatasetCatalog.get(name)
-    mapper = build_mapper(cfg, is_train=False, test_size=row.test_size)
+    proposals = proposals_of(cfg, name)
+    mapper = build_mapper(cfg, False, row.test_size, proposals)
     cast(Any, model).set_vocabulary(vocabulary)
     loader = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
     if comm.is_main_process() and on_terminal():
@@ -94,7 +99,11 @@ def evaluate_dataset(
         "split": row.split,
         "images": len(records),
         "metrics": metrics,
-        "protocol": protocol(cfg, vocabulary, row.test_size, clip_weights),
+        "protocol": {
+            **protocol(cfg, vocabulary, row.test_size),
+            **(encoders or {}),
+            "mask_ensemble": mask_ensemble(cfg, proposals.index.source if proposals else None),
+        },
         "config_hash": config_hash(cfg),
         "checkpoint": Path(checkpoint).name,
         "checkpoint_hash": checkpoint_hash(checkpoint) if checkpoint else None,
@@ -104,48 +113,19 @@ def evaluate_dataset(
     }
 
 
+def proposals_of(cfg: CfgNode, name: str) -> ProposalFolder | None:
+    """The exported SAM masks of a data set; None where they are not used or made by the model.
+
+    `TEST.SAM_MASKS_DIR` is an export, or a folder of exports named after the data sets.
+    """
+    if not (cfg.TEST.USE_SAM_MASKS and cfg.TEST.SAM_MASKS_DIR):
+        return None
+    folder = Path(cfg.TEST.SAM_MASKS_DIR)
+    return ProposalFolder(folder / name if (folder / name).is_dir() else folder)
+
+
 def seen_of(cfg: CfgNode, vocabulary: Vocabulary) -> list[bool] | None:
     """Which test classes share a name with a training class; None if nothing was trained on."""
     if not cfg.DATASETS.TRAIN:
         return None
     return seen_classes(vocabulary, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).vocabulary)
-
-
-def clip_hash(model: nn.Module) -> str | None:
-    """Identifies the weights of the model's backbone; None for a model without one.
-
-    A checkpoint's own hash does not: it leaves out what CLIP_PRETRAINED_WEIGHTS brings, and a
-    local file may hold anything.
-    """
-    backbone = getattr(model, "backbone", None)
-    return weights_hash(backbone) if isinstance(backbone, nn.Module) else None
-
-
-def protocol(
-    cfg: CfgNode,
-    vocabulary: Vocabulary,
-    test_size: tuple[int, int] | None,
-    clip_weights: str | None = None,
-) -> dict[str, Any]:
-    """Everything besides the checkpoint and the data that scores depend on."""
-    clip, test = clip_section(cfg), cfg.MODEL.MASK_FORMER.TEST
-    return {
-        "vocabulary": vocabulary.digest,
-        "classes": len(vocabulary),
-        "trained_on": list(cfg.DATASETS.TRAIN),
-        "clip_weights": clip_weights,
-        "templates": clip.TEMPLATES,
-        "ensemble": {
-            "enabled": clip.CLASS_ENSEMBLE,
-            "alpha": clip.GEOMETRIC_ENSEMBLE_ALPHA,
-            "beta": clip.GEOMETRIC_ENSEMBLE_BETA,
-            "on_valid_mask": clip.ENSEMBLE_ON_VALID_MASK,
-        },
-        "thresholds": {
-            "object_mask": test.OBJECT_MASK_THRESHOLD,
-            "overlap": test.OVERLAP_THRESHOLD,
-            "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-        },
-        "instance_ground_truth": "thing segments of the panoptic annotation",
-        "test_size": list(test_size or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)),
-    }

@@ -25,7 +25,8 @@ def build_evaluators(
 
     Args:
         tasks: what the model outputs, of "panoptic", "instance", "semantic", "regions" (recall
-            and class accuracy of all queries, on panoptic ground truth).
+            and class accuracy of all queries, and of SAM's proposals where the model outputs
+            them, on panoptic ground truth).
         seen: per class whether training knew it; scores are then also split by it.
     Raises: ValueError if nothing is left to score.
     """

@@ -1,4 +1,4 @@
-"""How many ground-truth regions the queries find, and how many of those they name rightly.
+"""How many ground-truth regions the proposals find, and how many of those they name rightly.
 
 Legend: C classes, Q proposals, R ground-truth regions, N = H * W pixels.
 """
@@ -15,6 +15,9 @@ from frozenseg.evaluation.counting import CountingEvaluator
 
 THRESHOLDS = {"recall50": 0.5, "recall75": 0.75, "recall90": 0.9}
 COUNTS = ("regions", *THRESHOLDS, "right")
+# Fields of an output: the queries' proposals and SAM's. Then what is scored: either, and both.
+FIELDS = ("proposals", "sam_proposals")
+RESULTS = ("regions", "regions_sam", "regions_with_sam")
 
 
 def region_ious(masks_QN: np.ndarray, regions_RN: np.ndarray) -> np.ndarray:
@@ -26,11 +29,7 @@ def region_ious(masks_QN: np.ndarray, regions_RN: np.ndarray) -> np.ndarray:
 
 
 def count_image(
-    masks_QN: np.ndarray,
-    classes_Q: np.ndarray,
-    regions_RN: np.ndarray,
-    truth_R: np.ndarray,
-    num_classes: int,
+    ious_RQ: np.ndarray, classes_Q: np.ndarray, truth_R: np.ndarray, num_classes: int
 ) -> np.ndarray:
     """Per class (C, 5): regions, those found at each IoU of `THRESHOLDS`, those named rightly.
 
@@ -38,7 +37,6 @@ def count_image(
     is named rightly if the proposal with the largest IoU, above 0.5, has its class.
     """
     counts = np.zeros((num_classes, len(COUNTS)))
-    ious_RQ = region_ious(masks_QN, regions_RN)
     if not ious_RQ.size:
         np.add.at(counts[:, 0], truth_R, 1)
         return counts
@@ -53,36 +51,76 @@ def count_image(
 class RegionEvaluator(CountingEvaluator):
     """Scores `proposals` (pred_masks, pred_classes of all queries) on panoptic ground truth.
 
+    Where outputs also have `sam_proposals` (the same of SAM's masks), these are scored alone and
+    together with the queries; of equal IoUs the query names a region. Every IoU is computed once.
+
     Recall and class accuracy are pooled over the regions of a group of classes (not a mean of
     per-class values); crowd regions are left out.
     Source: FrozenSeg, arXiv:2409.03525, section 4 (recall of mask proposals).
     """
 
-    columns = COUNTS
+    columns = tuple(f"{result} {count}" for result in RESULTS for count in COUNTS)
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        super().reset()
+        self._with_sam: bool | None = None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        """Adds images. Raises: ValueError naming a ground-truth file that does not fit."""
+        """Adds images. Raises: ValueError naming a ground-truth file that does not fit, or an
+        image that has SAM's proposals where others have none, or the other way round."""
         for record, output in zip(inputs, outputs, strict=True):
+            self._check_sam(record["file_name"], "sam_proposals" in output)
             truth = record["pan_seg_file_name"]
             ids = ids_of_rgb(read_panoptic_png(truth))
             segments = [s for s in record["segments_info"] if not s["iscrowd"]]
-            proposals = output["proposals"].to("cpu")
-            check_same_size(truth, ids.shape, record["file_name"], proposals.image_size)
             regions = np.stack([ids == s["id"] for s in segments]) if segments else ids[:0, None]
-            self.counts += count_image(
-                proposals.pred_masks.flatten(1).numpy(),
-                proposals.pred_classes.numpy(),
-                regions.reshape(len(segments), ids.size),
-                np.array([s["category_id"] for s in segments], dtype=np.int64),
-                len(self.class_names),
-            )
+            regions = regions.reshape(len(segments), ids.size)
+            sources = []
+            for found in (output[field].to("cpu") for field in FIELDS if field in output):
+                check_same_size(truth, ids.shape, record["file_name"], found.image_size)
+                ious_RQ = region_ious(found.pred_masks.flatten(1).numpy(), regions)
+                sources.append((ious_RQ, found.pred_classes.numpy()))
+            truth_R = np.array([s["category_id"] for s in segments], dtype=np.int64)
+            self._count(sources, truth_R)
+
+    def _count(self, sources: list[tuple[np.ndarray, np.ndarray]], truth_R: np.ndarray) -> None:
+        """Adds the counts of (IoUs (R, Q), classes (Q,)) of each source, and of all together."""
+        if len(sources) > 1:
+            ious, classes = zip(*sources, strict=True)
+            sources = [*sources, (np.concatenate(ious, axis=1), np.concatenate(classes))]
+        for index, (ious_RQ, classes_Q) in enumerate(sources):
+            counts = count_image(ious_RQ, classes_Q, truth_R, len(self.class_names))
+            self.counts[:, index * len(COUNTS) : (index + 1) * len(COUNTS)] += counts
 
     def evaluate(self) -> dict[str, Any] | None:
-        """{"regions": {group: recall and accuracy in percent}}, on the main process."""
+        """Recall and accuracy in percent by group, on the main process: {"regions": ...}, and with
+        SAM's proposals "regions_sam" (these alone), "regions_with_sam" (queries and these)."""
         counts = self.gathered()
         if counts is None:
             return None
-        return {"regions": region_scores(counts, self.groups, self.class_names)}
+        parts = dict(zip(RESULTS, np.split(counts, len(RESULTS), axis=1), strict=True))
+        regions, with_sam = (int(parts[name][:, 0].sum()) for name in RESULTS[:2])
+        if with_sam not in (0, regions):
+            raise ValueError(
+                f"{with_sam} of {regions} regions were scored with proposals of SAM: all processes "
+                "must give them, or none"
+            )
+        return {
+            result: region_scores(part, self.groups, self.class_names)
+            for result, part in parts.items()
+            if with_sam or result == "regions"
+        }
+
+    def _check_sam(self, image: str, with_sam: bool) -> None:
+        if self._with_sam is None:
+            self._with_sam = with_sam
+        if self._with_sam != with_sam:
+            has, others = ("has", "do not") if with_sam else ("has no", "do")
+            raise ValueError(
+                f"{image} {has} proposals of SAM, the images before it {others}: recall needs them "
+                "of all images or of none; complete the export (tools/export_sam_masks.py)"
+            )
 
 
 def region_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:

@@ -38,6 +38,8 @@ COLUMNS = {
     "instance": ("AP", "AP50", "AP75"),
     "regions": ("recall50", "accuracy"),
 }
+# Recall of SAM's proposals, alone and together with the queries.
+SAM_REGIONS = {"regions_sam": "recall50 of SAM", "regions_with_sam": "recall50 with SAM"}
 
 
 def package_versions() -> dict[str, str]:
@@ -102,6 +104,9 @@ def format_table(entry: Mapping[str, Any]) -> str:
     for task, names in COLUMNS.items():
         if task in metrics:
             columns |= {name: _column(metrics[task], name) for name in names}
+    for task, name in SAM_REGIONS.items():
+        if task in metrics:
+            columns[name] = _column(metrics[task], "recall50")
     semantic = metrics.get("semantic")
     if semantic:
         columns["mIoU"] = _column(semantic["ground_truth"], "mIoU")

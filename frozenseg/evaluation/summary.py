@@ -9,15 +9,18 @@ from tabulate import tabulate
 
 from frozenseg.evaluation.results import read_results
 
-# Score -> where it stands under "metrics".
+# Score -> where it stands under "metrics": the way to its groups, and its name in each of them.
 PLACES = {
-    "PQ": ("panoptic",),
-    "SQ": ("panoptic",),
-    "RQ": ("panoptic",),
-    "AP": ("instance",),
-    "mIoU": ("semantic", "ground_truth"),
-    "recall50": ("regions",),
-    "accuracy": ("regions",),
+    "PQ": (("panoptic",), "PQ"),
+    "SQ": (("panoptic",), "SQ"),
+    "RQ": (("panoptic",), "RQ"),
+    "AP": (("instance",), "AP"),
+    "mIoU": (("semantic", "ground_truth"), "mIoU"),
+    "recall50": (("regions",), "recall50"),
+    "recall50 of SAM": (("regions_sam",), "recall50"),
+    "recall50 with SAM": (("regions_with_sam",), "recall50"),
+    "accuracy": (("regions",), "accuracy"),
+    "accuracy with SAM": (("regions_with_sam",), "accuracy"),
 }
 GROUPS = ("all", "seen", "unseen", "unseen_things")
 Scores = Mapping[str, Mapping[str, float | None]]
@@ -32,11 +35,11 @@ def read_scores(results: Path, dataset: int = 0) -> dict[str, dict[str, float | 
     """
     metrics = read_results(results)[dataset]["metrics"]
     scores = {}
-    for name, place in PLACES.items():
+    for name, (way, score) in PLACES.items():
         groups = metrics
-        for key in place:
+        for key in way:
             groups = groups.get(key, {})
-        found = {group: groups[group][name] for group in GROUPS if group in groups}
+        found = {group: groups[group][score] for group in GROUPS if group in groups}
         if found:
             scores[name] = found
     return scores

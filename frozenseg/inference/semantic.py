@@ -1,6 +1,7 @@
 """Semantic segmentation from classified masks.
 
-Legend: Q queries, C classes, C1 = C + 1 (void last), P pixels of a strip, I, J, Y, X see tiles.py.
+Legend: Q queries, N proposals, R = Q + N rows, C classes, C1 = C + 1 (void last), P pixels of a
+strip, I, J, Y, X see tiles.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.argmax import column_argmax
+from frozenseg.inference.mask_ensemble import semantic_weights
 from frozenseg.inference.tiles import (
+    ExtraRows,
     Scratch,
     StripResizer,
     finite_logits,
@@ -84,42 +87,58 @@ class LabelCollector:
 
 
 class SemanticHead:
-    """Sums class probability * mask probability over the queries, strip by strip.
+    """Sums weight * mask probability over the rows, strip by strip.
 
     Args:
-        class_probs_QC1: class probabilities (Q, C + 1), void last (it takes no part).
+        weights_CR: class probabilities (see `semantic_weights`); float32, contiguous.
         size: (H, W) of the output.
         argmax_only: keep only the best class of every pixel.
     """
 
     def __init__(
-        self, class_probs_QC1: Tensor, size: tuple[int, int], *, argmax_only: bool = False
+        self, weights_CR: Tensor, size: tuple[int, int], *, argmax_only: bool = False
     ) -> None:
-        self._probs_CQ = class_probs_QC1[:, :-1].t().contiguous()
+        self._weights_CR = weights_CR
         collector = LabelCollector if argmax_only else ScoreCollector
-        device = class_probs_QC1.device
-        self._collector = collector(len(self._probs_CQ), size, device)
+        device = weights_CR.device
+        self._collector = collector(len(weights_CR), size, device)
+        self._extra = Scratch(device)
         self._sums, self._wide, self._resized = Scratch(device), Scratch(device), Scratch(device)
 
-    def add(self, pixels: slice, masks_QP: Tensor) -> None:
+    def add(self, pixels: slice, masks_RP: Tensor) -> None:
         """Takes the mask probabilities of some pixels of the flattened output."""
         for classes in self._chunks(self._collector.chunk):
             out_CP = self._collector.target(classes, pixels)
-            torch.mm(self._probs_CQ[classes], masks_QP, out=out_CP)
+            torch.mm(self._weights_CR[classes], masks_RP, out=out_CP)
             self._collector.commit(classes, pixels, out_CP)
 
-    def add_before_resize(self, resizer: StripResizer, rows: slice, masks_QP: Tensor) -> None:
-        """Takes masks of the source rows `resizer.band(rows)`: the sum is taken, then resized."""
+    def add_before_resize(
+        self,
+        resizer: StripResizer,
+        rows: slice,
+        masks_QP: Tensor,
+        extra: ExtraRows | None = None,
+    ) -> None:
+        """Takes queries' masks of the source rows `resizer.band(rows)`: summed, then resized.
+
+        The rows of `extra`, the last of the weights, are at output size and added after it.
+        """
         pixels, band = resizer.pixels(rows), resizer.band(rows)
+        queries = len(masks_QP)
+        if extra is not None:
+            extra_NP = self._extra.take(len(extra), pixels.stop - pixels.start)
+            extra.write(pixels, extra_NP)
         for classes in self._chunks(_CLASS_CHUNK):
             count = classes.stop - classes.start
             sums_CP = self._sums.take(count, masks_QP.shape[1])
-            torch.mm(self._probs_CQ[classes], masks_QP, out=sums_CP)
+            torch.mm(self._weights_CR[classes, :queries], masks_QP, out=sums_CP)
             sums_CIJ = sums_CP.view(count, band.stop - band.start, -1)
             wide_CIX = resizer.resize_columns(sums_CIJ, self._wide)
             resized_CP = self._resized.take(count, pixels.stop - pixels.start)
             resizer.resize_rows(wide_CIX, rows, resized_CP)
             out_CP = self._collector.target(classes, pixels).copy_(resized_CP)
+            if extra is not None:
+                out_CP.addmm_(self._weights_CR[classes, queries:], extra_NP)
             self._collector.commit(classes, pixels, out_CP)
 
     def finish(self) -> Tensor | LabelMap:
@@ -127,7 +146,7 @@ class SemanticHead:
         return self._collector.finish()
 
     def _chunks(self, size: int) -> Iterator[slice]:
-        total = len(self._probs_CQ)
+        total = len(self._weights_CR)
         return (slice(first, min(first + size, total)) for first in range(0, total, size))
 
 
@@ -154,18 +173,28 @@ def semantic_segmentation(
     Source: MaskFormer, arXiv:2107.06278, section 3.4.
     """
     with full_precision(mask_logits_QIJ.device):
-        head = SemanticHead(class_probs_QC1.float(), geometry.output, argmax_only=argmax_only)
+        weights_CR = semantic_weights(class_probs_QC1.float())
+        head = SemanticHead(weights_CR, geometry.output, argmax_only=argmax_only)
         if at_padded_size and geometry.image != geometry.output:
-            _add_at_padded_size(head, mask_logits_QIJ, geometry)
-        else:
-            for pixels, masks_QP in sigmoid_strips(mask_logits_QIJ, geometry):
-                head.add(pixels, masks_QP)
+            return sum_at_padded_size(head, mask_logits_QIJ, geometry)
+        for pixels, masks_QP in sigmoid_strips(mask_logits_QIJ, geometry):
+            head.add(pixels, masks_QP)
         return head.finish()
 
 
-def _add_at_padded_size(
-    head: SemanticHead, mask_logits_QIJ: Tensor, geometry: ImageGeometry
-) -> None:
+def sum_at_padded_size(
+    head: SemanticHead,
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    extra: ExtraRows | None = None,
+) -> Tensor | LabelMap:
+    """What `head` makes of the queries' sum at the padded input's size, cropped and resized.
+
+    Args:
+        extra: masks at output size, the last rows of the head's weights. They are added after the
+            resize: it is linear, so the sum is the same, and they keep their edges, where a way
+            through the image's size and back would blur them.
+    """
     source_size = (mask_logits_QIJ.shape[1], mask_logits_QIJ.shape[2])
     device = mask_logits_QIJ.device
     at_image = replace(geometry, output=geometry.image)
@@ -181,4 +210,5 @@ def _add_at_padded_size(
         wide_QIX = to_image.resize_columns(source[:, to_image.band(band)], wide)
         masks_QP = scratch.take(queries, (band.stop - band.start) * to_image.width)
         to_image.resize_rows(wide_QIX, band, masks_QP)
-        head.add_before_resize(to_output, rows, masks_QP.sigmoid_())
+        head.add_before_resize(to_output, rows, masks_QP.sigmoid_(), extra)
+    return head.finish()

@@ -1,10 +1,12 @@
 """All tasks of one image in one pass over its masks.
 
-Legend: Q queries, C classes, C1 = C + 1 (void last), I, J the mask logits' size.
+Legend: Q queries, N proposals, R = Q + N rows of the strips, C classes, C1 = C + 1 (void last),
+I, J the mask logits' size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +19,18 @@ from frozenseg.inference.instance import (
     every_query,
     top_detections,
 )
+from frozenseg.inference.mask_ensemble import (
+    Candidates,
+    ProposalRows,
+    Proposals,
+    add_as_queries,
+    as_detections,
+    choose_proposals,
+    only_queries,
+    semantic_weights,
+)
 from frozenseg.inference.panoptic import PanopticHead, PanopticSegmentation, keep_queries
-from frozenseg.inference.semantic import LabelMap, SemanticHead, semantic_segmentation
+from frozenseg.inference.semantic import LabelMap, SemanticHead, sum_at_padded_size
 from frozenseg.inference.tiles import full_precision, sigmoid_strips
 from frozenseg.structures import ImageGeometry
 
@@ -35,7 +47,7 @@ class StripHead(Protocol):
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """Which tasks to solve, and how.
+    """Which tasks to solve, and how. Raises: ValueError for a share outside [0, 1].
 
     Attributes:
         semantic, panoptic, instance: the tasks.
@@ -46,6 +58,11 @@ class TaskSettings:
         semantic_at_padded_size: semantic: sum at the padded input's size, then crop and resize.
         semantic_argmax_only: semantic: only the best class and its score, no (C, H, W) tensor.
         proposals: every query's mask with its best class, for recall; costs Q masks of the output.
+        sam_alpha: semantic: weight of SAM's proposals in the scores of unseen classes.
+        proposals_as_queries: panoptic, instance: SAM's proposals become additional queries: those
+            of the mask ensemble that no query stands for (`mask_ensemble.add_as_queries`).
+        proposal_weight: factor of their class probabilities.
+        proposal_max_iou: a proposal with a larger IoU with some query's mask is left out.
     """
 
     semantic: bool = True
@@ -57,6 +74,15 @@ class TaskSettings:
     semantic_at_padded_size: bool = False
     semantic_argmax_only: bool = False
     proposals: bool = False
+    sam_alpha: float = 0.2
+    proposals_as_queries: bool = False
+    proposal_weight: float = 0.4
+    proposal_max_iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("sam_alpha", "proposal_weight", "proposal_max_iou"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)}: must lie in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,7 @@ class TaskOutputs:
         panoptic: label map and segments.
         instances: scores, classes and masks.
         proposals: the same of all queries in order, each with its best class but void.
+        sam_proposals: the same of all proposals given to `run_task_heads`, where `proposals` is.
     """
 
     sem_seg: Tensor | None = None
@@ -76,6 +103,7 @@ class TaskOutputs:
     panoptic: PanopticSegmentation | None = None
     instances: InstanceSegmentation | None = None
     proposals: InstanceSegmentation | None = None
+    sam_proposals: InstanceSegmentation | None = None
 
 
 def run_task_heads(
@@ -84,6 +112,7 @@ def run_task_heads(
     geometry: ImageGeometry,
     thing_C: Tensor,
     settings: TaskSettings,
+    proposals: Proposals | None = None,
 ) -> TaskOutputs:
     """Solves every task that is on; the mask probabilities are computed once for all of them.
 
@@ -95,56 +124,86 @@ def run_task_heads(
         mask_logits_QIJ: mask logits at the padded input's size / stride.
         geometry: sizes of padded input, image and output.
         thing_C: bool (C,), True for thing classes.
+        proposals: SAM's, for the mask ensemble (`mask_ensemble.py`); None: without it.
 
     Raises: ValueError for shapes that do not fit.
     """
     _check(class_logits_QC1, mask_logits_QIJ, thing_C)
-    argmax_only = settings.semantic_argmax_only
-    semantic = "semantic_labels" if argmax_only else "sem_seg"
-    sum_first = settings.semantic_at_padded_size and geometry.image != geometry.output
+    size, argmax_only = geometry.output, settings.semantic_argmax_only
+    sum_first = settings.semantic_at_padded_size and geometry.image != size
     with full_precision(mask_logits_QIJ.device):
         probs_QC1 = class_logits_QC1.float().softmax(-1)
+        extra = choose_proposals(proposals, len(thing_C), size, probs_QC1.device)
         heads: dict[str, StripHead] = {}
-        if settings.semantic and not sum_first:
-            heads[semantic] = SemanticHead(probs_QC1, geometry.output, argmax_only=argmax_only)
-        rows_R = _add_mask_heads(heads, probs_QC1, geometry.output, thing_C, settings)
+        results: dict[str, Any] = {}
+        if settings.semantic:
+            field = "semantic_labels" if argmax_only else "sem_seg"
+            weights_CR = semantic_weights(probs_QC1, extra, settings.sam_alpha)
+            head = SemanticHead(weights_CR, size, argmax_only=argmax_only)
+            if sum_first:
+                results[field] = sum_at_padded_size(head, mask_logits_QIJ, geometry, extra)
+            else:
+                heads[field] = head
+        candidates = _candidates(probs_QC1, mask_logits_QIJ, geometry, extra, settings)
+        rows_R = _add_mask_heads(heads, probs_QC1, candidates, size, thing_C, settings)
         if heads:
-            for pixels, masks_RP in sigmoid_strips(_rows(mask_logits_QIJ, rows_R), geometry):
-                for head in heads.values():
-                    head.add(pixels, masks_RP)
-        results = {field: head.finish() for field, head in heads.items()}
-        if settings.semantic and sum_first:
-            results[semantic] = semantic_segmentation(
-                probs_QC1, mask_logits_QIJ, geometry, at_padded_size=True, argmax_only=argmax_only
-            )
+            for pixels, masks_RP in _strips(mask_logits_QIJ, geometry, extra, rows_R):
+                for strip_head in heads.values():
+                    strip_head.add(pixels, masks_RP)
+        results |= {field: head.finish() for field, head in heads.items()}
+        if settings.proposals and proposals is not None:
+            results["sam_proposals"] = as_detections(proposals, size)
     return TaskOutputs(**results)
+
+
+def _candidates(
+    class_probs_QC1: Tensor,
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    extra: ProposalRows | None,
+    settings: TaskSettings,
+) -> Candidates:
+    """The rows that compete in panoptic and instance segmentation."""
+    if extra is None or not settings.proposals_as_queries:
+        return only_queries(class_probs_QC1, extra)
+    return add_as_queries(
+        class_probs_QC1,
+        mask_logits_QIJ,
+        geometry,
+        extra,
+        weight=settings.proposal_weight,
+        max_iou=settings.proposal_max_iou,
+    )
 
 
 def _add_mask_heads(
     heads: dict[str, StripHead],
     probs_QC1: Tensor,
+    candidates: Candidates,
     size: tuple[int, int],
     thing_C: Tensor,
     settings: TaskSettings,
 ) -> Tensor:
-    """Adds the panoptic and instance heads; returns the queries that all heads need, ascending.
+    """Adds the panoptic and instance heads; returns the rows that all heads need, ascending.
 
-    The heads are told the places of their queries among these. A semantic head needs all.
+    The heads are told the places of their rows among these. A semantic head needs all.
     """
     kept = found = None
-    needed_Q = torch.full((len(probs_QC1),), bool(heads), device=probs_QC1.device)
+    needed_R = torch.full((candidates.num_rows,), bool(heads), device=probs_QC1.device)
     if settings.panoptic:
-        kept = keep_queries(probs_QC1, settings.object_mask_threshold)
-        needed_Q[kept.queries] = True
+        kept = keep_queries(candidates.class_probs, settings.object_mask_threshold)
+        kept = kept._replace(queries=candidates.rows[kept.queries])
+        needed_R[kept.queries] = True
     if settings.instance:
         # As released: without panoptic segmentation stuff classes remain.
         things = thing_C if settings.panoptic else None
-        found = top_detections(probs_QC1, settings.detections_per_image, things)
-        needed_Q[found.queries] = True
+        found = top_detections(candidates.class_probs, settings.detections_per_image, things)
+        found = found._replace(queries=candidates.rows[found.queries])
+        needed_R[found.queries] = True
     if settings.proposals:
-        needed_Q[:] = True
+        needed_R[: len(probs_QC1)] = True
         heads["proposals"] = InstanceHead(every_query(probs_QC1), size)
-    rows_R = needed_Q.nonzero()[:, 0]
+    rows_R = needed_R.nonzero()[:, 0]
     if kept is not None:
         kept = kept._replace(queries=torch.searchsorted(rows_R, kept.queries))
         heads["panoptic"] = PanopticHead(
@@ -154,6 +213,18 @@ def _add_mask_heads(
         found = found._replace(queries=torch.searchsorted(rows_R, found.queries))
         heads["instances"] = InstanceHead(found, size)
     return rows_R
+
+
+def _strips(
+    mask_logits_QIJ: Tensor, geometry: ImageGeometry, extra: ProposalRows | None, rows_R: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Strips of the rows `rows_R` of all queries, then all proposals that take part."""
+    queries = len(mask_logits_QIJ)
+    if extra is None:
+        return sigmoid_strips(_rows(mask_logits_QIJ, rows_R), geometry)
+    is_query_R = rows_R < queries
+    extra = extra.select(rows_R[~is_query_R] - queries)
+    return sigmoid_strips(_rows(mask_logits_QIJ, rows_R[is_query_R]), geometry, extra)
 
 
 def _rows(values: Tensor, rows: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +31,16 @@ _STRIPS_OF_CHUNK = 6
 _BLOCK_COLUMNS = 64
 # Stands for infinity in mask logits: sigmoid is saturated and products with zero stay zero.
 _SATURATED = 1e4
+
+
+class ExtraRows(Protocol):
+    """Masks that are already at output size and enter the strips as further rows."""
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+
+    def write(self, pixels: slice, out_NP: Tensor) -> None:
+        """Fills `out_NP` with the probabilities of some pixels of the flattened output."""
 
 
 class Scratch:
@@ -127,23 +138,29 @@ def mask_resizer(
 
 
 def sigmoid_strips(
-    mask_logits_QIJ: Tensor, geometry: ImageGeometry, *, max_rows: int | None = None
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    extra: ExtraRows | None = None,
+    *,
+    max_rows: int | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Mask probabilities at output size, strip by strip.
 
     Args:
         mask_logits_QIJ: mask logits of one image at the resolution of the padded input / stride.
         geometry: sizes of padded input, image and output.
+        extra: N more masks at output size, below the queries in every strip.
         max_rows: rows of a strip; None chooses by the size of the cache.
 
-    Yields: the strip's slice of the flattened output (H * W), and its probabilities (Q, P) float32
-        in a buffer that the next step overwrites.
+    Yields: the strip's slice of the flattened output (H * W), and its probabilities (Q + N, P)
+        float32 in a buffer that the next step overwrites.
     """
     device = mask_logits_QIJ.device
     source = finite_logits(mask_logits_QIJ)
     queries, height, width = source.shape
     resizer = mask_resizer((height, width), geometry, device)
-    step = max_rows or resizer.strip_rows(queries)
+    channels = queries + (len(extra) if extra is not None else 0)
+    step = max_rows or resizer.strip_rows(channels)
     wide, scratch = Scratch(device), Scratch(device)
     for chunk in resizer.strips(queries, step * _STRIPS_OF_CHUNK):
         first = resizer.band(chunk).start
@@ -152,8 +169,11 @@ def sigmoid_strips(
             rows = slice(top, min(top + step, chunk.stop))
             band = resizer.band(rows)
             band_QIX = wide_QIX[:, band.start - first : band.stop - first]
-            strip_QP = scratch.take(queries, (rows.stop - rows.start) * resizer.width)
-            yield resizer.pixels(rows), resizer.resize_rows(band_QIX, rows, strip_QP).sigmoid_()
+            strip = scratch.take(channels, (rows.stop - rows.start) * resizer.width)
+            resizer.resize_rows(band_QIX, rows, strip[:queries]).sigmoid_()
+            if extra is not None:
+                extra.write(resizer.pixels(rows), strip[queries:])
+            yield resizer.pixels(rows), strip
 
 
 def finite_logits(mask_logits: Tensor) -> Tensor:

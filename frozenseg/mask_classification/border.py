@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_sem_seg_head
+from numpy.typing import NDArray
+from torch import Tensor
 
 from frozenseg.encoders.classifier import TextClassifierBuilder
 from frozenseg.encoders.clip import config_section
+from frozenseg.encoders.sam import FrozenSAM, build_sam
+from frozenseg.encoders.sam_masks import MaskGeneration, SamMasks
 from frozenseg.inference.task_heads import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.matcher import HungarianMatcher
+from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
 from frozenseg.vocab import Vocabulary, get_templates
 
@@ -25,8 +32,15 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     clip = cfg.MODEL[config_section(cfg)]
     backbone = build_backbone(cfg)
     shapes = {**backbone.output_shape(), "text": ShapeSpec(channels=backbone.embed_dim)}
+    sam, injects = build_sam(cfg) if needs_sam(cfg) else None, injects_sam(cfg)
+    if sam is not None and injects:
+        shapes["sam"] = ShapeSpec(channels=sam.out_channels, stride=sam.stride)
     train_vocabulary = _vocabulary(cfg, "TRAIN")
     return {
+        "sam": sam,
+        "injects_sam": injects,
+        "use_sam_masks": cfg.TEST.USE_SAM_MASKS,
+        "mask_generator": _mask_generator(cfg, sam),
         "backbone": backbone,
         "sem_seg_head": build_sem_seg_head(cfg, shapes),
         "criterion": build_criterion(cfg),
@@ -49,6 +63,33 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
         "deep_supervision": cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION,
     }
+
+
+def needs_sam(cfg: CfgNode) -> bool:
+    """Whether the model contains a SAM: for its features, or to make proposals itself."""
+    return injects_sam(cfg) or generates_masks(cfg)
+
+
+def generates_masks(cfg: CfgNode) -> bool:
+    """Whether the mask ensemble is on without exported proposals."""
+    return bool(cfg.TEST.USE_SAM_MASKS and not cfg.TEST.SAM_MASKS_DIR)
+
+
+def injects_sam(cfg: CfgNode) -> bool:
+    """Whether SAM's features enter the decoder: a matter of FrozenSeg alone."""
+    layers = cfg.MODEL.MASK_FORMER
+    injection = injection_from(layers.SAM_FEATURE_FUSE_LAYER, layers.SAM_QUERY_FUSE_LAYER)
+    return cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" and injection is not None
+
+
+def _mask_generator(
+    cfg: CfgNode, sam: FrozenSAM | None
+) -> Callable[[NDArray[np.uint8]], Tensor] | None:
+    """SAM's automatic masks with the settings of `TEST.SAM_MASK_GENERATION.*`."""
+    if sam is None or not generates_masks(cfg):
+        return None
+    settings = {key.lower(): value for key, value in cfg.TEST.SAM_MASK_GENERATION.items()}
+    return SamMasks(sam, MaskGeneration(**settings)).masks
 
 
 def build_criterion(cfg: CfgNode) -> SetCriterion:
@@ -76,7 +117,7 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
 
 
 def task_settings(cfg: CfgNode) -> TaskSettings:
-    """What is computed at test time, from `MODEL.MASK_FORMER.TEST.*`."""
+    """What is computed at test time, from `MODEL.MASK_FORMER.TEST.*` and `TEST.*`."""
     test = cfg.MODEL.MASK_FORMER.TEST
     semantic_alone = not (test.PANOPTIC_ON or test.INSTANCE_ON or test.RECALL_ON)
     return TaskSettings(
@@ -88,6 +129,10 @@ def task_settings(cfg: CfgNode) -> TaskSettings:
         detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
         proposals=test.RECALL_ON,
         semantic_at_padded_size=semantic_alone and not test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+        sam_alpha=cfg.TEST.SAM_MASK_PRED_ALPHA,
+        proposals_as_queries=cfg.TEST.SAM_MASKS_AS_QUERIES,
+        proposal_weight=cfg.TEST.SAM_QUERY_WEIGHT,
+        proposal_max_iou=cfg.TEST.SAM_QUERY_MAX_IOU,
     )
 
 

@@ -7,7 +7,7 @@ N tokens of a level, H and W cells of a map.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,10 +21,18 @@ from frozenseg.layers.mask_pooling import pool_by_masks, resize_mask_logits
 from frozenseg.layers.mlp import MLP
 from frozenseg.layers.position_encoding import sine_position_code
 from frozenseg.mask_classification.pixel_decoder import PixelFeatures
+from frozenseg.mask_classification.sam_injection import (
+    SamInjection,
+    inject_features,
+    inject_queries,
+    injection_from,
+)
 from frozenseg.structures import MaskPrediction, TextClassifier
 
 TRANSFORMER_DECODER_REGISTRY = Registry("TRANSFORMER_DECODER")
-TRANSFORMER_DECODER_REGISTRY.__doc__ = "Decoders: called with (cfg, in_channels, text_channels)."
+TRANSFORMER_DECODER_REGISTRY.__doc__ = (
+    "Decoders: called with (cfg, in_channels, text_channels, sam_channels=...)."
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,9 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         feedforward_dim: int,
         num_layers: int,
         num_levels: int = 3,
+        injection: SamInjection | None = None,
     ) -> None:
+        """`injection`: where SAM's features enter; None: nowhere, which is FC-CLIP."""
         super().__init__()
         if in_channels != hidden_dim or mask_dim != hidden_dim:
             raise ValueError(
@@ -87,11 +97,30 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             nn.LayerNorm(mask_dim), nn.Linear(mask_dim, hidden_dim)
         )
         self.class_embed = MLP(hidden_dim, hidden_dim, text_channels, 3)
+        self.injection = injection
+        if injection is not None and injection.feature_layer is not None:
+            self.transformer_cross_attention_layers_sam = nn.ModuleList(
+                CrossAttentionLayer(hidden_dim, num_heads)
+                if index % num_levels == injection.feature_layer
+                else nn.Identity()
+                for index in indices
+            )
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, in_channels: int, text_channels: int) -> dict[str, Any]:
-        """The border: `MODEL.MASK_FORMER.*` to keyword arguments (DEC_LAYERS counts the input)."""
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        in_channels: int,
+        text_channels: int,
+        *,
+        sam_channels: int | None = None,
+    ) -> dict[str, Any]:
+        """The border: `MODEL.MASK_FORMER.*` to keyword arguments (DEC_LAYERS counts the input).
+
+        Args: sam_channels: of SAM's map; None: there is no SAM.
+        """
         decoder = cfg.MODEL.MASK_FORMER
+        layers = (decoder.SAM_FEATURE_FUSE_LAYER, decoder.SAM_QUERY_FUSE_LAYER)
         return {
             "in_channels": in_channels,
             "text_channels": text_channels,
@@ -101,6 +130,9 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             "num_heads": decoder.NHEADS,
             "feedforward_dim": decoder.DIM_FEEDFORWARD,
             "num_layers": decoder.DEC_LAYERS - 1,
+            "injection": None
+            if sam_channels is None
+            else injection_from(*layers, sam_channels, cfg.MODEL.SEM_SEG_HEAD.MASK_DIM),
         }
 
     def forward(
@@ -134,7 +166,9 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 )
             if index == last:
                 break
-            level = levels[index % self.num_levels]
+            if index and self._injects_queries(index - 1):
+                x = self._inject_queries(x, mask_embedding, pixels)
+            level = self._injected(index, levels, pixels)
             x = self.transformer_cross_attention_layers[index](
                 x,
                 level.keys_BND,
@@ -145,6 +179,40 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             x = self.transformer_self_attention_layers[index](x, position)
             x = self.transformer_ffn_layers[index](x)
         return DecoderOutput(final=predictions[-1], auxiliary=predictions[:-1])
+
+    def _injects_queries(self, index: int) -> bool:
+        """Whether the queries gain SAM's features after layer `index`."""
+        return self.injection is not None and index % self.num_levels == self.injection.query_layer
+
+    def _inject_queries(self, x: Tensor, mask_embedding: Tensor, pixels: PixelFeatures) -> Tensor:
+        assert pixels.sam is not None
+        return inject_queries(
+            x,
+            self._mask_pooling_proj,
+            pixels.sam.neck_BDhw,
+            mask_embedding.detach(),
+            pixels.mask_features_BDHW,
+        )
+
+    def _injected(
+        self, index: int, levels: list[_LevelTokens], pixels: PixelFeatures
+    ) -> _LevelTokens:
+        """The tokens that layer `index` attends to; where SAM's are injected, for it alone."""
+        place = index % self.num_levels
+        level = levels[place]
+        if self.injection is None or place != self.injection.feature_layer:
+            return level
+        assert pixels.sam is not None
+        assert pixels.sam.encoded_BDhw is not None
+        embed = self.level_embed.weight[:, :, None, None]
+        coarse = (pixels.levels[0].shape[-2], pixels.levels[0].shape[-1])
+        tokens = inject_features(
+            self.transformer_cross_attention_layers_sam[index],  # type: ignore[arg-type]
+            pixels.levels[place] + embed[place],
+            pixels.sam.encoded_BDhw + embed[0],
+            coarse,
+        )
+        return replace(level, keys_BND=tokens, values_BND=tokens)
 
     def _level_tokens(self, pixels: PixelFeatures, index: int) -> _LevelTokens:
         """What the cross-attentions to one level share."""

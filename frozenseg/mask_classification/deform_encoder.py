@@ -6,7 +6,7 @@ Source: Deformable DETR, arXiv:2010.04159, section 4.1 (encoder).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,10 @@ from frozenseg.layers.position_encoding import sine_position_code
 class DeformableEncoderLayer(nn.Module):
     """Post-norm deformable self-attention, then a two-layer perceptron with ReLU."""
 
-    def __init__(
-        self, dim: int, num_levels: int, num_heads: int, num_points: int, hidden_dim: int
-    ) -> None:
+    def __init__(self, attention: MultiScaleDeformableAttention, hidden_dim: int) -> None:
         super().__init__()
-        self.self_attn = MultiScaleDeformableAttention(dim, num_levels, num_heads, num_points)
+        self.self_attn = attention
+        dim = attention.output_proj.out_features
         self.norm1 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, hidden_dim)
         self.linear2 = nn.Linear(hidden_dim, dim)
@@ -67,12 +66,16 @@ class DeformableTransformer(nn.Module):
         num_heads: int = 8,
         num_points: int = 4,
         hidden_dim: int = 1024,
+        attention: Callable[..., MultiScaleDeformableAttention] = MultiScaleDeformableAttention,
     ) -> None:
+        """`attention`: called with (dim, num_levels, num_heads, num_points)."""
         super().__init__()
         self.level_embed = nn.Parameter(torch.empty(num_levels, dim).normal_())
         self.encoder = DeformableEncoder(
             [
-                DeformableEncoderLayer(dim, num_levels, num_heads, num_points, hidden_dim)
+                DeformableEncoderLayer(
+                    attention(dim, num_levels, num_heads, num_points), hidden_dim
+                )
                 for _ in range(num_layers)
             ]
         )

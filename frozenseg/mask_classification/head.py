@@ -27,7 +27,8 @@ class MaskClassificationHead(nn.Module):
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         """The border: builds both parts from their registries.
 
-        The text channels K are the channels of the pseudo-map "text" of `input_shape`.
+        The text channels K are the channels of the pseudo-map "text" of `input_shape`; a map "sam"
+        says that SAM's features are injected.
         """
         head = cfg.MODEL.SEM_SEG_HEAD
         missing = [name for name in head.IN_FEATURES if name not in input_shape]
@@ -36,12 +37,15 @@ class MaskClassificationHead(nn.Module):
                 f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {missing}, which the backbone "
                 f"{cfg.MODEL.BACKBONE.NAME} does not give; it gives {sorted(input_shape)}"
             )
+        sam_channels = input_shape["sam"].channels if "sam" in input_shape else None
         build_decoder = TRANSFORMER_DECODER_REGISTRY.get(
             cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME
         )
         return {
             "pixel_decoder": SEM_SEG_HEADS_REGISTRY.get(head.PIXEL_DECODER_NAME)(cfg, input_shape),
-            "predictor": build_decoder(cfg, head.CONVS_DIM, input_shape["text"].channels),
+            "predictor": build_decoder(
+                cfg, head.CONVS_DIM, input_shape["text"].channels, sam_channels=sam_channels
+            ),
         }
 
     def forward(
@@ -60,3 +64,8 @@ class MaskClassificationHead(nn.Module):
 @SEM_SEG_HEADS_REGISTRY.register()
 class FCCLIPHead(MaskClassificationHead):
     """The head under the name that released FC-CLIP configs use."""
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class FrozenSegHead(MaskClassificationHead):
+    """The same head under the name that released FrozenSeg configs use."""

@@ -8,21 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import BitMasks, ImageList, Instances
+from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from frozenseg.encoders.clip import FrozenCLIP
+from frozenseg.encoders.sam import FrozenSAM
 from frozenseg.inference.class_ensemble import ensemble_classes
-from frozenseg.inference.instance import InstanceSegmentation
-from frozenseg.inference.task_heads import TaskOutputs, TaskSettings, run_task_heads
+from frozenseg.inference.mask_ensemble import Proposals
+from frozenseg.inference.task_heads import TaskSettings, run_task_heads
 from frozenseg.mask_classification.border import model_arguments
+from frozenseg.mask_classification.contract import (
+    Samples,
+    as_detectron2,
+    as_mask_logits,
+    geometry_of,
+    normalised_images,
+    training_targets,
+)
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.decoder import DecoderOutput
-from frozenseg.mask_classification.matcher import Target
 from frozenseg.structures import (
     EnsembleSettings,
     ImageGeometry,
@@ -59,10 +68,19 @@ class MaskClassificationModel(nn.Module):
         train_vocabulary: Vocabulary,
         test_vocabulary: Vocabulary,
         deep_supervision: bool = True,
+        sam: FrozenSAM | None = None,
+        injects_sam: bool = False,
+        use_sam_masks: bool = False,
+        mask_generator: Callable[[np.ndarray], Tensor] | None = None,
     ) -> None:
         """
         Args:
             backbone: a frozen encoder with `pool_masks`, `logit_scale` and `embed_dim`.
+            sam: the frozen SAM; None where neither the head nor the mask generator needs it.
+            injects_sam: the head takes SAM's map "sam".
+            use_sam_masks: the mask ensemble, with the samples' `sam_masks` (bool (M, H, W), of
+                any size of the whole image), or else with the masks of `mask_generator`.
+            mask_generator: masks (M, H, W) of an RGB uint8 image (H, W, 3).
             text_classifier: gives the text embeddings of a vocabulary (and caches them).
             pixel_mean, pixel_std: RGB statistics in the range 0..255.
             train_vocabulary: the words that training targets index; its classes count as seen.
@@ -85,6 +103,9 @@ class MaskClassificationModel(nn.Module):
         self.ensemble = ensemble
         self.deep_supervision = deep_supervision
         self.train_vocabulary = train_vocabulary
+        self.sam = sam
+        self.injects_sam, self.use_sam_masks = injects_sam, use_sam_masks
+        self._mask_generator = mask_generator
         self._text_classifier = text_classifier
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
@@ -121,24 +142,25 @@ class MaskClassificationModel(nn.Module):
         wanted output (default: the image's own); in training also `instances` with `gt_classes`
         (N,) and `gt_masks` (N, H, W) bool.
         """
-        images = self._preprocess(batched_inputs)
-        features = self.backbone(images.tensor)
+        images, features = self.encode(batched_inputs)
         if self.training:
             output = self._decode(features, self.train_vocabulary, self.deep_supervision)
-            return self.criterion(output, _targets(batched_inputs, images, self.device))
+            return self.criterion(output, training_targets(batched_inputs, images, self.device))
         with torch.no_grad():
             prediction = self._decode(features, self.vocabulary, auxiliary=False).final
             class_logits = self.classify(prediction, features)
             results = []
             for index, sample in enumerate(batched_inputs):
+                geometry = geometry_of(sample, images, index)
                 outputs = run_task_heads(
                     class_logits[index],
                     prediction.mask_logits_BQHW[index],
-                    _geometry(sample, images, index),
+                    geometry,
                     self.thing_C,
                     self.task_settings,
+                    self._proposals(sample, geometry, features, index),
                 )
-                results.append(_as_detectron2(outputs))
+                results.append(as_detectron2(outputs))
             return results
 
     def classify(self, prediction: MaskPrediction, features: Mapping[str, Tensor]) -> Tensor:
@@ -164,6 +186,46 @@ class MaskClassificationModel(nn.Module):
             valid_BQ=valid,
         )
 
+    def classify_proposals(self, logits_BMHW: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+        """CLIP's judgement of any masks: log-probabilities (B, M, C+1), void last.
+
+        Source: FrozenSeg, arXiv:2409.03525, section 3.3 (mask proposals at inference).
+        """
+        embeddings, _ = self.backbone.pool_masks(features["clip_vis_dense"], logits_BMHW)
+        classifier = self.classifier(self.vocabulary)
+        void_1K = F.normalize(self.void_embedding.weight, dim=-1)
+        unit = F.normalize(embeddings, dim=-1)
+        words = classifier.max_over_synonyms(unit @ classifier.embeddings_SK.T)
+        cosine = torch.cat((words, unit @ void_1K.T), dim=-1)
+        return (self.backbone.logit_scale * cosine).float().log_softmax(-1)
+
+    def _proposals(
+        self,
+        sample: Mapping[str, Any],
+        geometry: ImageGeometry,
+        features: Mapping[str, Tensor],
+        index: int,
+    ) -> Proposals | None:
+        """SAM's masks of one image with CLIP's classes; None where the mask ensemble is off."""
+        if not self.use_sam_masks:
+            return None
+        masks_MHW = sample.get("sam_masks")
+        if masks_MHW is None:
+            masks_MHW = self._generate_masks(sample)
+        masks_MHW = masks_MHW.to(self.device)
+        logits = as_mask_logits(masks_MHW, geometry)[None]
+        own = {"clip_vis_dense": features["clip_vis_dense"][index : index + 1]}
+        judgement = self.classify_proposals(logits, own)[0]
+        return Proposals(judgement, masks_MHW, self.seen_C.to(self.device))
+
+    def _generate_masks(self, sample: Mapping[str, Any]) -> Tensor:
+        if self._mask_generator is None:
+            raise ValueError(
+                "TEST.USE_SAM_MASKS is on, but the sample has no `sam_masks`: set "
+                "TEST.SAM_MASKS_DIR to an export of tools/export_sam_masks.py, or leave it empty"
+            )
+        return self._mask_generator(sample["image"].permute(1, 2, 0).cpu().numpy())
+
     def _decode(
         self, features: Mapping[str, Tensor], vocabulary: Vocabulary, auxiliary: bool
     ) -> DecoderOutput:
@@ -171,67 +233,33 @@ class MaskClassificationModel(nn.Module):
         void = self.void_embedding.weight
         return self.sem_seg_head(features, classifier, void, auxiliary=auxiliary)
 
-    def _preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> ImageList:
-        """Normalised images, padded bottom and right with zeros to the size divisibility."""
-        images = [
-            (sample["image"].to(self.device) - self.pixel_mean) / self.pixel_std
-            for sample in batched_inputs
-        ]
-        return ImageList.from_tensors(images, self.size_divisibility)
+    def encode(self, batched_inputs: Samples) -> tuple[ImageList, dict[str, Tensor]]:
+        """The padded images and the frozen encoders' maps by name; SAM's is called "sam"."""
+        divisibility = self.size_divisibility
+        images = normalised_images(batched_inputs, self.pixel_mean, self.pixel_std, divisibility)
+        features = dict(self.backbone(images.tensor))
+        if self.sam is not None and self.injects_sam:
+            features["sam"] = self.sam(self._sam_input(self.sam, batched_inputs))
+        return images, features
 
+    def _sam_input(self, sam: FrozenSAM, batched_inputs: Samples) -> Tensor:
+        """Images with SAM's statistics, padded; at test time squeezed to SAM's own square.
 
-def _targets(
-    batched_inputs: Sequence[Mapping[str, Any]], images: ImageList, device: torch.device
-) -> list[Target]:
-    """Ground truth padded bottom and right like the images."""
-    height, width = images.tensor.shape[-2:]
-    targets = []
-    for sample in batched_inputs:
-        if "instances" not in sample:
-            raise ValueError(
-                "a training sample has no `instances`; INPUT.DATASET_MAPPER_NAME must name a "
-                "mapper that makes them (coco_panoptic_lsj)"
-            )
-        instances = sample["instances"].to(device)
-        masks = instances.gt_masks
-        padding = (0, width - masks.shape[-1], 0, height - masks.shape[-2])
-        targets.append(Target(instances.gt_classes, F.pad(masks, padding)))
-    return targets
-
-
-def _geometry(sample: Mapping[str, Any], images: ImageList, index: int) -> ImageGeometry:
-    height, width = images.image_sizes[index]
-    padded_height, padded_width = images.tensor.shape[-2:]
-    return ImageGeometry(
-        padded=(padded_height, padded_width),
-        image=(int(height), int(width)),
-        output=(int(sample.get("height", height)), int(sample.get("width", width))),
-    )
-
-
-def _as_detectron2(outputs: TaskOutputs) -> dict[str, Any]:
-    """Results under detectron2's keys; label maps and masks stay tensors."""
-    result: dict[str, Any] = {}
-    if outputs.sem_seg is not None:
-        result["sem_seg"] = outputs.sem_seg
-    if outputs.panoptic is not None:
-        result["panoptic_seg"] = outputs.panoptic
-    if outputs.instances is not None:
-        result["instances"] = _as_instances(outputs.instances)
-    if outputs.proposals is not None:
-        result["proposals"] = _as_instances(outputs.proposals)
-    return result
-
-
-def _as_instances(found: InstanceSegmentation) -> Instances:
-    instances = Instances(tuple(found.masks.shape[-2:]))
-    instances.pred_masks = found.masks
-    instances.pred_boxes = BitMasks(found.masks).get_bounding_boxes()
-    instances.scores = found.scores
-    instances.pred_classes = found.classes
-    return instances
+        In training the crop is fed as it is: SAM resizes its positions where sizes differ.
+        """
+        mean, std = sam.pixel_mean, sam.pixel_std
+        padded = normalised_images(batched_inputs, mean, std, self.size_divisibility).tensor
+        square = (sam.image_size, sam.image_size)
+        if self.training or tuple(padded.shape[-2:]) == square:
+            return padded
+        return F.interpolate(padded, size=square, mode="bilinear", align_corners=False)
 
 
 @META_ARCH_REGISTRY.register()
 class FCCLIP(MaskClassificationModel):
     """FC-CLIP: `MaskClassificationModel` without SAM, under its released name."""
+
+
+@META_ARCH_REGISTRY.register()
+class FrozenSeg(MaskClassificationModel):
+    """FrozenSeg: `MaskClassificationModel` with SAM, under its released name."""

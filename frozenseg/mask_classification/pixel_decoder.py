@@ -18,6 +18,11 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from frozenseg.mask_classification.deform_encoder import DeformableTransformer
+from frozenseg.mask_classification.sam_injection import (
+    NO_LAYER,
+    SamFeatures,
+    build_sam_branch,
+)
 
 _NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN")
 
@@ -29,17 +34,19 @@ class PixelFeatures:
     Attributes:
         mask_features_BDHW: per-pixel embedding at stride 4.
         levels: encoded maps (B, D, H, W) at strides 32, 16, 8, in this order.
+        sam: SAM's features; None without SAM.
     """
 
     mask_features_BDHW: Tensor
     levels: list[Tensor]
+    sam: SamFeatures | None = None
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class MSDeformAttnPixelDecoder(nn.Module):
     """Multi-scale deformable encoder over strides 32, 16, 8 and one FPN level at stride 4.
 
-    Always computed in float32, also under autocast.
+    With a SAM branch it also encodes SAM's map for the transformer decoder. Always computed in float32, also under autocast.
     Source: Mask2Former, arXiv:2112.01527, section 3 (pixel decoder), as used by FC-CLIP.
     """
 
@@ -56,6 +63,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
         num_heads: int = 8,
         num_points: int = 4,
         hidden_dim: int = 1024,
+        sam_channels: int | None = None,
+        sam_branch: str | None = None,
     ) -> None:
         """
         Args:
@@ -63,6 +72,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
             encoder_features: names of the maps that the encoder sees, in any order.
             conv_dim, mask_dim: channels of the levels and of the per-pixel embedding.
             norm: detectron2's name of the normalisation after the two FPN convolutions.
+            sam_channels: channels of SAM's map "sam"; None: there is no SAM.
+            sam_branch: mode of the SAM branch (`build_sam_branch`); None: there is no branch.
         Raises: ValueError if strides, width or norm do not fit, naming the config key.
         """
         super().__init__()
@@ -89,12 +100,27 @@ class MSDeformAttnPixelDecoder(nn.Module):
         self.layer_1 = _fpn_convolution(conv_dim, conv_dim, 3, norm, activation=F.relu)
         for convolution in (self.mask_features, self.adapter_1, self.layer_1):
             weight_init.c2_xavier_fill(convolution)
+        self.fpn3 = self.sam_transformer = None
+        if sam_channels is not None and sam_branch is not None:
+            self.fpn3, self.sam_transformer = build_sam_branch(
+                sam_channels,
+                conv_dim,
+                mode=sam_branch,
+                num_layers=num_layers,
+                num_heads=num_heads,
+                num_points=num_points,
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         """The border: `MODEL.SEM_SEG_HEAD.*` to keyword arguments."""
         head = cfg.MODEL.SEM_SEG_HEAD
+        has_branch = (
+            "sam" in input_shape and cfg.MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER != NO_LAYER
+        )
         return {
+            "sam_channels": input_shape["sam"].channels if "sam" in input_shape else None,
+            "sam_branch": cfg.MODEL.SAM_BRANCH if has_branch else None,
             "input_shape": {name: input_shape[name] for name in head.IN_FEATURES},
             "encoder_features": head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES,
             "conv_dim": head.CONVS_DIM,
@@ -106,7 +132,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
         }
 
     def forward(self, features: Mapping[str, Tensor]) -> PixelFeatures:
-        """Maps by name, (B, C_i, H_i, W_i) each, to the per-pixel embedding and three levels."""
+        """Maps by name, (B, C_i, H_i, W_i) each, to the per-pixel embedding and three levels.
+
+        The map "sam" is SAM's, of its own size; it may be missing where there is no branch.
+        """
         with torch.autocast(features[self.fpn_feature].device.type, enabled=False):
             maps = [
                 projection(_row_major(features[name]))
@@ -118,7 +147,15 @@ class MSDeformAttnPixelDecoder(nn.Module):
             finest = _row_major(levels[-1])
             finest = F.interpolate(finest, size=size, mode="bilinear", align_corners=False)
             mask_features = self.mask_features(self.layer_1(lateral + finest))
-        return PixelFeatures(mask_features, levels)
+            return PixelFeatures(mask_features, levels, self._encode_sam(features.get("sam")))
+
+    def _encode_sam(self, neck_BDhw: Tensor | None) -> SamFeatures | None:
+        if neck_BDhw is None:
+            return None
+        neck_BDhw = _row_major(neck_BDhw)
+        if self.fpn3 is None or self.sam_transformer is None:
+            return SamFeatures(neck_BDhw, None)
+        return SamFeatures(neck_BDhw, self.sam_transformer([self.fpn3(neck_BDhw)])[0])
 
 
 def _by_stride(input_shape: Mapping[str, ShapeSpec], encoder_features: Sequence[str]) -> list[str]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from frozenseg.config import get_config
 from frozenseg.data.coco_panoptic import ids_of_rgb, read_image, rgb_of_ids
 from frozenseg.data.mapper import PanopticMapper, build_mapper
+from frozenseg.data.proposal_shards import ProposalWriter, append_record
+from frozenseg.data.proposals import ProposalFolder, file_digest
 
 
 @pytest.fixture
@@ -154,3 +158,42 @@ def test_ids_of_a_map_with_transparent_pixels_are_its_colours(record, tmp_path):
 def test_an_empty_range_of_scales_is_refused():
     with pytest.raises(ValueError, match="MIN_SCALE"):
         mapper(scales=(2.0, 0.1))
+
+
+def write_proposals(folder, file_name, masks):
+    """The folder of an export of one image."""
+    file, (height, width) = Path(file_name), masks.shape[1:]
+    rles = [coco_mask.encode(np.asfortranarray(mask)) for mask in masks]
+    rows = [{"segmentation": {**rle, "counts": rle["counts"].decode()}} for rle in rles]
+    line = {"image": file.name, "sha256": file_digest(file), "masks": rows}
+    writer = ProposalWriter(folder, [file.name], {})
+    append_record(folder, 0, "run", {**line, "height": height, "width": width})
+    assert writer.finish()
+    return ProposalFolder(folder)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_test_images_get_their_proposals_at_their_own_size(record, tmp_path, count):
+    masks = (np.random.default_rng(0).random((count, 48, 64)) < 0.5).astype(np.uint8)
+    proposals = write_proposals(tmp_path, record["file_name"], masks)
+    sample = build_mapper(get_config(), False, test_size=(96, 999), proposals=proposals)(record)
+    assert sample["image"].shape == (3, 96, 128)
+    assert sample["sam_masks"].dtype == torch.bool
+    np.testing.assert_array_equal(sample["sam_masks"].numpy(), masks)
+    assert "sam_masks" not in build_mapper(get_config(), False)(record)
+    assert "sam_masks" not in build_mapper(get_config(), True, proposals=proposals)(record)
+
+
+def test_a_test_image_without_proposals_is_an_error(registered, tmp_path):
+    first, second = DatasetCatalog.get("shapes_val_panoptic")[:2]
+    proposals = write_proposals(tmp_path, first["file_name"], np.ones((1, 48, 64), np.uint8))
+    with pytest.raises(ValueError, match=r"no masks of .*000001\.jpg.*export_sam_masks"):
+        PanopticMapper(is_train=False, proposals=proposals)(second)
+
+
+def test_proposals_of_another_split_are_an_error(record, registered, tmp_path):
+    """Files of both splits have the same names and sizes."""
+    [other] = DatasetCatalog.get("shapes_val_panoptic")[:1]
+    proposals = write_proposals(tmp_path, other["file_name"], np.ones((1, 48, 64), np.uint8))
+    with pytest.raises(ValueError, match=r"000000\.jpg is not the image"):
+        PanopticMapper(is_train=False, proposals=proposals)(record)

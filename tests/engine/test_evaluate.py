@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 
 from frozenseg.config import config_hash
 from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
-from frozenseg.engine.evaluate import clip_hash, evaluate
+from frozenseg.engine.evaluate import evaluate
 from frozenseg.evaluation.results import read_results
 
 VAL, TRAIN = "shapes_val_panoptic", "shapes_train_panoptic"
@@ -56,7 +56,6 @@ def test_the_entry_tells_backbones_of_equal_checkpoints_apart(stand_in_cfg, mode
         found.append(entry["protocol"]["clip_weights"])
         model.backbone.weight.data[0] += 1
     assert found[0] != found[1]
-    assert clip_hash(torch.nn.Linear(1, 1)) is None
 
 
 def test_every_data_set_gets_its_own_words_and_the_same_scores_again(stand_in_cfg, model):

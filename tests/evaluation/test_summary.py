@@ -39,6 +39,24 @@ def test_scores_that_are_there(scores):
     assert "AP" not in scores
 
 
+def test_recall_with_sam_has_its_own_columns(tmp_path):
+    path = tmp_path / "results.json"
+    recall = {
+        name: {"all": {"recall50": value, "accuracy": value + 1}}
+        for name, value in (("regions", 90.0), ("regions_sam", 70.0), ("regions_with_sam", 95.0))
+    }
+    write_results(path, [{"metrics": recall}])
+    scores = read_scores(path)
+    assert {name: row["all"] for name, row in scores.items()} == {
+        "recall50": 90.0,
+        "recall50 of SAM": 70.0,
+        "recall50 with SAM": 95.0,
+        "accuracy": 91.0,
+        "accuracy with SAM": 96.0,
+    }
+    assert "recall50 with SAM" in score_table(scores)
+
+
 def test_table_has_a_row_per_group_and_a_dash_where_nothing_is_known(scores):
     header, _, first, second = score_table(scores).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, first)]

@@ -1,4 +1,4 @@
-"""The small FC-CLIP of the golden data, built through the config like any other model."""
+"""The small models of the golden data, built through the config like any other model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.golden_models import write_clip_config
+from tests.golden_models import write_clip_config, write_sam_config
 
-GOLDEN = "fcclip_tiny_convnext"
+GOLDEN = ("fcclip_tiny_convnext", "frozenseg_tiny_convnext")
 
 
 def _metadata(vocab: dict) -> tuple[SimpleNamespace, SimpleNamespace]:
@@ -41,11 +41,18 @@ def build_golden_model(folder: Path, tmp: Path, *opts: str):
     for name, metadata in zip(("golden_train", "golden_test"), _metadata(vocab), strict=True):
         MetadataCatalog.pop(name, None)
         MetadataCatalog.get(name).vocabulary = Vocabulary.from_metadata(metadata)
+    clip = str(write_clip_config(folder, tmp))
     cfg = load_config(
         folder / "cfg.yaml",
         [
             "MODEL.FC_CLIP.CLIP_MODEL_NAME",
-            str(write_clip_config(folder, tmp)),
+            clip,
+            "MODEL.FROZEN_SEG.CLIP_MODEL_NAME",
+            clip,
+            "MODEL.SAM_NAME",
+            str(write_sam_config(folder, tmp)),
+            "MODEL.SAM_BRANCH",
+            "released",
             "MODEL.TEXT_CACHE_DIR",
             str(tmp / "text_cache"),
             "DATASETS.TRAIN",
@@ -63,9 +70,9 @@ def build_golden_model(folder: Path, tmp: Path, *opts: str):
     return model.eval()
 
 
-@pytest.fixture(scope="module")
-def golden_folder(golden_dir: Path) -> Path:
-    return golden_dir / GOLDEN
+@pytest.fixture(scope="module", params=GOLDEN)
+def golden_folder(request: pytest.FixtureRequest, golden_dir: Path) -> Path:
+    return golden_dir / request.param
 
 
 @pytest.fixture(scope="module")

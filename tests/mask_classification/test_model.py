@@ -64,8 +64,7 @@ def test_a_class_with_more_synonyms_never_scores_less(model, sample):
     scores = []
     for words in ("dog; red car", "dog, puppy; red car"):
         model.set_vocabulary(Vocabulary.parse(words))
-        images = model._preprocess([sample])
-        features = model.backbone(images.tensor)
+        features = model.encode([sample])[1]
         logits = model._decode(features, model.vocabulary, False).final.class_logits_BQC
         scores.append(logits[..., 0])
     model.set_vocabulary(old)
@@ -117,8 +116,7 @@ def test_recall_asks_for_all_proposals(model, sample, monkeypatch):
 def test_without_the_ensemble_clip_is_not_asked(model, sample, monkeypatch):
     monkeypatch.setattr(model, "ensemble", EnsembleSettings(enabled=False))
     monkeypatch.setattr(model.backbone, "pool_masks", lambda *_: pytest.fail("asked CLIP"))
-    images = model._preprocess([sample])
-    features = model.backbone(images.tensor)
+    features = model.encode([sample])[1]
     prediction = model._decode(features, model.vocabulary, False).final
     probabilities = model.classify(prediction, features).exp()
     expected = prediction.class_logits_BQC.softmax(-1)

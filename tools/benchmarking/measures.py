@@ -24,9 +24,23 @@ from frozenseg.inference.semantic import SemanticHead
 from frozenseg.mask_classification import model as model_module
 from frozenseg.structures import TextClassifier
 
-NETWORKS = ("backbone", "pixel decoder", "transformer decoder")
-STAGES = (*NETWORKS, "classification", "task heads")
+STAGES = (
+    "backbone",
+    "SAM encoder",
+    "pixel decoder",
+    "transformer decoder",
+    "classification",
+    "task heads",
+)
 HEADS = {"semantic": SemanticHead, "panoptic": PanopticHead, "instance": InstanceHead}
+
+
+def networks(model: Any) -> dict[str, nn.Module]:
+    """The networks that every image passes, by the name of their stage."""
+    head = model.sem_seg_head
+    sam = {"SAM encoder": model.sam.image_encoder} if model.injects_sam else {}
+    parts = {"pixel decoder": head.pixel_decoder, "transformer decoder": head.predictor}
+    return {"backbone": model.backbone, **sam, **parts}
 
 
 class StageClock:
@@ -106,7 +120,7 @@ def measure_image(
             print(f"\rrun {run + 1}/{warmup + runs}", end="", file=sys.stderr)
     print(file=sys.stderr)
     medians = clock.medians()
-    medians["other"] = medians["total"] - sum(medians[name] for name in STAGES)
+    medians["other"] = medians["total"] - sum(medians.get(name, 0.0) for name in STAGES)
     heads = sum(medians.get(name, 0.0) for name in HEADS)
     medians["mask resize, sigmoid"] = medians["task heads"] - heads
     return medians
@@ -114,11 +128,8 @@ def measure_image(
 
 def _timed(model: Any) -> list[tuple[Any, str, str]]:
     """(owner, attribute, stage) of every function whose time counts."""
-    head = model.sem_seg_head
     timed = [
-        (model.backbone, "forward", "backbone"),
-        (head.pixel_decoder, "forward", "pixel decoder"),
-        (head.predictor, "forward", "transformer decoder"),
+        *((module, "forward", name) for name, module in networks(model).items()),
         (model, "classify", "classification"),
         (model_module, "run_task_heads", "task heads"),
     ]
@@ -133,7 +144,7 @@ def peak_memory(device: str) -> float:
 
 
 def measure_flops(model: Any, size: Sequence[int]) -> dict[str, float]:
-    """GFLOP (multiply-adds counted once, as fvcore does) of the three networks."""
+    """GFLOP (multiply-adds counted once, as fvcore does) of the networks."""
 
     class Call(nn.Module):
         """A module with one tensor input, which is what tracing needs."""
@@ -148,8 +159,8 @@ def measure_flops(model: Any, size: Sequence[int]) -> dict[str, float]:
     head = model.sem_seg_head
     classifier, void = model.classifier(model.vocabulary), model.void_embedding.weight.detach()
     with torch.no_grad():
-        image = torch.zeros(1, 3, *(-(-s // 32) * 32 for s in size), device=model.device)
-        features = model.backbone(image)
+        sample = {"image": torch.zeros(3, *size, dtype=torch.uint8)}
+        images, features = model.encode([sample])
         pixels = head.pixel_decoder(features)
 
         def decode(_: Any) -> Any:
@@ -158,14 +169,15 @@ def measure_flops(model: Any, size: Sequence[int]) -> dict[str, float]:
         def pixel(_: Any) -> Any:
             return head.pixel_decoder(features).mask_features_BDHW
 
-        calls = (
-            (model.backbone, lambda x: model.backbone(x)["clip_vis_dense"]),
-            (head.pixel_decoder, pixel),
-            (head.predictor, decode),
-        )
+        calls: dict[str, Callable[[Any], Any]] = {
+            "backbone": lambda x: model.backbone(x)["clip_vis_dense"],
+            "SAM encoder": lambda x: model.sam(model._sam_input(model.sam, [sample])),
+            "pixel decoder": pixel,
+            "transformer decoder": decode,
+        }
         result = {}
-        for name, (module, function) in zip(NETWORKS, calls, strict=True):
-            analysis = FlopCountAnalysis(Call(module, function), image)
+        for name, module in networks(model).items():
+            analysis = FlopCountAnalysis(Call(module, calls[name]), images.tensor)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             analysis.tracer_warnings("none")
             result[name] = analysis.total() / 1e9
@@ -174,11 +186,9 @@ def measure_flops(model: Any, size: Sequence[int]) -> dict[str, float]:
 
 def parameters(model: Any) -> dict[str, float]:
     """Millions of parameters of each network."""
-    head = model.sem_seg_head
-    modules = (model.backbone, head.pixel_decoder, head.predictor)
     return {
         name: sum(p.numel() for p in module.parameters()) / 1e6
-        for name, module in zip(NETWORKS, modules, strict=True)
+        for name, module in networks(model).items()
     }
 
 

@@ -1,4 +1,4 @@
-"""FC-CLIP against the golden values: the same numbers as the released implementation's."""
+"""FC-CLIP and FrozenSeg against the golden values: the same numbers as the released code's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.structures import Instances
 
-from frozenseg.mask_classification.model import _targets
+from frozenseg.mask_classification.contract import training_targets
 
 pytestmark = pytest.mark.golden
 
@@ -22,8 +22,7 @@ def close(actual, expected, atol=1e-3):
 def intermediate(model, samples, auxiliary=False):
     """Features, decoder output and final class logits of one call."""
     with torch.no_grad():
-        images = model._preprocess(samples)
-        features = model.backbone(images.tensor)
+        images, features = model.encode(samples)
         output = model._decode(features, model.vocabulary, auxiliary)
         return images, features, output, model.classify(output.final, features)
 
@@ -156,16 +155,14 @@ def test_training_losses_matches_and_gradients(golden_model, golden_folder):
     batch = training_batch(train)
     model = golden_model.train()
     try:
-        images = model._preprocess(batch)
-        output = model._decode(
-            model.backbone(images.tensor), model.train_vocabulary, auxiliary=True
-        )
+        images, features = model.encode(batch)
+        output = model._decode(features, model.train_vocabulary, auxiliary=True)
         close(output.final.class_logits_BQC, train["pred_logits"])
         close(output.final.mask_logits_BQHW, train["pred_masks"])
         matched = []
         hook = model.criterion.matcher.register_forward_hook(lambda *args: matched.append(args[2]))
         torch.manual_seed(1234)
-        losses = model.criterion(output, _targets(batch, images, model.device))
+        losses = model.criterion(output, training_targets(batch, images, model.device))
         hook.remove()
         sum(losses.values()).backward()
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}

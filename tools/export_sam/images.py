@@ -1,0 +1,67 @@
+"""Which images an export is about."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Images(NamedTuple):
+    """A folder, and the paths of its images below it with "/", sorted."""
+
+    root: Path
+    keys: tuple[str, ...]
+
+
+def images_of_folder(folder: Path) -> Images:
+    """All image files (by suffix) in a folder and the folders in it, hidden ones left out.
+
+    Raises: FileNotFoundError if there is no such folder, ValueError if it has no image.
+    """
+    from frozenseg.data.image_files import IMAGE_SUFFIXES
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--images {folder}: no such folder")
+    keys, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        seen.add(os.path.realpath(place))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(place, name)) not in seen
+        ]
+        keys += [
+            Path(place, name).relative_to(folder).as_posix()
+            for name in names
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        ]
+    if not keys:
+        raise ValueError(f"--images {folder}: no image file in it")
+    return Images(folder, tuple(sorted(keys)))
+
+
+def images_of_dataset(name: str) -> Images:
+    """The images of a data set that detectron2's catalog or ours knows.
+
+    The folder is the data set's `image_root`, or where its images have no common one, their
+    nearest common folder.
+    Raises: ValueError for an unknown name; FileNotFoundError for missing files, with the remedy.
+    """
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from frozenseg.data.catalog import find_benchmark
+    from frozenseg.data.register import register_benchmarks
+
+    register_benchmarks()
+    if name not in DatasetCatalog:
+        find_benchmark(name)  # raises, with the names that come near
+    files = sorted({Path(record["file_name"]) for record in DatasetCatalog.get(name)})
+    root = Path(MetadataCatalog.get(name).get("image_root", ""))
+    if not all(file.is_relative_to(root) for file in files) or not root.name:
+        root = Path(os.path.commonpath([file.parent for file in files]))
+    return Images(root, tuple(sorted(file.relative_to(root).as_posix() for file in files)))
+
+
+def _raise(error: OSError) -> None:
+    raise error
