@@ -92,7 +92,10 @@ def violations(package: Path) -> list[str]:
             found.append(f"{path}: room {room} has no row in ARROWS")
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        is_program = place[-1] == "__main__"  # run by `python -m`: it needs the command line's room
         for line, name in imported_names(tree, (package.name, *place[:-1])):
+            if is_program and name.startswith(f"{package.name}.cli"):
+                continue
             complaint = judge(room, name, package)
             if complaint:
                 found.append(f"{path}:{line}: {complaint}")
@@ -203,6 +206,7 @@ def test_an_allowed_import_passes_however_it_is_written(style, tmp_path):
         ("cli.py", "import frozenseg.structures", "cli may not import structures"),
         ("config.py", "import frozenseg.structures", "config may not import structures"),
         ("engine/a.py", "import frozenseg.cli", "engine may not import cli"),
+        ("data/__main__.py", "import frozenseg.engine", "data may not import engine"),
         ("engine/a.py", "from frozenseg import segment", "engine may not import __init__"),
         ("inference/a.py", "import frozenseg.vocab.part", "inference may not import vocab"),
         ("encoders/deep/a.py", "from ...engine import part", "encoders may not import engine"),
@@ -217,6 +221,11 @@ def test_each_kind_of_violation_is_named(place, code, expected, tmp_path):
     package = make_tree(tmp_path, code, place)
     [line] = violations(package)
     assert expected in line
+
+
+@pytest.mark.parametrize(("place", "found"), [("data/__main__.py", 0), ("data/main.py", 1)])
+def test_only_a_program_of_a_room_may_import_the_command_line(place, found, tmp_path):
+    assert len(violations(make_tree(tmp_path, "from frozenseg import cli", place))) == found
 
 
 def test_the_public_api_may_look_up_modules_by_a_computed_name(tmp_path):

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """The whole way in a few minutes: data, training, evaluation, pictures (`make quickstart`).
 
-It trains FC-CLIP's decoder from scratch on the seen classes of the miniature world, over the
-miniature CLIP that this repository ships, and scores it zero-shot on all classes. Every step is a
-command that a real experiment uses too, and is printed before it runs; only the sizes are small.
-Results go to output/quickstart/. If a step fails, this stops with its exit code.
+It trains FrozenSeg's decoder (or FC-CLIP's) from scratch on the seen classes of the miniature
+world, over the miniature CLIP and SAM that this repository ships, and scores it zero-shot on all
+classes. Every step is a command that a real experiment uses too, and is printed before it runs;
+only the sizes are small. Results go to output/quickstart/. If a step fails, this stops with its
+exit code.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ sys.path.insert(0, str(ROOT))
 
 from frozenseg import cli
 
-CONFIG = ROOT / "configs" / "miniature" / "fcclip.yaml"
+CONFIGS = ROOT / "configs" / "miniature"
+# Model -> the config section of its frozen CLIP.
+MODELS = {"frozenseg": "MODEL.FROZEN_SEG", "fcclip": "MODEL.FC_CLIP"}
 PHOTOS = ("china.jpg", "flower.jpg")
 PHOTO_WORDS = "temple, pagoda; tree, bush; sky:stuff; lake, water:stuff; flower; leaf:stuff"
 PICTURES = 6
@@ -56,11 +59,17 @@ class Step(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How much is done: images of both splits, and config keys that change."""
+    """How much is done, and with which model: images of both splits, config keys that change."""
 
     train: int = 2000
     val: int = 200
     opts: tuple[str, ...] = ()
+    model: str = "frozenseg"
+
+    @property
+    def config(self) -> str:
+        """The model's config file."""
+        return str(CONFIGS / f"{self.model}.yaml")
 
 
 SMALL = Size(train=8, val=4, opts=("SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "(3,)"))
@@ -76,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="default: output/quickstart of this repository, output/quickstart-fast with --fast",
+    )
+    parser.add_argument(
+        "--model", choices=MODELS, default="frozenseg", help="what to train (default %(default)s)"
     )
     parser.add_argument(
         "--photos", nargs="+", metavar="FILE", help="default: the two that scikit-learn carries"
@@ -99,7 +111,7 @@ def main(args: argparse.Namespace) -> int:
     """Runs the steps; returns the exit code of the first that fails, or 0."""
     start = time.perf_counter()
     size = SMALL if args.fast else Size()
-    size = size._replace(opts=(*size.opts, *args.opts))
+    size = size._replace(opts=(*size.opts, *args.opts), model=args.model)
     default = ROOT / "output" / ("quickstart-fast" if args.fast else "quickstart")
     output = (args.output or default).expanduser().absolute()
     photos = args.photos or sample_photos()
@@ -124,7 +136,7 @@ def plan(
 ) -> list[Step]:
     """The commands, in order."""
     weights = output / "model_final.pth"
-    train = ("train_net.py", "--config-file", str(CONFIG))
+    train = ("train_net.py", "--config-file", size.config)
     opts = ("MODEL.MASK_FORMER.TEST.RECALL_ON", "True", *size.opts)
     score = (*train, "--eval-only", "MODEL.WEIGHTS", str(weights), *opts, "OUTPUT_DIR")
     counts = ("--train", str(size.train), "--dev", "0", "--val", str(size.val))
@@ -136,13 +148,13 @@ def plan(
         ),
         Step(
             "training",
-            "train the mask decoder on seen classes over a frozen CLIP, then score all classes",
+            "train the mask decoder on seen classes over frozen encoders, then score all classes",
             (*train, *(["--resume"] if resume else []), *opts, "OUTPUT_DIR", str(output)),
         ),
         Step(
             "without ensemble",
             "score the same weights without the frozen CLIP's own judgement of each mask",
-            (*score, str(output / WITHOUT), "MODEL.FC_CLIP.CLASS_ENSEMBLE", "False"),
+            (*score, str(output / WITHOUT), f"{MODELS[size.model]}.CLASS_ENSEMBLE", "False"),
         ),
     ]
     if verify:
@@ -154,7 +166,7 @@ def picture_steps(
     output: Path, weights: Path, photos: list[str], words: str, size: Size
 ) -> list[Step]:
     """The commands that only draw."""
-    model = ("--config-file", str(CONFIG), "--weights", str(weights))
+    model = ("--config-file", size.config, "--weights", str(weights))
     count, folder = ("--count", str(PICTURES)), ("--output", str(output / "pictures"))
     demo = ("demo/demo.py", *model, "--input", *photos, "--vocabulary", words)
     return [

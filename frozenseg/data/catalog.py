@@ -1,6 +1,7 @@
-"""The benchmarks: one row per split, and where their files are.
+"""Finding a benchmark by its name, its words, and where its files are.
 
-Names that users of the family know (`openvocab_...`) stay valid. A new benchmark is a new row.
+The rows stand in `catalog_rows.py`; a new benchmark is a new row there, a data set of one's own a
+row in a YAML file (`custom.py`).
 """
 
 from __future__ import annotations
@@ -8,147 +9,94 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from frozenseg.data.miniature_classes import ALL, SEEN, vocabulary_text
+from frozenseg.data.benchmark import Benchmark
+from frozenseg.data.catalog_rows import BENCHMARKS, SHAPES_CLASSES, SHAPES_SEEN_IDS
 from frozenseg.vocab import Vocabulary
+
+__all__ = [
+    "BENCHMARKS",
+    "ROOT_VARIABLE",
+    "SHAPES_CLASSES",
+    "SHAPES_SEEN_IDS",
+    "Benchmark",
+    "benchmark_rows",
+    "class_of_category",
+    "datasets_root",
+    "find_benchmark",
+    "load_vocabulary",
+    "row_vocabulary",
+]
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """One split of one benchmark; all paths are relative to the root of the data sets.
-
-    Attributes:
-        name: registered name, as in DATASETS.TRAIN and DATASETS.TEST.
-        benchmark, split: how results call it.
-        tasks: what its ground truth can score, of "panoptic", "instance", "semantic".
-        vocabulary: name of a built-in table, a file (.txt, .tsv, .json; relative to the root like
-            all paths), or the classes themselves ("red disk, scarlet disk; grass:stuff").
-        images, panoptic_masks, semantic_masks: folders; without `semantic_masks` the semantic
-            ground truth is derived from the panoptic one.
-        panoptic_json: annotation file in COCO panoptic format; instances are its thing segments.
-        category_ids: the data set's own id of every class, in vocabulary order; () means those of
-            the vocabulary, or 0..C-1 if it has none.
-        prepare: the command that makes the files, for error messages.
-        test_size: (shortest edge, longest edge) of test images; None takes INPUT.*_SIZE_TEST.
-        ignore_label: the value of semantic masks that is not scored.
-    """
-
-    name: str
-    benchmark: str
-    split: str
-    tasks: tuple[str, ...]
-    vocabulary: str
-    images: str
-    panoptic_json: str = ""
-    panoptic_masks: str = ""
-    semantic_masks: str = ""
-    category_ids: tuple[int, ...] = ()
-    prepare: str = ""
-    test_size: tuple[int, int] | None = None
-    ignore_label: int = 255
-
-
-SHAPES_SEEN_IDS = (1, 2, 3, 4, 5, 6, 9, 10)
-SHAPES_CLASSES = (
-    "red disk, scarlet disk; green disk; red square, red box; blue square, blue box;"
-    "green triangle; blue triangle; blue disk; red triangle; grass:stuff; brick:stuff; water:stuff"
-)
-SHAPES_SEEN_CLASSES = ";".join(SHAPES_CLASSES.split(";")[i - 1] for i in SHAPES_SEEN_IDS)
-PREPARE_SHAPES = "python datasets/prepare_shapes.py"
-
-
-def _coco_panoptic(split: str) -> Benchmark:
-    return Benchmark(
-        name=f"openvocab_coco_2017_{split}_panoptic_with_sem_seg",
-        benchmark="coco_panoptic",
-        split=split,
-        tasks=("panoptic", "instance", "semantic"),
-        vocabulary="coco_panoptic",
-        images=f"coco/{split}2017",
-        panoptic_json=f"coco/annotations/panoptic_{split}2017.json",
-        panoptic_masks=f"coco/panoptic_{split}2017",
-        prepare="see datasets/README.md, section COCO",
-    )
-
-
-def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> Benchmark:
-    return Benchmark(
-        name=f"shapes_{split}_panoptic",
-        benchmark="shapes",
-        split=split,
-        tasks=("panoptic", "instance", "semantic"),
-        vocabulary=vocabulary,
-        images=f"shapes/{split}",
-        panoptic_json=f"shapes/panoptic_{split}.json",
-        panoptic_masks=f"shapes/panoptic_{split}",
-        semantic_masks=f"shapes/semantic_{split}",
-        category_ids=category_ids,
-        prepare=PREPARE_SHAPES,
-    )
-
-
-def _miniature(split: str, classes: tuple[int, ...]) -> Benchmark:
-    return Benchmark(
-        name=f"miniature_{split}_panoptic",
-        benchmark="miniature",
-        split=split,
-        tasks=("panoptic", "instance", "semantic"),
-        vocabulary=vocabulary_text(classes),
-        images=f"miniature/{split}",
-        panoptic_json=f"miniature/panoptic_{split}.json",
-        panoptic_masks=f"miniature/panoptic_{split}",
-        category_ids=tuple(index + 1 for index in classes),
-        prepare="python datasets/prepare_miniature.py",
-    )
-
-
-BENCHMARKS: tuple[Benchmark, ...] = (
-    _coco_panoptic("train"),
-    _coco_panoptic("val"),
-    Benchmark(
-        name="openvocab_ade20k_panoptic_val",
-        benchmark="ade20k_150",
-        split="val",
-        tasks=("panoptic", "instance", "semantic"),
-        vocabulary="ade20k_150",
-        images="ADEChallengeData2016/images/validation",
-        panoptic_json="ADEChallengeData2016/ade20k_panoptic_val.json",
-        panoptic_masks="ADEChallengeData2016/ade20k_panoptic_val",
-        semantic_masks="ADEChallengeData2016/annotations_detectron2/validation",
-        prepare="see datasets/README.md, section ADE20K",
-    ),
-    _shapes("train", SHAPES_SEEN_CLASSES, SHAPES_SEEN_IDS),
-    _shapes("val", SHAPES_CLASSES, tuple(range(1, 12))),
-    _miniature("train", SEEN),
-    _miniature("dev", ALL),
-    _miniature("val", ALL),
-)
-
-
 def find_benchmark(name: str, rows: Iterable[Benchmark] = BENCHMARKS) -> Benchmark:
     """The row of a registered name. Raises: ValueError that names the nearest known ones."""
-    by_name = {row.name: row for row in rows}
+    by_name = {known: row for row in rows for known in row.names}
     if name not in by_name:
         near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.3) or sorted(by_name)
         raise ValueError(f"unknown data set {name!r}; did you mean {', '.join(near)}?")
     return by_name[name]
 
 
-def load_vocabulary(source: str, root: Path | None = None) -> Vocabulary:
+def benchmark_rows(
+    name: str, rows: Iterable[Benchmark] = BENCHMARKS, split: str = ""
+) -> tuple[Benchmark, ...]:
+    """The rows of a benchmark ("ade20k_150"), of one split if given; () if there are none."""
+    return tuple(row for row in rows if row.benchmark == name and split in ("", row.split))
+
+
+def load_vocabulary(
+    source: str, root: Path | None = None, *, allow_shared: bool = False
+) -> Vocabulary:
     """The classes of a row: given inline (with ";"), by a class file, or by a built-in table.
 
-    The name of a file is relative to `root`, by default `datasets_root()`.
+    The name of a file is relative to `root`, by default `datasets_root()`; `allow_shared` as
+    `Vocabulary.from_file`.
     """
     if ";" in source:
         return Vocabulary.parse(source)
     if Path(source).suffix in (".txt", ".tsv", ".json"):
         folder = root if root is not None else datasets_root()
-        return Vocabulary.from_file(folder / Path(source).expanduser())
+        path = folder / Path(source).expanduser()
+        return Vocabulary.from_file(path, allow_shared=allow_shared)
     return Vocabulary.from_table(source)
+
+
+def row_vocabulary(row: Benchmark, root: Path | None = None) -> Vocabulary:
+    """The classes of `row`; those of some benchmarks are read from a file of the data set.
+
+    Raises: FileNotFoundError with the remedy if that file is missing; ValueError if it has another
+        number of classes than the benchmark.
+    """
+    if row.vocabulary_file:
+        path = (root if root is not None else datasets_root()) / row.vocabulary_file
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} does not exist: the class names of {row.name} are read from it; "
+                f"{row.remedy} (the root folder is $DETECTRON2_DATASETS)"
+            )
+    vocabulary = load_vocabulary(row.vocabulary, root, allow_shared=row.shared_names)
+    if row.classes and len(vocabulary) != row.classes:
+        raise ValueError(
+            f"{row.vocabulary} has {len(vocabulary)} classes, but {row.name} has {row.classes}: "
+            f"it is the wrong list or an incomplete one; {row.remedy}"
+        )
+    return vocabulary
+
+
+def class_of_category(row: Benchmark, vocabulary: Vocabulary) -> dict[int, int]:
+    """The data set's category id -> class index. Raises: ValueError if their numbers differ."""
+    own_ids = tuple(i for i in vocabulary.dataset_ids if i is not None)
+    ids = row.category_ids or own_ids or tuple(range(len(vocabulary)))
+    if len(set(ids)) != len(vocabulary):
+        raise ValueError(
+            f"data set {row.name!r} has {len(set(ids))} category ids but its vocabulary "
+            f"{row.vocabulary!r} has {len(vocabulary)} classes: one of them must change"
+        )
+    return {category: index for index, category in enumerate(ids)}
 
 
 def datasets_root() -> Path:

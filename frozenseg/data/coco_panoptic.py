@@ -7,7 +7,7 @@ id 0 is unlabelled. Every error names the file and what to do.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,71 +28,85 @@ def load_coco_panoptic(
     class_of_category: Mapping[int, int],
     thing_classes: frozenset[int],
     semantic_root: Path | None = None,
-    prepare: str = "",
+    image_file: Callable[[Mapping[str, Any]], str] | None = None,
+    semantic_file: Callable[[Mapping[str, Any]], str] | None = None,
+    remedy: str = "",
 ) -> list[dict[str, Any]]:
     """One record per image, in detectron2's format, categories as class indices.
 
     Args:
         class_of_category: the data set's category id -> index in the vocabulary.
         thing_classes: the class indices that are things.
-        prepare: the command that makes missing files, for the error message.
+        image_file: path below `image_root` of an entry of the JSON's `images`, by default its
+            file_name (Cityscapes has names there that do not exist).
+        semantic_file: path below `semantic_root` of an annotation, by default its file_name.
+        remedy: what to do about missing files, for the error message ("run python ...").
     Returns: dicts with file_name, image_id, height, width, pan_seg_file_name, segments_info
         (id, category_id, isthing, iscrowd, area, bbox) and, if given, sem_seg_file_name.
     Raises: FileNotFoundError for missing files, ValueError for a broken or inconsistent JSON.
     """
-    content = _read_json(json_file, prepare)
-    images = {image["id"]: image for image in content["images"]}
+    content = read_annotation_file(json_file, remedy)
+    image_file, semantic_file = image_file or _file_name, semantic_file or _file_name
+    images = {image.get("id"): image for image in content["images"]}
     records = []
     for annotation in content["annotations"]:
-        image_id = annotation["image_id"]
+        image_id = annotation.get("image_id")
         if image_id not in images:
             raise ValueError(f"{json_file}: image_id {image_id} of an annotation is not in images")
-        image = images[image_id]
         where = f"{json_file}, image {image_id}"
-        record = {
-            "file_name": str(image_root / image["file_name"]),
-            "image_id": image_id,
-            "height": image["height"],
-            "width": image["width"],
-            "pan_seg_file_name": str(panoptic_root / annotation["file_name"]),
-            "segments_info": [
-                _read_segment(segment, class_of_category, thing_classes, where)
-                for segment in annotation["segments_info"]
-            ],
-        }
+        try:
+            segments = annotation["segments_info"]
+            record = {
+                "file_name": str(image_root / image_file(images[image_id])),
+                "image_id": image_id,
+                "height": images[image_id]["height"],
+                "width": images[image_id]["width"],
+                "pan_seg_file_name": str(panoptic_root / annotation["file_name"]),
+                "segments_info": [
+                    _read_segment(one, class_of_category, thing_classes, where) for one in segments
+                ],
+            }
+        except KeyError as error:
+            raise ValueError(f"{where}: lacks {error}; {remedy or 'make the file again'}") from None
         if semantic_root is not None:
-            record["sem_seg_file_name"] = str(semantic_root / annotation["file_name"])
+            record["sem_seg_file_name"] = str(semantic_root / semantic_file(annotation))
         records.append(record)
     if not records:
-        raise ValueError(f"{json_file}: has no annotations; {prepare or 'make it again'}")
+        raise ValueError(f"{json_file}: has no annotations; {remedy or 'make it again'}")
     for key in ("file_name", "pan_seg_file_name", "sem_seg_file_name"):
         if key in records[0]:
-            require_file(Path(records[0][key]), prepare)
+            require_file(Path(records[0][key]), remedy)
     return records
 
 
-def require_file(path: Path, prepare: str = "") -> None:
+def require_file(path: Path, remedy: str = "") -> None:
     """Raises FileNotFoundError with the remedy if `path` is not a file."""
     if not path.is_file():
-        remedy = f"; {_imperative(prepare)}" if prepare else ""
+        order = f"; {remedy}" if remedy else ""
         raise FileNotFoundError(
-            f"{path} does not exist{remedy} (the root folder is $DETECTRON2_DATASETS)"
+            f"{path} does not exist{order} (the root folder is $DETECTRON2_DATASETS)"
         )
 
 
-def _imperative(prepare: str) -> str:
-    return prepare if prepare.startswith("see ") else f"run {prepare}"
+def _file_name(entry: Mapping[str, Any]) -> str:
+    return str(entry["file_name"])
 
 
-def _read_json(path: Path, prepare: str) -> dict[str, Any]:
-    require_file(path, prepare)
+def read_annotation_file(path: Path, remedy: str = "", kind: str = "panoptic") -> dict[str, Any]:
+    """The content of a COCO annotation file, which has `images` and `annotations`.
+
+    Raises: FileNotFoundError, or ValueError if it is no JSON or lacks one of the two.
+    """
+    require_file(path, remedy)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}); {DAMAGED}") from error
-    missing = [key for key in ("images", "annotations") if key not in content]
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: is no JSON object; it is not a COCO {kind} annotation file")
+    missing = [key for key in ("images", "annotations") if not isinstance(content.get(key), list)]
     if missing:
-        raise ValueError(f"{path}: lacks {missing}; it is not a COCO panoptic annotation file")
+        raise ValueError(f"{path}: lacks {missing}; it is not a COCO {kind} annotation file")
     return content
 
 
@@ -134,7 +148,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def read_label_png(path: str | Path) -> np.ndarray:
     """Semantic labels (H, W), the PNG's own integers (8 or 16 bit). Errors as `read_image`."""
-    labels, _ = _read_png(path)
+    labels, _ = read_values(path)
     if labels.ndim != 2:
         raise ValueError(
             f"{path}: is a label map of {labels.ndim} dimensions {labels.shape}; one channel is "
@@ -149,7 +163,7 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
     Unlike `read_image`, which lays transparent colours on white and so would change the ids.
     Errors as `read_image`, also for a grey or palette file, whose values are no ids.
     """
-    rgb, mode = _read_png(path)
+    rgb, mode = read_values(path)
     if mode not in ("RGB", "RGBA"):
         raise ValueError(
             f"{path}: is a PNG of mode {mode}; a panoptic map has its segment ids in 8-bit RGB: "
@@ -158,8 +172,11 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
     return rgb[..., :3]
 
 
-def _read_png(path: str | Path) -> tuple[np.ndarray, str]:
-    """The values of a label file as they are, and Pillow's name for its mode."""
+def read_values(path: str | Path) -> tuple[np.ndarray, str]:
+    """The values of a label file as they are, and Pillow's name for its mode.
+
+    Errors as `read_image`.
+    """
     require_file(Path(path))
     try:
         with Image.open(path) as image:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
 
+from frozenseg.data.benchmark import Benchmark
 from frozenseg.data.catalog import (
     BENCHMARKS,
     ROOT_VARIABLE,
-    Benchmark,
+    class_of_category,
     datasets_root,
     find_benchmark,
-    load_vocabulary,
+    row_vocabulary,
 )
-from frozenseg.data.coco_panoptic import load_coco_panoptic
+from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary
+
+__all__ = [
+    "LazyMetadata",
+    "class_of_category",
+    "register_benchmarks",
+    "registered_benchmark",
+]
 
 
 def register_benchmarks(
@@ -26,19 +36,22 @@ def register_benchmarks(
 ) -> tuple[str, ...]:
     """Makes every row known to DatasetCatalog and MetadataCatalog; calling it again is harmless.
 
-    A second call with another root (or another $DETECTRON2_DATASETS) moves the paths.
-    Returns: the registered names. Without a root the names and vocabularies are registered all
-    the same, and loading a data set explains how to set it.
+    Aliases are registered, too; detectron2's own data sets of the same name ("lvis_v1_val") are
+    replaced. A second call with another root (or another $DETECTRON2_DATASETS) moves the paths.
+    Returns: the registered names. Without a root the names are registered all the same, and
+    loading a data set explains how to set it.
     """
     folder = root if root is not None else _root_or_placeholder()
     names = []
     for row in rows:
-        vocabulary = load_vocabulary(row.vocabulary, folder)
-        for catalog in (DatasetCatalog, MetadataCatalog):
-            catalog.pop(row.name, None)
-        DatasetCatalog.register(row.name, partial(load_benchmark, row, vocabulary, folder))
-        MetadataCatalog.get(row.name).set(**_metadata(row, vocabulary, folder))
-        names.append(row.name)
+        for name in row.names:
+            for catalog in (DatasetCatalog, MetadataCatalog):
+                catalog.pop(name, None)
+            make = partial(_class_metadata, row, folder)
+            metadata = LazyMetadata(make, name=name, **_paths(row, folder))
+            MetadataCatalog[name] = metadata
+            DatasetCatalog.register(name, partial(_load, metadata, folder))
+            names.append(name)
     return tuple(names)
 
 
@@ -48,29 +61,46 @@ def registered_benchmark(name: str) -> Benchmark:
     return row or find_benchmark(name)
 
 
-def load_benchmark(row: Benchmark, vocabulary: Vocabulary, root: Path) -> list[dict[str, Any]]:
-    """The records of a row, in detectron2's format."""
-    return load_coco_panoptic(
-        json_file=root / row.panoptic_json,
-        image_root=root / row.images,
-        panoptic_root=root / row.panoptic_masks,
-        semantic_root=root / row.semantic_masks if row.semantic_masks else None,
-        class_of_category=class_of_category(row, vocabulary),
-        thing_classes=frozenset(i for i, thing in enumerate(vocabulary.thing_mask) if thing),
-        prepare=row.prepare,
+class LazyMetadata(Metadata):
+    """detectron2's metadata; what depends on the class names is made when it is first asked for.
+
+    The names of some benchmarks lie in files of the data set, which need not be there as long as
+    it is not used. Asking for them then raises FileNotFoundError with the remedy.
+    """
+
+    __slots__ = ("_make",)
+    LATER = (
+        "vocabulary",
+        "thing_classes",
+        "stuff_classes",
+        "stuff_colors",
+        "thing_dataset_id_to_contiguous_id",
+        "stuff_dataset_id_to_contiguous_id",
     )
 
+    def __init__(self, make: Callable[[], dict[str, Any]], **known: Any) -> None:
+        """`make` gives the values of all keys of `LATER`."""
+        SimpleNamespace.__init__(self, **known)
+        object.__setattr__(self, "_make", make)
 
-def class_of_category(row: Benchmark, vocabulary: Vocabulary) -> dict[int, int]:
-    """The data set's category id -> class index. Raises: ValueError if their numbers differ."""
-    own_ids = tuple(i for i in vocabulary.dataset_ids if i is not None)
-    ids = row.category_ids or own_ids or tuple(range(len(vocabulary)))
-    if len(ids) != len(vocabulary):
-        raise ValueError(
-            f"data set {row.name!r} has {len(ids)} category ids but its vocabulary "
-            f"{row.vocabulary!r} has {len(vocabulary)} classes: one of them must change"
-        )
-    return {category: index for index, category in enumerate(ids)}
+    def __getattr__(self, key: str) -> Any:
+        if key not in self.LATER or self.LATER[0] in self.__dict__:
+            return super().__getattr__(key)
+        self.__dict__.update(self._make())
+        return self.__dict__[key]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All entries, made ones included."""
+        getattr(self, self.LATER[0])
+        return dict(super().as_dict())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is detectron2's own, with everything in it."""
+        return Metadata, (), self.as_dict()
+
+
+def _load(metadata: Metadata, root: Path) -> list[dict[str, Any]]:
+    return load_records(metadata.benchmark, metadata.vocabulary, root)
 
 
 def _root_or_placeholder() -> Path:
@@ -80,20 +110,41 @@ def _root_or_placeholder() -> Path:
         return Path(f"${ROOT_VARIABLE}")
 
 
-def _metadata(row: Benchmark, vocabulary: Vocabulary, root: Path) -> dict[str, Any]:
-    things = vocabulary.thing_mask
-    index = class_of_category(row, vocabulary)
+def _paths(row: Benchmark, root: Path) -> dict[str, Any]:
+    """What is known of a row without its class names; only the paths that it has."""
+    paths = {
+        "image_root": row.images,
+        "panoptic_json": row.panoptic_json,
+        "panoptic_root": row.panoptic_masks,
+        "sem_seg_root": row.semantic_masks,
+        "json_file": row.instance_json,
+    }
+    if row.evaluator.startswith("cityscapes"):  # where its own scripts look for their files
+        paths["gt_dir"] = row.semantic_masks or row.instance_masks
     return {
         "benchmark": row,
+        "ignore_label": row.ignore_label,
+        "evaluator_type": row.evaluator,
+        **{key: str(root / path) for key, path in paths.items() if path},
+    }
+
+
+def _class_metadata(row: Benchmark, root: Path) -> dict[str, Any]:
+    """The entries of `LazyMetadata.LATER`; class indices are those of the vocabulary.
+
+    `thing_classes` can be indexed by class, as detectron2 does: it is the list of things only where
+    they come first, otherwise that of all classes. The ids of "stuff" are those of all classes, for
+    detectron2's SemSegEvaluator.
+    """
+    vocabulary: Vocabulary = row_vocabulary(row, root)
+    things, names = vocabulary.thing_mask, list(vocabulary.names)
+    index = class_of_category(row, vocabulary)
+    things_first = things == sorted(things, reverse=True)
+    return {
         "vocabulary": vocabulary,
-        "thing_classes": [n for n, thing in zip(vocabulary.names, things, strict=True) if thing],
-        "stuff_classes": list(vocabulary.names),
+        "thing_classes": names[: sum(things)] if things_first else names,
+        "stuff_classes": names,
         "stuff_colors": [list(color) for color in vocabulary.colors],
         "thing_dataset_id_to_contiguous_id": {c: i for c, i in index.items() if things[i]},
-        "stuff_dataset_id_to_contiguous_id": {c: i for c, i in index.items() if not things[i]},
-        "image_root": str(root / row.images),
-        "panoptic_json": str(root / row.panoptic_json),
-        "panoptic_root": str(root / row.panoptic_masks),
-        "sem_seg_root": str(root / row.semantic_masks) if row.semantic_masks else "",
-        "ignore_label": row.ignore_label,
+        "stuff_dataset_id_to_contiguous_id": index,
     }

@@ -46,7 +46,8 @@ class PixelFeatures:
 class MSDeformAttnPixelDecoder(nn.Module):
     """Multi-scale deformable encoder over strides 32, 16, 8 and one FPN level at stride 4.
 
-    With a SAM branch it also encodes SAM's map for the transformer decoder. Always computed in float32, also under autocast.
+    With a SAM branch it also encodes SAM's map for the transformer decoder. Always computed in
+    float32, also under autocast.
     Source: Mask2Former, arXiv:2112.01527, section 3 (pixel decoder), as used by FC-CLIP.
     """
 

@@ -15,7 +15,7 @@ from frozenseg.engine.predictor import Predictor
 from frozenseg.engine.segmentation import from_label_map
 from frozenseg.vocab import Vocabulary
 from tools import draw_results
-from tools.quickstart import CONFIG
+from tools.quickstart import CONFIGS
 
 WORDS = Vocabulary.parse("cat; dog; sky:stuff; sea:stuff")
 
@@ -50,7 +50,7 @@ def draw(tmp_path, monkeypatch):
     )
 
     def call(*words):
-        words = ("--config-file", str(CONFIG), "--output", str(tmp_path / "out"), *words)
+        words = ("--config-file", str(CONFIGS / "fcclip.yaml"), "--output", str(tmp_path / "out"), *words)
         with pytest.raises(SystemExit) as ended:
             cli.run(draw_results.main, draw_results.build_parser().parse_args(words))
         return ended.value.code, tmp_path / "out", model

@@ -36,6 +36,20 @@ def plan(**changes):
     return {step.name: step.words for step in steps}
 
 
+@pytest.mark.parametrize(
+    ("model", "section"), [("frozenseg", "MODEL.FROZEN_SEG"), ("fcclip", "MODEL.FC_CLIP")]
+)
+def test_either_model_is_one_flag_away(model, section):
+    args = quickstart.build_parser().parse_args(["--model", model])
+    size = quickstart.Size(model=args.model)
+    steps = quickstart.plan(Path("/out"), ["a.jpg"], "cat; dog", size)
+    words = {step.name: step.words for step in steps}
+    assert size.config in words["training"]
+    assert Path(size.config).name == f"{model}.yaml"
+    assert Path(size.config).is_file()
+    assert f"{section}.CLASS_ENSEMBLE" in words["without ensemble"]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A fast run from another working directory: (its folder, what it printed)."""

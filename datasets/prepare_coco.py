@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""Prepares COCO: semantic masks from the panoptic annotations.
+
+    python datasets/prepare_coco.py
+
+Below coco/: panoptic_semseg_<split>2017/*.png (0..132, 255 for what is no segment).
+
+An image whose output is complete is not made again, so a stopped run goes on where it stopped.
+Exit code: 0; 1 if an image could not be converted (each is named, nothing half-written stays);
+2 if the published files are missing; 130 after Ctrl-C. What must lie where: datasets/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from frozenseg import cli
+from frozenseg.data.preparation.arguments import make_parser, start
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = make_parser(__doc__)
+    cli.add_debug_flag(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> int:
+    """Makes what is not there yet; 1 if an image could not be converted."""
+    from frozenseg.data.preparation.coco import prepare_coco_semantic
+
+    preparation = start(args)
+    prepare_coco_semantic(preparation)
+    return preparation.finish()
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser().parse_args())

@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Prepares Mapillary Vistas v1.2: semantic masks with 255 for unlabelled pixels.
+
+    python datasets/prepare_mapillary.py
+
+Below mapillary_vistas/: annotations_detectron2/<split>/*.png (0..64, 255 ignored). The panoptic
+annotations are published in COCO's format and need no preparation.
+
+An image whose output is complete is not made again, so a stopped run goes on where it stopped.
+Exit code: 0; 1 if an image could not be converted (each is named, nothing half-written stays);
+2 if the published files are missing; 130 after Ctrl-C. What must lie where: datasets/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from frozenseg import cli
+from frozenseg.data.preparation.arguments import make_parser, start
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = make_parser(__doc__)
+    cli.add_debug_flag(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> int:
+    """Makes what is not there yet; 1 if an image could not be converted."""
+    from frozenseg.data.preparation.mapillary import prepare_mapillary
+
+    preparation = start(args)
+    prepare_mapillary(preparation)
+    return preparation.finish()
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser().parse_args())

@@ -1,0 +1,166 @@
+"""What a benchmark split is: names, words, where its files lie and how it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+README = "datasets/README.md"
+TASKS = ("panoptic", "instance", "semantic")
+PATH_FIELDS = ("images", "panoptic_json", "panoptic_masks", "semantic_masks", "instance_masks")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One split of one benchmark; all paths are relative to the root of the data sets.
+
+    Attributes:
+        name: registered name, as in DATASETS.TRAIN and DATASETS.TEST.
+        benchmark, split: how results call it.
+        tasks: what its ground truth can score, of "panoptic", "instance", "semantic".
+        vocabulary: name of a built-in table, a file (.txt, .tsv, .json; relative to the root like
+            all paths), or the classes themselves ("red disk, scarlet disk; grass:stuff").
+        images, panoptic_masks, semantic_masks, instance_masks: folders; with a panoptic JSON and
+            without `semantic_masks` the semantic ground truth is derived from the panoptic one.
+        panoptic_json: annotation file in COCO panoptic format; instances are its thing segments.
+        instance_json: annotation file in COCO's (or LVIS') instance format. Beside a panoptic JSON
+            it is only named in the metadata, for detectron2's evaluators.
+        aliases: further registered names.
+        classes: number of classes; 0 where it is not fixed.
+        shared_names: two classes may have a name in common (published lists).
+        category_ids: the data set's own id of every class, in vocabulary order; () means those of
+            the vocabulary, or 0..C-1 if it has none.
+        labels_are_ids: semantic masks hold these ids; otherwise class indices 0..C-1.
+        ignore_label: the value of semantic masks that is not scored.
+        image_suffix, semantic_suffix, instance_suffix: ends of file names; what is before them
+            is the same in an image and its masks. An empty image suffix means any image file.
+        city_folders: files lie in folders named by the beginning of the image's id, up to "_".
+        prepare: the command that makes the files; "" if they are used as they are downloaded.
+        again: the option of `prepare` that makes files again that are there; without one they must
+            be deleted first.
+        section: of datasets/README.md, where the download is described.
+        images_made: the images, too, are made by `prepare`.
+        image_counts: how many images the official split has (several where releases differ).
+        trap: the mistake that labels or category ids out of range usually come from.
+        shifted: the raw labels are one larger than the prepared ones, 0 meaning unlabelled.
+        test_size: (shortest edge, longest edge) of test images; None takes INPUT.*_SIZE_TEST.
+        object_mask_threshold: replaces MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD in evaluations;
+            None takes it.
+        evaluator: detectron2's name for the kind of evaluation (`evaluator_type`).
+    """
+
+    name: str
+    benchmark: str
+    split: str
+    tasks: tuple[str, ...]
+    vocabulary: str
+    images: str
+    panoptic_json: str = ""
+    panoptic_masks: str = ""
+    semantic_masks: str = ""
+    instance_json: str = ""
+    instance_masks: str = ""
+    aliases: tuple[str, ...] = ()
+    classes: int = 0
+    shared_names: bool = False
+    category_ids: tuple[int, ...] = ()
+    labels_are_ids: bool = False
+    ignore_label: int = 255
+    image_suffix: str = ".jpg"
+    semantic_suffix: str = ".png"
+    instance_suffix: str = ""
+    city_folders: bool = False
+    prepare: str = ""
+    again: str = ""
+    section: str = ""
+    images_made: bool = False
+    image_counts: tuple[int, ...] = ()
+    trap: str = ""
+    shifted: bool = False
+    test_size: tuple[int, int] | None = None
+    object_mask_threshold: float | None = None
+    evaluator: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name and its aliases."""
+        return (self.name, *self.aliases)
+
+    @property
+    def kind(self) -> str:
+        """Format of the ground truth: "panoptic", "instances", "lvis", "instance maps" or
+        "semantic"."""
+        if self.panoptic_json:
+            return "panoptic"
+        if self.instance_json:
+            return "lvis" if self.evaluator == "lvis" else "instances"
+        return "instance maps" if self.instance_masks else "semantic"
+
+    @property
+    def remedy(self) -> str:
+        """What to do if the annotations are missing, as an order."""
+        return f"run {self.prepare}" if self.prepare else self.download
+
+    @property
+    def completion(self) -> str:
+        """What to do if some of them are missing."""
+        return self.remedy if self.again or not self.prepare else self.repair
+
+    @property
+    def repair(self) -> str:
+        """What to do if they are wrong."""
+        if self.again:
+            return f"{self.remedy} {self.again}"
+        if self.prepare:
+            return f"delete {self.images.split('/')[0]}/ and {self.remedy}"
+        return f"replace them: {self.remedy}" if self.section else self.remedy
+
+    @property
+    def download(self) -> str:
+        """What to do about a missing image."""
+        if self.images_made:
+            return self.completion
+        return f"see {README}, section {self.section}" if self.section else "replace or repair it"
+
+    def redo(self, order: str) -> str:
+        """`order` for a single damaged file, which is not made again while it is there."""
+        return order if order.startswith("delete") else f"delete it, then {order}"
+
+    @property
+    def vocabulary_file(self) -> str:
+        """The file that the classes are read from; "" if there is none."""
+        inline = ";" in self.vocabulary
+        suffix = PurePosixPath(self.vocabulary.replace("\\", "/")).suffix
+        return self.vocabulary if not inline and suffix in (".txt", ".tsv", ".json") else ""
+
+    def paths(self) -> Iterator[tuple[str, str]]:
+        """(what it is, path) of the files and folders that must be there."""
+        needed = [(field, getattr(self, field)) for field in PATH_FIELDS]
+        if not self.panoptic_json:
+            needed.append(("instance_json", self.instance_json))
+        needed.append(("class list", self.vocabulary_file))
+        yield from ((what, path) for what, path in dict(needed).items() if path)
+
+    def image_file(self, image: Mapping[str, Any]) -> str:
+        """Path below `images` of an entry of the annotation file's `images`.
+
+        Raises: KeyError naming the key that the entry lacks.
+        """
+        if self.city_folders:
+            return city_path(image["id"]) + self.image_suffix
+        if self.kind == "lvis":  # http://images.cocodataset.org/train2017/000000155379.jpg
+            return "/".join(image["coco_url"].split("/")[-2:])
+        return str(image["file_name"])
+
+    def semantic_file(self, annotation: Mapping[str, Any]) -> str:
+        """Path below `semantic_masks` of the image of a panoptic annotation."""
+        if self.city_folders:
+            return city_path(annotation["image_id"]) + self.semantic_suffix
+        return str(PurePosixPath(annotation["file_name"]).with_suffix("")) + self.semantic_suffix
+
+
+def city_path(image_id: str) -> str:
+    """ "aachen/aachen_000000_000019" of the image "aachen_000000_000019"."""
+    return f"{image_id.split('_')[0]}/{image_id}"

@@ -1,0 +1,66 @@
+"""The command line that all prepare scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frozenseg.data.preparation.work import Preparation
+
+MOST_WORKERS = 8  # more rarely help: the disk is busy by then
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options of every prepare script."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--root", type=Path, help="folder of all data sets (default: $DETECTRON2_DATASETS)"
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        choices=("train", "val"),
+        default=["val"],
+        help="default: val, which is what an evaluation needs",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=min(MOST_WORKERS, os.cpu_count() or 1),
+        help="processes: %(default)s",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make files that are there again")
+    parser.add_argument(
+        "--allow-empty",
+        action="store_true",
+        help="accept annotations without a single labelled pixel",
+    )
+    return parser
+
+
+def start(args: argparse.Namespace) -> Preparation:
+    """What the options ask for; progress goes to the log (stderr)."""
+    from frozenseg.data.catalog import datasets_root
+    from frozenseg.data.preparation.work import Preparation
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return Preparation(
+        root=(args.root or datasets_root()).expanduser().absolute(),
+        splits=tuple(dict.fromkeys(args.splits)),
+        workers=args.workers,
+        overwrite=args.overwrite,
+        allow_empty=args.allow_empty,
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number

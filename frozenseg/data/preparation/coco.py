@@ -1,0 +1,143 @@
+"""COCO: semantic masks from the panoptic annotations, and COCO-Stuff 164k with contiguous labels.
+
+Panoptic: category ids 1..200 with gaps become 0..132, pixels of no segment 255. Crowds have a class
+too, so their pixels count in semantic masks. COCO-Stuff (stuffthingmaps): the value of a pixel is
+the label id minus 1, 0..181 with 11 gaps, and becomes 0..170; 255 stays.
+Legend: H and W pixels.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from frozenseg.data.coco_panoptic import ids_of_rgb, read_annotation_file
+from frozenseg.data.preparation.labels import (
+    IGNORED_8,
+    LabelJob,
+    LabelTable,
+    prepare_labels,
+)
+from frozenseg.data.preparation.outputs import is_complete, write_mask
+from frozenseg.data.preparation.raw_files import (
+    AGAIN,
+    Source,
+    empty_annotation,
+    paired_stems,
+    read_labels,
+    read_raw,
+    require_tree,
+)
+from frozenseg.data.preparation.work import Done, Preparation
+from frozenseg.vocab import Vocabulary
+
+COCO = Source("COCO panoptic", "https://cocodataset.org/#download", "COCO")
+STUFF = Source("COCO-Stuff 164k", "https://github.com/nightrome/cocostuff", "COCO-Stuff")
+
+
+class SemanticJob(NamedTuple):
+    """A panoptic PNG, the size that the JSON gives, class index by segment id, and the mask."""
+
+    png: Path
+    size: tuple[int, int]
+    classes: dict[int, int]
+    mask: Path
+
+
+def prepare_coco_semantic(preparation: Preparation) -> None:
+    """Makes coco/panoptic_semseg_<split>2017/*.png."""
+    paths = []
+    for split in preparation.splits:
+        paths += [f"coco/annotations/panoptic_{split}2017.json", f"coco/panoptic_{split}2017/"]
+    require_tree(COCO, preparation.root, paths)
+    for split in preparation.splits:
+        folder = preparation.root / "coco"
+        jobs = _semantic_jobs(folder, split)
+        convert = partial(
+            convert_semantic, overwrite=preparation.overwrite, allow_empty=preparation.allow_empty
+        )
+        preparation.convert(f"COCO semantic {split}", convert, jobs)
+
+
+def _semantic_jobs(folder: Path, split: str) -> list[SemanticJob]:
+    path = folder / "annotations" / f"panoptic_{split}2017.json"
+    content = read_annotation_file(path)
+    classes = {
+        item.dataset_id: index
+        for index, item in enumerate(Vocabulary.from_table("coco_panoptic").classes)
+    }
+    try:
+        sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+        jobs = [
+            SemanticJob(
+                folder / f"panoptic_{split}2017" / annotation["file_name"],
+                sizes[annotation["image_id"]],
+                {s["id"]: classes[s["category_id"]] for s in annotation["segments_info"]},
+                folder / f"panoptic_semseg_{split}2017" / annotation["file_name"],
+            )
+            for annotation in content["annotations"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: an annotation lacks or refers to {error}, which is no key, image or category "
+            f"of COCO panoptic; {AGAIN}"
+        ) from error
+    if not jobs:
+        raise ValueError(f"{path}: has no annotations; {AGAIN}")
+    return jobs
+
+
+def convert_semantic(
+    job: SemanticJob, *, overwrite: bool = False, allow_empty: bool = False
+) -> Done:
+    """Writes the semantic mask of a panoptic PNG, unless it is there."""
+    if not overwrite and is_complete(job.mask):
+        return Done(made=False)
+    ids_HW = ids_of_rgb(read_raw(job.png, ("RGB",)))
+    if ids_HW.shape != job.size:
+        raise ValueError(
+            f"{job.png}: is {ids_HW.shape[1]}x{ids_HW.shape[0]} but its image is {job.size[1]}x"
+            f"{job.size[0]} (width x height) by the JSON; {AGAIN}"
+        )
+    ids_S, ranks = np.unique(ids_HW, return_inverse=True)
+    unknown = sorted(set(ids_S.tolist()) - {0, *job.classes})
+    if unknown:
+        raise ValueError(
+            f"{job.png}: has segments {unknown} that the JSON does not describe: the two do not "
+            f"belong together; {AGAIN}"
+        )
+    if not job.classes and not allow_empty:
+        raise empty_annotation(job.png)
+    classes_S = np.array([job.classes.get(identity, IGNORED_8) for identity in ids_S.tolist()])
+    write_mask(job.mask, classes_S.astype(np.uint8)[ranks].reshape(ids_HW.shape))
+    return Done(made=True)
+
+
+def prepare_coco_stuff(preparation: Preparation) -> None:
+    """Makes coco/stuffthingmaps_detectron2/<split>2017/*.png."""
+    folders = [
+        f"coco/{kind}{split}2017/"
+        for split in preparation.splits
+        for kind in ("", "stuffthingmaps/")
+    ]
+    require_tree(STUFF, preparation.root, folders)
+    table = stuff_table()
+    folder = preparation.root / "coco"
+    for split in preparation.splits:
+        images, raw = folder / f"{split}2017", folder / "stuffthingmaps" / f"{split}2017"
+        made = folder / "stuffthingmaps_detectron2" / f"{split}2017"
+        jobs = [
+            LabelJob(images / f"{stem}.jpg", raw / f"{stem}.png", (made / f"{stem}.png",))
+            for stem in paired_stems(images, ".jpg", raw, ".png")
+        ]
+        prepare_labels(preparation, f"COCO-Stuff {split}", jobs, read_labels, [table])
+
+
+def stuff_table() -> LabelTable:
+    """The value of a pixel is the label id minus 1; 255 is unlabelled."""
+    ids = Vocabulary.from_table("coco_stuff_171").dataset_ids
+    classes = {value - 1: index for index, value in enumerate(ids) if value is not None}
+    return LabelTable.of(classes, [255], "COCO-Stuff has 255 and 171 values of 0 to 181")

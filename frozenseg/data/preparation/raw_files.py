@@ -1,0 +1,144 @@
+"""Reading what a benchmark publishes; every error names the file and what to do.
+
+Legend: H and W pixels, K channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from frozenseg.data.coco_panoptic import DAMAGED
+
+AGAIN = "unpack the archive of the data set again"
+_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_EXIF_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+
+
+class Source(NamedTuple):
+    """Where a benchmark comes from: its name, the page, and the section of datasets/README.md."""
+
+    name: str
+    page: str
+    section: str
+
+
+def require_tree(source: Source, root: Path, paths: Sequence[str]) -> None:
+    """Raises FileNotFoundError that names what is missing, what is expected and where it is from.
+
+    Args:
+        paths: files and folders below `root`; what ends in "/" must be a folder with content.
+    """
+    missing = [path for path in paths if not _is_there(root / path, path.endswith("/"))]
+    if missing:
+        raise FileNotFoundError(
+            f"{root} lacks {', '.join(missing)}: {source.name} needs {', '.join(paths)} there. "
+            f"Get them from {source.page} (datasets/README.md, section {source.section}); "
+            "--root or $DETECTRON2_DATASETS is the folder of all data sets, --splits chooses splits"
+        )
+
+
+def _is_there(path: Path, folder: bool) -> bool:
+    return any(path.iterdir()) if folder and path.is_dir() else path.is_file() and not folder
+
+
+def stems(folder: Path, suffix: str) -> list[str]:
+    """Names of the files of a folder that end in `suffix`, without it, sorted; no hidden ones."""
+    names = (path.name for path in folder.iterdir())
+    found = (name for name in names if name.endswith(suffix) and not name.startswith("."))
+    return sorted(name.removesuffix(suffix) for name in found)
+
+
+def paired_stems(images: Path, image_suffix: str, masks: Path, mask_suffix: str) -> list[str]:
+    """The names of all images and masks; one without its partner fails when it is converted.
+
+    Raises: FileNotFoundError if the folders hold no such files.
+    """
+    names = set(stems(images, image_suffix)) | set(stems(masks, mask_suffix))
+    if not names:
+        raise FileNotFoundError(f"{images}: holds no file *{image_suffix}; {AGAIN}")
+    return sorted(names)
+
+
+def listed_stems(path: Path) -> list[str]:
+    """The first word of every line of a list of images. Raises: ValueError if there is none."""
+    words = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    names = [line[0] for line in words if line]
+    if not names:
+        raise ValueError(f"{path}: the list of images is empty; {AGAIN}")
+    return names
+
+
+def read_raw(path: Path, modes: Collection[str]) -> np.ndarray:
+    """A published annotation as it is, (H, W) or (H, W, K); palette files give their indices.
+
+    Args:
+        modes: Pillow's names of what the benchmark publishes ("L", "P", "I;16", "RGB", "RGBA").
+    Raises: FileNotFoundError, or ValueError for a file that is damaged or of another mode.
+    """
+    require_raw(path)
+    if not path.stat().st_size:
+        raise ValueError(f"{path}: the annotation is empty (0 bytes); {AGAIN}")
+    try:
+        with Image.open(path) as image:
+            mode, values = image.mode, np.array(image)
+    except _PILLOW_ERRORS as error:
+        raise ValueError(f"{path}: damaged or incomplete ({error}); {DAMAGED}") from error
+    if mode not in modes:
+        raise ValueError(
+            f"{path}: is of mode {mode}, but the benchmark publishes {' or '.join(modes)}: the "
+            f"file is not the original one; {AGAIN}"
+        )
+    return values
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Labels (H, W) of an 8-bit grey or palette PNG, whose indices they are. As `read_raw`."""
+    return read_raw(path, ("L", "P"))
+
+
+def require_raw(path: Path) -> None:
+    """Raises FileNotFoundError if a file is missing that others of its data set point to."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist, but its image, mask or list entry does; {AGAIN}"
+        )
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image as it is shown, that is, turned as its EXIF data say.
+
+    Reads the head of the file only. Raises: FileNotFoundError, or ValueError if it is no image.
+    """
+    require_raw(path)
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+            width, height = reversed(image.size) if turned else image.size
+    except _PILLOW_ERRORS as error:
+        raise ValueError(f"{path}: damaged image ({error}); {DAMAGED}") from error
+    return height, width
+
+
+def check_sizes(path: Path, values: np.ndarray, image: Path) -> None:
+    """Raises ValueError if the mask `values` of `path` and its image differ in size."""
+    expected = image_size(image)
+    height, width = values.shape[:2]
+    if (height, width) != expected:
+        raise ValueError(
+            f"{path}: is {width}x{height} but its image {image} is {expected[1]}x{expected[0]} "
+            f"(width x height): the files do not belong together; {AGAIN}"
+        )
+
+
+def empty_annotation(path: Path) -> ValueError:
+    """The error for an annotation in which nothing is labelled."""
+    return ValueError(
+        f"{path}: no pixel is labelled; {AGAIN}, or, if the benchmark's own file is like this, "
+        "accept it with --allow-empty"
+    )

@@ -1,0 +1,160 @@
+"""Panoptic annotations: segments of an id map, and the files of COCO's panoptic format.
+
+Format: https://cocodataset.org/#format-data, section 4. The segments of an image are kept in its
+PNG too (a text chunk, which readers of pixels pass over), so that mask and description belong
+together and a second run need not look at the pixels again.
+Legend: H and W pixels, S segments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from frozenseg.data.coco_panoptic import rgb_of_ids
+from frozenseg.data.preparation.outputs import is_complete, write_mask
+from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation
+from frozenseg.data.preparation.work import Done, Preparation
+from frozenseg.vocab import Vocabulary
+
+_TEXT_KEY = "frozenseg segments 1"
+
+
+class Kind(NamedTuple):
+    """What a segment is: its category id, and whether it is a crowd."""
+
+    category: int
+    crowd: bool = False
+
+
+class PanopticJob(NamedTuple):
+    """One image, its published annotations, the PNG to make, and its id and name in the JSON."""
+
+    image: Path
+    annotations: tuple[Path, ...]
+    target: Path
+    image_id: str
+    file_name: str
+
+
+# Published annotations -> segment ids (H, W), 0 where nothing is labelled, and their kinds.
+Decode = Callable[[PanopticJob], tuple[np.ndarray, Mapping[int, Kind]]]
+
+
+def boxes_and_areas(ids_HW: np.ndarray) -> list[tuple[int, list[int], int]]:
+    """(id, bbox [x, y, width, height], area) of every id but 0, in the order of the ids."""
+    ids_S, ranks, areas_S = np.unique(ids_HW, return_inverse=True, return_counts=True)
+    boxes = ndimage.find_objects(ranks.reshape(ids_HW.shape) + 1)
+    found = []
+    for identity, (rows, columns), area in zip(ids_S, boxes, areas_S, strict=True):
+        if identity:
+            box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
+            found.append((int(identity), box, int(area)))
+    return found
+
+
+def describe_segments(ids_HW: np.ndarray, kinds: Mapping[int, Kind]) -> list[dict[str, Any]]:
+    """The `segments_info` of an id map: areas and boxes of the pixels that each id really has."""
+    return [
+        {
+            "id": identity,
+            "category_id": kinds[identity].category,
+            "area": area,
+            "bbox": box,
+            "iscrowd": int(kinds[identity].crowd),
+        }
+        for identity, box, area in boxes_and_areas(ids_HW)
+    ]
+
+
+def convert_panoptic(
+    job: PanopticJob, *, decode: Decode, overwrite: bool = False, allow_empty: bool = False
+) -> Done:
+    """Writes the PNG of an image unless it is there; the value has its size and segments."""
+    kept = None if overwrite else _read_description(job.target)
+    if kept is not None and (kept["segments"] or allow_empty):
+        return Done(made=False, value=kept)
+    ids_HW, kinds = decode(job)
+    check_sizes(job.annotations[0], ids_HW, job.image)
+    segments = describe_segments(ids_HW, kinds)
+    if not segments and not allow_empty:
+        raise empty_annotation(job.annotations[0])
+    height, width = ids_HW.shape
+    described = {"height": height, "width": width, "segments": segments}
+    write_mask(job.target, rgb_of_ids(ids_HW), {_TEXT_KEY: json.dumps(described)})
+    return Done(made=True, value=described)
+
+
+def _read_description(path: Path) -> dict[str, Any] | None:
+    """What `convert_panoptic` put into a PNG, or None if there is no such complete file."""
+    if not is_complete(path):
+        return None
+    try:
+        with Image.open(path) as image:
+            text = image.info.get(_TEXT_KEY)
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return json.loads(text) if text else None
+
+
+def prepare_panoptic(
+    preparation: Preparation,
+    title: str,
+    jobs: Sequence[PanopticJob],
+    decode: Decode,
+    index: Path,
+    categories: list[dict[str, Any]],
+) -> None:
+    """Makes the PNGs of a split, and then the JSON file `index`."""
+    convert = partial(
+        convert_panoptic,
+        decode=decode,
+        overwrite=preparation.overwrite,
+        allow_empty=preparation.allow_empty,
+    )
+
+    def content(values: list[Any]) -> dict[str, Any]:
+        return {
+            "images": [
+                image_entry(job.image_id, job.file_name, value)
+                for job, value in zip(jobs, values, strict=True)
+            ],
+            "annotations": [
+                {
+                    "image_id": job.image_id,
+                    "file_name": job.target.name,
+                    "segments_info": value["segments"],
+                }
+                for job, value in zip(jobs, values, strict=True)
+            ],
+            "categories": categories,
+        }
+
+    preparation.write_index(index, content, title, convert, jobs)
+
+
+def image_entry(image_id: str, file_name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of `images`."""
+    size = {"height": value["height"], "width": value["width"]}
+    return {"id": image_id, "file_name": file_name, **size}
+
+
+def categories_of(table: str, *, things_only: bool = False) -> list[dict[str, Any]]:
+    """The `categories` of a built-in class table."""
+    return [
+        {
+            "id": item.dataset_id,
+            "name": item.official,
+            "isthing": int(bool(item.is_thing)),
+            "color": list(item.color),
+        }
+        for item in Vocabulary.from_table(table).classes
+        if item.is_thing or not things_only
+    ]

@@ -1,0 +1,163 @@
+"""Runs the conversion of every image of a split: in processes, with progress, counting failures.
+
+A conversion is a function of one job (both picklable) that returns a `Done`, or raises ValueError
+or OSError with a sentence for the user. It writes its files atomically and leaves those alone that
+are complete, so that a run which was stopped, however, goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from frozenseg.data.preparation.outputs import write_json
+
+logger = logging.getLogger(__name__)
+
+EXIT_SOME_FAILED = 1
+NAMED_FAILURES = 20
+_JOBS_PER_PROCESS = 8  # fewer are done before a second process has started
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Done(NamedTuple):
+    """A converted image: whether it was made now (or was there), and what its conversion says."""
+
+    made: bool
+    value: Any = None
+
+
+class Failed(NamedTuple):
+    """An image that could not be converted, and why."""
+
+    message: str
+
+
+Convert = Callable[[Any], Done]
+
+
+@dataclass
+class Preparation:
+    """What was asked for, and what has come of it.
+
+    Attributes:
+        root: folder of all data sets, absolute.
+        splits: "train", "val".
+        workers: number of processes.
+        overwrite: make files again that are there.
+        allow_empty: accept annotations without a labelled pixel.
+    """
+
+    root: Path
+    splits: tuple[str, ...] = ("val",)
+    workers: int = 1
+    overwrite: bool = False
+    allow_empty: bool = False
+    lines: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def convert(self, title: str, convert: Convert, jobs: Sequence[Any]) -> list[Any] | None:
+        """The values of all jobs in their order, or None if one of them failed."""
+        results = list(_reported(_results(convert, jobs, self.workers), len(jobs), title))
+        failures = [result.message for result in results if isinstance(result, Failed)]
+        done = [result for result in results if isinstance(result, Done)]
+        made = sum(result.made for result in done)
+        counts = f"{made} made, {len(done) - made} already there, {len(failures)} failed"
+        self.lines.append(f"{title}: {len(jobs)} images: {counts}")
+        self.failures += failures
+        return None if failures else [result.value for result in done]
+
+    def write_index(
+        self,
+        path: Path,
+        content: Callable[[list[Any]], dict[str, Any]],
+        title: str,
+        convert: Convert,
+        jobs: Sequence[Any],
+    ) -> None:
+        """Converts all jobs and writes the JSON file that describes them, last, if none failed.
+
+        An older one is removed first: it may describe other files than those that are made.
+        """
+        path.unlink(missing_ok=True)
+        values = self.convert(title, convert, jobs)
+        if values is None:
+            self.lines.append(f"{path}: not written, because images failed")
+        else:
+            write_json(path, content(values))
+
+    def finish(self) -> int:
+        """Prints what was made and what failed; returns the exit code."""
+        for line in self.lines:
+            print(line)
+        sys.stdout.flush()
+        for failure in self.failures[:NAMED_FAILURES]:
+            print(f"failed: {' '.join(failure.split())}", file=sys.stderr)
+        if len(self.failures) > NAMED_FAILURES:
+            print(f"... and {len(self.failures) - NAMED_FAILURES} more", file=sys.stderr)
+        if self.failures:
+            print(
+                f"{len(self.failures)} failed. Repair what is named above and run the same command "
+                "again: what is complete is kept.",
+                file=sys.stderr,
+            )
+        return EXIT_SOME_FAILED if self.failures else 0
+
+
+def _results(convert: Convert, jobs: Sequence[Any], workers: int) -> Iterator[Done | Failed]:
+    """The result of every job, in order."""
+    guarded = partial(_guarded, convert)
+    workers = min(workers, len(jobs) // _JOBS_PER_PROCESS)
+    if workers < 2:
+        yield from map(guarded, jobs)
+        return
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_parent
+    )
+    try:
+        yield from pool.map(guarded, jobs, chunksize=_JOBS_PER_PROCESS)
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a process ended abruptly (is there enough memory?): run the same command again with "
+            "fewer --workers; what is complete is kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _guarded(convert: Convert, job: Any) -> Done | Failed:
+    try:
+        return convert(job)
+    except (ValueError, OSError) as error:
+        return Failed(str(error))
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _reported(results: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    """Passes results on, with a bar on a terminal and a log line now and then elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(results, total=total, desc=title, unit="image", leave=False)
+        return
+    start = last = time.monotonic()
+    for number, result in enumerate(results, 1):
+        yield result
+        now = time.monotonic()
+        if now - last >= _SECONDS_BETWEEN_LINES and number < total:
+            last, rate = now, number / (now - start)
+            left = (total - number) / rate
+            logger.info("%s: %d of %d images, %.0f s left", title, number, total, left)

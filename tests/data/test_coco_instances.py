@@ -1,0 +1,137 @@
+"""The reader of COCO and LVIS instance files, against pycocotools and for broken files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from detectron2.structures import BoxMode
+from PIL import Image
+from pycocotools import mask as mask_util
+from pycocotools.coco import COCO
+
+from frozenseg.data.catalog import find_benchmark
+from frozenseg.data.coco_instances import XYWH_ABS, load_coco_instances
+from frozenseg.data.records import load_records
+from frozenseg.vocab import Vocabulary
+
+CLASSES = {7: 0, 9: 1}
+SQUARE = [[1.0, 1.0, 5.0, 1.0, 5.0, 5.0, 1.0, 5.0]]
+
+
+def crowd(height=6, width=8):
+    """Uncompressed RLE, as COCO's crowds: column by column, starting with zeros."""
+    return {"counts": [height, 2 * height, (width - 3) * height], "size": [height, width]}
+
+
+def content():
+    images = [
+        {"id": 5, "file_name": "b.jpg", "height": 6, "width": 8},
+        {"id": 2, "file_name": "a.jpg", "height": 6, "width": 8},
+    ]
+    common = {"image_id": 5, "iscrowd": 0, "area": 16}
+    annotations = [
+        {"id": 1, **common, "category_id": 9, "bbox": [1, 1, 4, 4], "segmentation": SQUARE},
+        {"id": 2, **common, "category_id": 7, "bbox": [1, 0, 2, 6], "segmentation": crowd()},
+        {"id": 3, **common, "category_id": 7, "bbox": [0, 0, 1, 1], "segmentation": [[1, 1, 2, 2]]},
+    ]
+    annotations[1]["iscrowd"] = 1
+    categories = [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def load(tmp_path, data, **options):
+    (tmp_path / "images").mkdir(exist_ok=True)
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (8, 6)).save(tmp_path / "images" / name)
+    (tmp_path / "i.json").write_text(json.dumps(data))
+    arguments = {
+        "json_file": tmp_path / "i.json",
+        "image_root": tmp_path / "images",
+        "class_of_category": CLASSES,
+        "image_file": lambda image: image["file_name"],
+        "remedy": "run python datasets/prepare_x.py",
+    }
+    return load_coco_instances(**{**arguments, **options})
+
+
+def test_objects_have_class_indices_and_the_masks_that_pycocotools_reads(tmp_path, caplog):
+    first, second = load(tmp_path, content())
+    assert [first["image_id"], second["image_id"]] == [2, 5]
+    assert first["annotations"] == []  # an image without objects is still scored
+    assert [a["category_id"] for a in second["annotations"]] == [1, 0]
+    assert [a["iscrowd"] for a in second["annotations"]] == [0, 1]
+    assert second["annotations"][0]["bbox_mode"] == XYWH_ABS == BoxMode.XYWH_ABS
+    coco = COCO(tmp_path / "i.json")
+    crowd_mask = mask_util.decode(second["annotations"][1]["segmentation"])
+    np.testing.assert_array_equal(crowd_mask, coco.annToMask(coco.anns[2]))
+    assert crowd_mask.sum() == 12
+    assert "left out 1 objects" in caplog.text
+
+
+def test_lvis_finds_its_images_by_their_url_and_keeps_its_lists(tmp_path):
+    row = replace(find_benchmark("openvocab_lvis_v1_val"), classes=2)
+    data = content()
+    for image, split in zip(data["images"], ("val2017", "train2017"), strict=True):
+        name = f"{image.pop('id'):012d}.jpg"
+        image.update(id=int(name[:12]), coco_url=f"http://images.cocodataset.org/{split}/{name}")
+        image.update(neg_category_ids=[9], not_exhaustive_category_ids=[7])
+        del image["file_name"]
+        (tmp_path / "coco" / split).mkdir(parents=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / "coco" / split / name)
+    path = tmp_path / row.instance_json
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(data))
+    vocabulary = Vocabulary.from_lvis_annotations(path)
+    first, second = load_records(row, vocabulary, tmp_path)
+    assert first["file_name"] == str(tmp_path / "coco" / "train2017" / "000000000002.jpg")
+    assert second["file_name"] == str(tmp_path / "coco" / "val2017" / "000000000005.jpg")
+    assert second["neg_category_ids"] == [9]
+    assert second["not_exhaustive_category_ids"] == [7]
+    assert len(second["annotations"]) == 2
+
+
+def damage_category(data):
+    data["annotations"][0]["category_id"] = 3
+
+
+def damage_image(data):
+    data["annotations"][0]["image_id"] = 77
+
+
+def damage_segmentation(data):
+    data["annotations"][0]["segmentation"] = {"size": [6, 8]}
+
+
+def damage_box(data):
+    del data["annotations"][0]["bbox"]
+
+
+def damage_name(data):
+    del data["images"][0]["file_name"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_category, r"i\.json, annotation 1: category id 3 is not one of the 2"),
+        (damage_image, "annotation 1: image_id 77 is not in images"),
+        (damage_segmentation, "annotation 1: segmentation is neither"),
+        (damage_box, r"annotation 1: lacks \['bbox'\]"),
+        (damage_name, "image 5 has no file_name"),
+        (lambda data: data.pop("images"), "lacks .*not a COCO instance"),
+        (lambda data: data.update(annotations=[]), "no annotations; run python"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, damage, message):
+    data = content()
+    damage(data)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, data)
+
+
+def test_missing_images_are_reported_with_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg does not exist; run python"):
+        load(tmp_path, content(), image_root=tmp_path / "nowhere")

@@ -1,0 +1,87 @@
+"""datasets/README.md: every section that a message names, every script, every name of a row."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from frozenseg.data.catalog import BENCHMARKS
+from frozenseg.data.custom import KEYS
+from frozenseg.data.preparation import (
+    ade20k,
+    ade20k_full,
+    bdd100k,
+    cityscapes,
+    coco,
+    mapillary,
+    pascal,
+)
+
+FOLDER = Path(__file__).resolve().parents[2] / "datasets"
+TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
+SECTIONS = set(re.findall(r"^## (.+)$", TEXT, re.MULTILINE))
+SOURCES = (
+    ade20k.SOURCE,
+    ade20k_full.SOURCE,
+    bdd100k.SOURCE,
+    cityscapes.SOURCE,
+    coco.COCO,
+    coco.STUFF,
+    mapillary.SOURCE,
+    pascal.VOC,
+    pascal.CONTEXT,
+)
+
+
+def expand(pattern: str) -> list[str]:
+    """The names that a text with {a,b} stands for."""
+    match = re.search(r"\{([^}]*)\}", pattern)
+    if match is None:
+        return [pattern]
+    before, after = pattern[: match.start()], pattern[match.end() :]
+    return [name for word in match[1].split(",") for name in expand(before + word + after)]
+
+
+def test_sections_that_messages_name_are_there():
+    assert {source.section for source in SOURCES} <= SECTIONS
+    assert {row.section for row in BENCHMARKS} <= SECTIONS
+
+
+def test_every_script_is_described_and_every_command_runs_a_script():
+    scripts = {path.name for path in FOLDER.glob("prepare_*.py")}
+    assert set(re.findall(r"python datasets/(prepare_\w+\.py)", TEXT)) == scripts
+    commands = {row.prepare.split()[1] for row in BENCHMARKS if row.prepare}
+    assert commands <= {f"datasets/{script}" for script in scripts}
+
+
+def test_the_table_has_every_name():
+    rows = re.findall(r"^\|[^|]*\| `([a-z0-9_{},]+)` \|", TEXT, re.MULTILINE)
+    named = {name for row in rows for name in expand(row)}
+    assert named == {row.name for row in BENCHMARKS}
+
+
+def test_the_table_names_the_script_of_each_row():
+    lines = re.findall(r"^\|[^|]*\| `([a-z0-9_{},]+)` \| `?([^|`]+)`? \|", TEXT, re.MULTILINE)
+    scripts = {name: script.strip() for names, script in lines for name in expand(names)}
+    for row in BENCHMARKS:
+        script = row.prepare.split()[1].removeprefix("datasets/") if row.prepare else "nothing"
+        assert scripts[row.name] == script
+
+
+def test_links_within_the_page_have_a_heading():
+    anchors = set(re.findall(r"\]\(#([a-z0-9-]+)\)", TEXT))
+    assert anchors <= {section.lower().replace(" ", "-") for section in SECTIONS}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_of_an_own_data_set_is_explained(key):
+    table = TEXT[TEXT.index("## Data sets of your own") :]
+    assert re.search(rf"^\|[^|]*`{key}`", table, re.MULTILINE)
+
+
+def test_it_is_plain_text():
+    assert TEXT.isascii()
+    long = [line for line in TEXT.splitlines() if len(line) > 100 and not line.startswith("|")]
+    assert long == []

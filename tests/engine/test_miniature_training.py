@@ -1,0 +1,82 @@
+"""The real models on the miniature world: the loss falls, and a killed run resumes exactly."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+
+from frozenseg.config import load_config
+from frozenseg.data.miniature_files import write_miniature
+from frozenseg.data.register import register_benchmarks
+from frozenseg.engine.trainer import Trainer
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "miniature"
+ITERATIONS, STOP = 30, 17  # the last checkpoint before the stop is that of iteration 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def world(tmp_path_factory):
+    """Eight training scenes."""
+    root = tmp_path_factory.mktemp("datasets")
+    write_miniature(root / "miniature", {"train": 8, "dev": 0, "val": 0}, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(root))
+        register_benchmarks()
+        yield
+    register_benchmarks()
+
+
+def settings(model: str, output: Path, cache: Path):
+    opts = {
+        "OUTPUT_DIR": output,
+        "MODEL.TEXT_CACHE_DIR": cache,
+        "MODEL.DEVICE": "cpu",
+        "DATASETS.TEST": "()",
+        "INPUT.IMAGE_SIZE": 128,
+        "SOLVER.IMS_PER_BATCH": 2,
+        "SOLVER.MAX_ITER": ITERATIONS,
+        "SOLVER.STEPS": "(25,)",
+        "SOLVER.CHECKPOINT_PERIOD": 12,
+        "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 256,
+    }
+    pairs = [str(word) for pair in opts.items() for word in pair]
+    return load_config(CONFIGS / f"{model}.yaml", pairs)
+
+
+def train(cfg, *, resume=False, stop_after=None):
+    """Losses by iteration; `stop_after` iterations an error ends the run, as a crash would."""
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    losses, step = {}, trainer._trainer.run_step
+
+    def run_step():
+        if trainer.iter == stop_after:
+            raise KeyboardInterrupt
+        step()
+        losses[trainer.iter] = trainer.storage.history("total_loss").latest()
+
+    trainer._trainer.run_step = run_step
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        assert stop_after is not None
+    return trainer.model, losses
+
+
+@pytest.mark.parametrize("model", ["fcclip", "frozenseg"])
+def test_loss_falls_and_a_resumed_run_continues_exactly(model, tmp_path):
+    cache = tmp_path / "text"
+    straight, losses = train(settings(model, tmp_path / "straight", cache))
+    first, last = (list(losses.values())[part] for part in (slice(0, 5), slice(-5, None)))
+    assert statistics.mean(last) < 0.8 * statistics.mean(first)
+    broken = settings(model, tmp_path / "broken", cache)
+    _, before = train(broken, stop_after=STOP)
+    resumed, after = train(broken, resume=True)
+    assert min(after) <= STOP
+    assert {**before, **after} == losses
+    trained = dict(resumed.named_parameters())
+    for name, value in straight.named_parameters():
+        assert torch.equal(value, trained[name]), name
