@@ -236,7 +236,7 @@ def test_command_line_pairs_win_and_their_errors_say_command_line(write):
 
 
 def test_legacy_keys_warn_once_and_only_where_the_value_has_no_effect(write, caplog):
-    text = "MODEL: {SWIN: {DEPTHS: [2]}, BACKBONE: {FREEZE_AT: 0}}\nTEST: {PKL_SAM_MODEL_NAME: vit_h}"
+    text = "MODEL: {SWIN: {DEPTHS: [2]}, BACKBONE: {FREEZE_AT: 0}}\nTEST: {PKL_SAM_MODEL_NAME: x}"
     cfg = load_config(write(text), ["SOLVER.BACKBONE_MULTIPLIER", "0.1"])
     [record] = caplog.records
     for key in ("MODEL.SWIN.DEPTHS", "FREEZE_AT", "PKL_SAM_MODEL_NAME", "BACKBONE_MULTIPLIER"):

@@ -5,7 +5,8 @@
 
 The golden tests run first, in this same run; unless all of them ran and passed, nothing is
 written. The models are small (FC-CLIP on ConvNeXt and ResNet, FrozenSeg) and their weights come
-from fixed seeds, so only outputs are stored. tests/mask_classification/test_reference.py compares with them.
+from fixed seeds, so only outputs are stored. tests/mask_classification/test_reference.py compares
+with them.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ def draw(tmp_path, monkeypatch):
     )
 
     def call(*words):
-        words = ("--config-file", str(CONFIGS / "fcclip.yaml"), "--output", str(tmp_path / "out"), *words)
+        config, output = str(CONFIGS / "fcclip.yaml"), str(tmp_path / "out")
+        words = ("--config-file", config, "--output", output, *words)
         with pytest.raises(SystemExit) as ended:
             cli.run(draw_results.main, draw_results.build_parser().parse_args(words))
         return ended.value.code, tmp_path / "out", model
