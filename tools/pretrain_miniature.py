@@ -2,7 +2,7 @@
 """Trains and measures the frozen foundation models of the miniature world, on a CPU.
 
     python tools/pretrain_miniature.py clip --minutes 30 --output output/miniature
-    python tools/pretrain_miniature.py sam --minutes 30 --output output/miniature
+    python tools/pretrain_miniature.py sam --minutes 40 --output output/miniature
     python tools/pretrain_miniature.py evaluate --weights output/miniature
 
 `clip` and `sam` write miniature_{clip,sam}.safetensors, log.jsonl, curves.png and facts (.json);
@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, minutes in (("clip", 30.0), ("sam", 25.0)):
+    for name, minutes in (("clip", 30.0), ("sam", 40.0)):
         part = commands.add_parser(name, help=f"train the miniature {name.upper()}")
         part.add_argument("--output", type=Path, default=REPOSITORY / "output" / "miniature")
         part.add_argument("--seed", type=int, default=0)

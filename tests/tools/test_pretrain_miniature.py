@@ -261,7 +261,7 @@ def test_wrong_sam_weights_are_refused(tmp_path):
     MiniatureClip(str(CLIP_CONFIG)).export(tmp_path / "clip.safetensors")
     with pytest.raises(ValueError, match="does not fit"):
         load_sam(tmp_path / "clip.safetensors")
-    assert sum(p.numel() for p in build_sam().parameters()) < 1_000_000
+    assert sum(p.numel() for p in build_sam().parameters()) < 2_000_000
 
 
 def test_shipped_clip_names_masks_and_crops():
@@ -274,12 +274,12 @@ def test_shipped_clip_names_masks_and_crops():
 
 
 def test_shipped_sam_cuts_out_things():
-    """Guards what is shipped; the goals of 75 % and 90 % are not reached yet, see docs/."""
+    """A small sample of what docs/miniature_pretraining.md reports."""
     weights = WEIGHTS / "miniature_sam.safetensors"
     figures = evaluate_sam(weights, seed=99, scenes=15, automatic_scenes=3)
-    assert figures["one_click"]["center_single"] >= 55
-    assert figures["one_click"]["center_single_stuff"] >= 80
-    assert figures["automatic"]["things_found"] >= 50
+    assert figures["one_click"]["center_single"] >= 75
+    assert figures["one_click"]["center_single_stuff"] >= 90
+    assert figures["automatic"]["things_found"] >= 85
 
 
 def test_shipped_weights_are_small():
