@@ -2,6 +2,8 @@
 """Train or evaluate a model from a YAML config.
 
 python train_net.py --config-file configs/fcclip/r50.yaml --num-gpus 4 OUTPUT_DIR output/r50
+python train_net.py --config-file ... --recipe configs/recipes/1x24gb.yaml
+torchrun --nproc-per-node 4 train_net.py --config-file ...
 python train_net.py --config-file ... --resume
 python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/r50/model_final.pth
 """
@@ -20,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE", help="YAML config, see configs/")
+    add("--recipe", metavar="FILE", help="keys on top of the config, see configs/recipes/")
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
     add("--num-gpus", type=int, default=1, help="GPUs per machine; 0 uses the CPU (default: 1)")

@@ -1,18 +1,48 @@
 """Open-vocabulary segmentation with frozen foundation models.
 
+    import frozenseg
+    segmenter = frozenseg.load("miniature-fcclip")
+    segmenter("scene.png", "red circle; grass:stuff").save("scene.json")
+
 Importing the package imports neither torch nor detectron2; names are loaded when first used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_EXPORTS = {"Vocabulary": "frozenseg.vocab", "load_config": "frozenseg.config"}
+if TYPE_CHECKING:
+    from frozenseg.config import load_config
+    from frozenseg.engine.coco_export import save_coco
+    from frozenseg.engine.segmentation import Segmentation
+    from frozenseg.engine.segmenter import Segmenter, load, models, segment
+    from frozenseg.vocab import Vocabulary
 
-__all__ = ["Vocabulary", "__version__", "load_config"]
+_EXPORTS = {
+    "Segmentation": "frozenseg.engine.segmentation",
+    "Segmenter": "frozenseg.engine.segmenter",
+    "Vocabulary": "frozenseg.vocab",
+    "load": "frozenseg.engine.segmenter",
+    "load_config": "frozenseg.config",
+    "models": "frozenseg.engine.segmenter",
+    "save_coco": "frozenseg.engine.coco_export",
+    "segment": "frozenseg.engine.segmenter",
+}
+
+__all__ = [
+    "Segmentation",
+    "Segmenter",
+    "Vocabulary",
+    "__version__",
+    "load",
+    "load_config",
+    "models",
+    "save_coco",
+    "segment",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,3 +50,8 @@ def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'frozenseg' has no attribute {name!r}")
     return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion; nothing is imported."""
+    return sorted(__all__)

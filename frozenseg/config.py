@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # Files beside a YAML file may be named relative to it (never relative to the working directory).
 _FILE_KEYS = (
+    "DATASETS.FILES",
     *(
         f"MODEL.{section}.{key}"
         for section in ("FC_CLIP", "FROZEN_SEG")
@@ -38,7 +39,7 @@ _FILE_KEYS = (
 )
 _NOT_HASHED = (
     *("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.TEXT_CACHE_DIR", "MODEL.DEVICE"),
-    "TEST.SAM_MASKS_DIR",
+    *("TEST.SAM_MASKS_DIR", "MODEL.INIT_FROM", "WANDB_PROJECT"),
 )
 
 

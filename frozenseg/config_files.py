@@ -93,7 +93,12 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
 
 
 def beside(folder: Path, value: Any) -> Any:
-    """The absolute path if `value` names a file relative to the folder of its YAML file."""
+    """The absolute path if `value` names a file relative to the folder of its YAML file.
+
+    Of a list, each entry.
+    """
+    if isinstance(value, (list, tuple)):
+        return type(value)(beside(folder, item) for item in value)
     if isinstance(value, str) and value and (folder / value).is_file():
         return str((folder / value).resolve())
     return value

@@ -175,6 +175,7 @@ KEYS: tuple[Key, ...] = (
             ("MAX_MASKS", 50, "the largest masks that are kept of an image"),
         )
     ),
+    Key("DATASETS.FILES", [], "YAML files of your own data sets (see datasets/README.md)"),
     # data and optimizer (sizes at test time, batch, schedule and clipping are detectron2's keys)
     Key("INPUT.FORMAT", "RGB", "images are RGB, as PIXEL_MEAN and PIXEL_STD of CLIP", ("RGB",)),
     Key("INPUT.RANDOM_FLIP", "horizontal", "flips in training", ("horizontal", "none")),
@@ -184,4 +185,23 @@ KEYS: tuple[Key, ...] = (
     Key("INPUT.MAX_SCALE", 2.0, "largest factor of the random resize"),
     Key("SOLVER.OPTIMIZER", "ADAMW", "optimizer: ADAMW or SGD"),
     Key("SOLVER.WEIGHT_DECAY_EMBED", 0.0, "weight decay of embedding modules"),
+    # training (batch, schedule, clipping, AMP and evaluation period are detectron2's keys)
+    Key(
+        "SOLVER.ACCUMULATION_STEPS",
+        1,
+        "parts that a process takes its images of a batch in, to save memory; IMS_PER_BATCH stays "
+        "the whole batch",
+    ),
+    Key(
+        "SOLVER.EMA_DECAY",
+        0.0,
+        "decay of a moving average of the trained weights, saved and evaluated; 0: none",
+    ),
+    Key(
+        "MODEL.INIT_FROM",
+        "",
+        "weights to start a training from that need not have SAM's branch and injectors (FC-CLIP's "
+        "for FrozenSeg) nor the same number of classes",
+    ),
+    Key("WANDB_PROJECT", "", 'project of Weights & Biases that gets the metrics; "": none'),
 )

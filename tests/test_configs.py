@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, build_model
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ from frozenseg.data.register import register_benchmarks
 from frozenseg.encoders.clip import load_clip
 from frozenseg.encoders.sam import load_sam
 from frozenseg.engine.optimizer import build_optimizer
+from frozenseg.engine.trainer import Trainer
 from frozenseg.mask_classification.border import model_arguments
 from frozenseg.mask_classification.decoder import (
     TRANSFORMER_DECODER_REGISTRY,
@@ -51,7 +52,7 @@ class Change(NamedTuple):
 
     Attributes:
         value: another value than the default.
-        built: what must differ: "model", "train_mapper", "test_mapper" or "optimizer".
+        built: what must differ: "model", "train_mapper", "test_mapper", "optimizer", "trainer".
         refused: the change must be a ValueError that matches this pattern instead.
         given: other keys that the effect needs, set before and after the change.
     """
@@ -150,6 +151,7 @@ CHANGES: dict[str, Change] = {
             ("MAX_MASKS", 5),
         )
     },
+    "DATASETS.FILES": Change(["words.txt"], "trainer", refused=r"DATASETS\.FILES names 'words"),
     "INPUT.DATASET_MAPPER_NAME": Change("none", "train_mapper", refused="DATASET_MAPPER_NAME"),
     "INPUT.FORMAT": Change("L", "test_mapper", refused="INPUT.FORMAT = 'L'"),
     "INPUT.RANDOM_FLIP": Change("none", "train_mapper"),
@@ -158,6 +160,10 @@ CHANGES: dict[str, Change] = {
     "INPUT.MAX_SCALE": Change(1.5, "train_mapper"),
     "SOLVER.OPTIMIZER": Change("SGD", "optimizer"),
     "SOLVER.WEIGHT_DECAY_EMBED": Change(0.3, "optimizer"),
+    "SOLVER.ACCUMULATION_STEPS": Change(2, "trainer"),
+    "SOLVER.EMA_DECAY": Change(0.9, "trainer"),
+    "MODEL.INIT_FROM": Change("other.pth", "trainer"),
+    "WANDB_PROJECT": Change("mine", "trainer"),
 }
 
 # Keys of detectron2's own that our borders read.
@@ -235,6 +241,8 @@ def tiny(tmp_path_factory) -> Path:
     torch.save(load_clip(str(folder / "clip.json"), "").state_dict(), folder / "weights.pt")
     for name, words in WORDS.items():
         MetadataCatalog.get(name).vocabulary = Vocabulary.from_names(words)
+        if name not in DatasetCatalog:
+            DatasetCatalog.register(name, lambda: [{"file_name": "a.jpg"}])
     for registry, other in (
         (SEM_SEG_HEADS_REGISTRY, OtherPixelDecoder),
         (TRANSFORMER_DECODER_REGISTRY, OtherDecoder),
@@ -262,6 +270,11 @@ def build(tiny: Path, built: str, values: Mapping[str, object]) -> object:
             values[name] = str(tiny.parent / value)
     cfg = load_config(tiny, [part for pair in values.items() for part in pair])
     torch.manual_seed(0)
+    if built == "trainer":
+        cfg.merge_from_list(["SEED", 0, "OUTPUT_DIR", str(tiny.parent / "output")])
+        trainer = Trainer(cfg)
+        trainer._hooks = trainer._hooks[1:]  # the first one keeps the time
+        return trainer
     if built in ("train_mapper", "test_mapper"):
         return build_mapper(cfg, is_train=built == "train_mapper")
     model = MaskClassificationModel(**model_arguments(cfg))
@@ -336,7 +349,7 @@ def test_a_key_that_nothing_reads_is_caught(section, tiny, monkeypatch):
     monkeypatch.setattr(config, "KEYS", (*KEYS, fake))
     with pytest.raises(AssertionError, match="has no row in CHANGES"):
         check(tiny, fake.name, CHANGES)
-    for built in ("model", "train_mapper", "test_mapper", "optimizer"):
+    for built in ("model", "train_mapper", "test_mapper", "optimizer", "trainer"):
         with pytest.raises(AssertionError, match="changed nothing"):
             check(tiny, fake.name, {fake.name: Change(2, built)})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILD_INPUTS = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+BUILD_INPUTS = ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in BUILD_INPUTS:
         shutil.copy(ROOT / name, source / name)
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "frozenseg", source / "frozenseg", ignore=ignored)
+    for name in ("frozenseg", "configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     command += ["--no-index", "--disable-pip-version-check", "--wheel-dir", str(source / "wheels")]
     result = subprocess.run([*command, str(source)], capture_output=True, text=True)
@@ -36,6 +37,8 @@ def test_wheel_has_every_file_of_the_package(wheel: Path) -> None:
         for path in (ROOT / "frozenseg").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
+    configs = [path for path in (ROOT / "configs").rglob("*") if path.is_file()]
+    expected |= {f"frozenseg/{path.relative_to(ROOT).as_posix()}" for path in configs}
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert expected - packed == set()
     others = {name for name in packed - expected if ".dist-info/" not in name}
@@ -53,3 +56,18 @@ def test_wheel_imports_and_reads_its_data(wheel: Path, tmp_path: Path) -> None:
     )
     output = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
     assert output.split() == [str(tmp_path / "frozenseg/__init__.py"), "150"]
+
+
+def test_models_of_the_wheel_have_their_configs(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from frozenseg.engine.model_zoo import model_config\n"
+        "cfg, weights = model_config('miniature-fcclip')\n"
+        "clip = cfg.MODEL.FC_CLIP\n"
+        "print(weights, clip.CLIP_PRETRAINED_WEIGHTS, clip.CLIP_MODEL_NAME)\n"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
+    paths = [Path(word) for word in output.split()[-3:]]
+    assert all(path.is_file() and tmp_path in path.parents for path in paths)

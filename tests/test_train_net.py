@@ -83,7 +83,15 @@ def test_help_needs_no_torch_and_no_working_directory(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for flag in ("--config-file", "--resume", "--eval-only", "--num-gpus", "--dist-url", "--debug"):
+    for flag in (
+        "--config-file",
+        "--recipe",
+        "--resume",
+        "--eval-only",
+        "--num-gpus",
+        "--dist-url",
+        "--debug",
+    ):
         assert flag in done.stdout
 
 

@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sam", required=True, metavar="NAME", help="vit_b, vit_l, vit_h, vit_t or a .json file"
     )
-    parser.add_argument("--weights", required=True, metavar="FILE", help="SAM's weights")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="SAM's: a file, or a name")
     parser.add_argument("--output", required=True, type=Path, metavar="FOLDER")
     parser.add_argument(
         "--shard-size", type=_positive, default=500, metavar="N", help="images: %(default)s"
@@ -100,9 +100,11 @@ def main(args: argparse.Namespace) -> int:
     import logging
 
     from frozenseg.data.proposal_shards import ProposalWriter
+    from frozenseg.engine.weights import resolve
     from tools.export_sam.images import images_of_dataset, images_of_folder
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args.weights = resolve(args.weights, "--weights")
     source = describe_source(args, settings)
     images = images_of_dataset(args.dataset) if args.dataset else images_of_folder(args.images)
     writer = ProposalWriter(args.output, images.keys, source, args.shard_size)

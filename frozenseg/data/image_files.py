@@ -68,7 +68,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                array = np.asarray(_as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+                array = np.asarray(as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image file that Pillow can read") from None
     except Image.DecompressionBombError as error:
@@ -99,7 +99,7 @@ def _is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
     """An 8-bit RGB version of any Pillow image."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")

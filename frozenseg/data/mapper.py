@@ -12,31 +12,40 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
+from detectron2.data.transforms import TransformList
 from detectron2.structures import Instances
 from torch import Tensor
 
 from frozenseg.data.augment import draw_large_scale_jitter, pad_to
-from frozenseg.data.coco_panoptic import (
-    check_same_size,
-    ids_of_rgb,
-    read_image,
-    read_panoptic_png,
-)
+from frozenseg.data.coco_panoptic import read_image
 from frozenseg.data.proposals import ProposalFolder
 from frozenseg.data.resize import resize_to_edges
+from frozenseg.data.targets import (
+    InstanceTargets,
+    PanopticTargets,
+    SemanticTargets,
+    TargetReader,
+)
 
 PAD_PIXEL = 128
+# Entries of a record that training targets are made from.
+ANNOTATION_KEYS = (
+    *("pan_seg_file_name", "segments_info", "sem_seg_file_name", "label_ids", "annotations"),
+    *("instance_file_name", "neg_category_ids", "not_exhaustive_category_ids"),
+)
 FLIP_PROBABILITIES = {"horizontal": 0.5, "none": 0.0}
 
 
-class PanopticMapper:
-    """Reads image and panoptic map; in training cuts out a jittered square with its targets.
+class SegmentationMapper:
+    """Reads an image; in training cuts out a jittered square with the targets of one task.
 
     The result has `image` (3, H, W) uint8 RGB, `height` and `width` (of the file) and the record's
     other entries; in training also `instances` (gt_classes (N,) int64, gt_masks (N, H, W) bool) of
-    image_size x image_size. Crowd segments are no targets; segments that the crop cuts away
-    entirely stay as empty masks, as in the released training (spec, section 5). With a folder of
-    proposals test images also have `sam_masks` (M, height, width) bool, M >= 0.
+    image_size x image_size, without the entries that name the annotation. Crowds are no targets;
+    segments that the crop cuts away entirely stay as empty masks, as in the released training
+    (spec, section 5). With a folder of proposals test images also have `sam_masks`
+    (M, height, width) bool, M >= 0.
     """
 
     @configurable
@@ -44,6 +53,7 @@ class PanopticMapper:
         self,
         *,
         is_train: bool,
+        targets: TargetReader | None = None,
         image_size: int = 1024,
         scales: tuple[float, float] = (0.1, 2.0),
         flip_probability: float = 0.5,
@@ -52,6 +62,7 @@ class PanopticMapper:
     ) -> None:
         """
         Args:
+            targets: what is learned of a record; by default the panoptic segments.
             image_size: edge of the training square.
             scales: range of the jitter, as a factor of image_size.
             test_size: shortest and longest edge of test images; 0 keeps their size.
@@ -64,6 +75,7 @@ class PanopticMapper:
                 "0 < minimum <= maximum is needed"
             )
         self.is_train = is_train
+        self.targets = targets or PanopticTargets()
         self.image_size = image_size
         self.scales = scales
         self.flip_probability = flip_probability
@@ -120,16 +132,25 @@ class PanopticMapper:
             flip_probability=self.flip_probability,
             generator=generator,
         )
-        map_file = record.pop("pan_seg_file_name")
-        rgb = read_panoptic_png(map_file)
-        check_same_size(map_file, rgb.shape[:2], record["file_name"], image.shape[:2])
-        # Nearest resizing of the uint8 map, then ids: the same pixels as detectron2's own mappers.
-        ids = ids_of_rgb(transform.apply_segmentation(rgb))
-        ids = pad_to(ids, size, size, 0)
+        record["instances"] = self._instances(record, image.shape[:2], transform)
         record["image"] = _to_tensor(pad_to(transform.apply_image(image), size, size, PAD_PIXEL))
-        record["instances"] = _instances(ids, record.pop("segments_info"))
-        record.pop("sem_seg_file_name", None)
+        for key in ANNOTATION_KEYS:
+            record.pop(key, None)
         return record
+
+    def _instances(
+        self, record: dict[str, Any], size: tuple[int, ...], transform: TransformList
+    ) -> Instances:
+        if not set(self.targets.needs) & record.keys():
+            raise ValueError(
+                f"{record['file_name']}: this data set has no {' or '.join(self.targets.needs)}, "
+                "which INPUT.DATASET_MAPPER_NAME needs: take another mapper or data set"
+            )
+        classes, masks = self.targets(record, size, transform, self.image_size)
+        instances = Instances((self.image_size, self.image_size))
+        instances.gt_classes = torch.from_numpy(classes)
+        instances.gt_masks = torch.from_numpy(masks)
+        return instances
 
 
 def _check_known(key: str, value: str, known: Collection[str]) -> None:
@@ -138,23 +159,16 @@ def _check_known(key: str, value: str, known: Collection[str]) -> None:
         raise ValueError(f"{key} is {value!r}, which is not supported: use {choices}")
 
 
-def _instances(ids: np.ndarray, segments: list[dict[str, Any]]) -> Instances:
-    segments = [segment for segment in segments if not segment["iscrowd"]]
-    masks = np.zeros((len(segments), *ids.shape), dtype=bool)
-    for mask, segment in zip(masks, segments, strict=True):
-        np.equal(ids, segment["id"], out=mask)
-    instances = Instances(ids.shape)
-    instances.gt_classes = torch.tensor([s["category_id"] for s in segments], dtype=torch.int64)
-    instances.gt_masks = torch.from_numpy(masks)
-    return instances
-
-
 def _to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-MAPPERS: dict[str, Callable[..., PanopticMapper]] = {
-    "coco_panoptic_lsj": PanopticMapper,
+MAPPERS: dict[str, Callable[[CfgNode], TargetReader]] = {
+    "coco_panoptic_lsj": lambda cfg: PanopticTargets(),
+    "semantic_lsj": lambda cfg: SemanticTargets(
+        _ignore_label(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    ),
+    "coco_instance_lsj": lambda cfg: InstanceTargets(),
 }
 
 
@@ -163,8 +177,24 @@ def build_mapper(
     is_train: bool,
     test_size: tuple[int, int] | None = None,
     proposals: ProposalFolder | None = None,
-) -> PanopticMapper:
-    """The mapper that INPUT.DATASET_MAPPER_NAME names. Raises: ValueError for an unknown name."""
+) -> SegmentationMapper:
+    """The mapper whose targets INPUT.DATASET_MAPPER_NAME names; tests read images only.
+
+    Raises: ValueError for an unknown name, or training sets that ignore different labels.
+    """
     name = cfg.INPUT.DATASET_MAPPER_NAME
     _check_known("INPUT.DATASET_MAPPER_NAME", name, MAPPERS)
-    return MAPPERS[name](cfg, is_train=is_train, test_size=test_size, proposals=proposals)
+    targets = MAPPERS[name](cfg) if is_train else None
+    return SegmentationMapper(
+        cfg, is_train=is_train, test_size=test_size, targets=targets, proposals=proposals
+    )
+
+
+def _ignore_label(cfg: CfgNode) -> int:
+    labels = {MetadataCatalog.get(name).get("ignore_label", 255) for name in cfg.DATASETS.TRAIN}
+    if len(labels) > 1:
+        raise ValueError(
+            f"DATASETS.TRAIN: the data sets ignore different labels ({sorted(labels)}); train on "
+            "sets that share one"
+        )
+    return labels.pop() if labels else 255

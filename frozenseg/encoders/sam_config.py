@@ -78,7 +78,7 @@ class SamConfig:
         decoder_width: channels of the neck's output, the prompts and the mask decoder.
         decoder_mlp: hidden width of the mask decoder's transformer.
         official_file: the name under which the authors publish the weights; "" for others. Digits
-            in it are the beginning of the file's sha256.
+            in it are the beginning of the file's MD5.
         source: where to get them.
         unused: beginnings of names in that file that belong to no part of SAM.
     """
@@ -144,7 +144,7 @@ SAM_CONFIGS: Mapping[str, SamConfig] = MappingProxyType(
         "vit_t": SamConfig(
             "vit_t",
             TinyVitSizes((64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)),
-            official_file="mobile_sam.pth",
+            official_file="mobile_sam.pt",
             source="the folder weights/ of github.com/ChaoningZhang/MobileSAM",
             unused=("image_encoder.norm_head.", "image_encoder.head."),  # ImageNet's classes
         ),

@@ -87,10 +87,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return _with_model(read_file(path), path)
 
 
-def require_weights(path: str | Path) -> None:
-    """Raises FileNotFoundError if there is no file at `path`."""
+def require_weights(path: str | Path, key: str = "MODEL.WEIGHTS") -> None:
+    """Raises FileNotFoundError, with the config key to check, if there is no file at `path`."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"weights file {path} does not exist: check MODEL.WEIGHTS")
+        raise FileNotFoundError(f"weights file {path} does not exist: check {key}")
 
 
 def _with_model(content: Any, path: Path) -> dict[str, Any]:
@@ -188,7 +188,8 @@ def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
         f"{source} does not fit the model: {'; '.join(parts)}. The file was made for another "
         "architecture or other sizes (MODEL.META_ARCHITECTURE, CLIP_MODEL_NAME, "
         "MODEL.MASK_FORMER.DEC_LAYERS, MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS) or lost a part "
-        "of an encoder: use its own config"
+        "of an encoder: use its own config (a training may start from FC-CLIP's weights, without "
+        "SAM's branch, or from those for other classes, by MODEL.INIT_FROM)"
     )
 
 

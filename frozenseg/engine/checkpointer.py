@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from frozenseg.engine.checkpoint import (
     load_state,
     read_checkpoint,
 )
+from frozenseg.engine.initial_weights import load_initial_weights
 
 logger = logging.getLogger(__name__)
 
 LAST_CHECKPOINT = "last_checkpoint"
+AVERAGED_SUFFIX = "_ema"
 
 
 class Checkpointer(FvcoreCheckpointer):
@@ -33,39 +35,76 @@ class Checkpointer(FvcoreCheckpointer):
         *,
         save_to_disk: bool = True,
         random_encoders: Mapping[str, str] | None = None,
+        init_from: str = "",
+        averaged: Callable[[], Mapping[str, Tensor]] | None = None,
         **checkpointables: Any,
     ) -> None:
         """
         Args:
             random_encoders: frozen encoders without weights of their own, as in `load_weights`.
+            init_from: file to start a new run from, as in `load_initial_weights`.
+            averaged: gives averaged weights, which `save` writes to a file of their own.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.init_from, self.averaged = init_from, averaged
         self.random_encoders = dict(random_encoders or {})
         self.save_frozen = bool(self.random_encoders)  # these weights exist nowhere else
         self._newest: tuple[Any, str] = (None, "")
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Writes `name`.pth with the weights, the states of the checkpointables and `kwargs`."""
+        """Writes `name`.pth with the weights, the states of the checkpointables and `kwargs`.
+
+        Where weights are averaged, `name`_ema.pth has these, and nothing to resume from.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
+        path = Path(self.save_dir) / f"{name}.pth"
+        if self.averaged is not None:
+            averaged = {"model": {**self._weights(), **self.averaged()}, **kwargs}
+            write_atomically(_averaged_file(path), lambda part: torch.save(averaged, part))
         data: dict[str, Any] = {"model": self._weights()}
         data.update({key: obj.state_dict() for key, obj in self.checkpointables.items()})
         data.update(kwargs)
-        path = Path(self.save_dir) / f"{name}.pth"
         write_atomically(path, lambda part: torch.save(data, part))
         logger.info("Saved %s", path)
         self.tag_last_checkpoint(path.name)
         self._newest = (kwargs.get("iteration"), str(path))
 
     def file_of(self, iteration: int) -> str:
-        """The file of `iteration` if that was the last one written or resumed from, else ""."""
-        return self._newest[1] if self._newest[0] == iteration else ""
+        """The file of `iteration` if that was the last one written or resumed from, else "".
+
+        Where weights are averaged, it is the file of these.
+        """
+        newest, path = self._newest
+        if newest != iteration:
+            return ""
+        if self.averaged is None:
+            return path
+        averaged = _averaged_file(Path(path))
+        return str(averaged) if averaged.is_file() else ""
 
     def _weights(self) -> dict[str, Tensor]:
         state = self.model.state_dict()
         if self.save_frozen:
             return state
         return {k: v for k, v in state.items() if not k.startswith(FROZEN_PREFIXES)}
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """The last checkpoint with all states if `resume`, else weights of `init_from` or `path`.
+
+        Raises: as `load` and `load_initial_weights`.
+        """
+        if not self.init_from or (resume and self.has_checkpoint()):
+            return super().resume_or_load(path, resume=resume)
+        report = load_initial_weights(
+            self.model, self.init_from, random_encoders=self.random_encoders
+        )
+        self.save_frozen |= bool(report.changed)
+        logger.log(
+            logging.WARNING if report.changed else logging.INFO,
+            *("Training starts from %s: %s", self.init_from, report),
+        )
+        return {}
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Loads weights strictly (see `load_weights`), then the states of the checkpointables.
@@ -96,3 +135,8 @@ class Checkpointer(FvcoreCheckpointer):
         """Notes the newest checkpoint's name in the file that resuming reads."""
         path = Path(self.save_dir) / LAST_CHECKPOINT
         write_atomically(path, lambda part: part.write_text(last_filename_basename))
+
+
+def _averaged_file(path: Path) -> Path:
+    """Where the averaged weights of a checkpoint are."""
+    return path.with_name(f"{path.stem}{AVERAGED_SUFFIX}{path.suffix}")

@@ -19,11 +19,14 @@ from frozenseg.config import config_hash
 from frozenseg.data.loader import build_test_loader
 from frozenseg.data.mapper import build_mapper
 from frozenseg.data.proposals import ProposalFolder
-from frozenseg.data.register import register_benchmarks, registered_benchmark
+from frozenseg.data.register import registered_benchmark
 from frozenseg.engine.checkpoint import checkpoint_hash
+from frozenseg.engine.data_sets import register_data_sets
+from frozenseg.engine.evaluation_settings import settings_for
 from frozenseg.engine.hooks import on_terminal
 from frozenseg.engine.protocol import encoder_hashes, mask_ensemble, protocol
-from frozenseg.evaluation.build import build_evaluators
+from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
+from frozenseg.evaluation.coverage import CoverageCheck
 from frozenseg.evaluation.results import (
     flat_scores,
     format_table,
@@ -33,13 +36,6 @@ from frozenseg.evaluation.results import (
 from frozenseg.vocab import Vocabulary, seen_classes
 
 logger = logging.getLogger(__name__)
-
-TASK_KEYS = {
-    "panoptic": "PANOPTIC_ON",
-    "instance": "INSTANCE_ON",
-    "semantic": "SEMANTIC_ON",
-    "regions": "RECALL_ON",
-}
 
 
 def evaluate(
@@ -53,7 +49,7 @@ def evaluate(
     Returns: data set -> {"panoptic/all/PQ": percent, ...}; empty on processes other than the main.
     Raises: ValueError for an unknown data set or one that cannot score the model's outputs.
     """
-    register_benchmarks()
+    register_data_sets(cfg)
     for name in cfg.DATASETS.TEST:
         registered_benchmark(name)
     encoders = encoder_hashes(model)
@@ -77,39 +73,64 @@ def evaluate_dataset(
     checkpoint: str | Path = "",
     encoders: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
-    """The results.json entry of one data set; `encoders` is what `encoder_hashes` gives."""
+    """The results.json entry of one data set; `encoders` is what `encoder_hashes` gives.
+
+    The row's test size and object-mask threshold go before the config's. Entries of other processes
+    than the main one have no metrics.
+    """
     start = time.perf_counter()
-    row = registered_benchmark(name)
-    vocabulary: Vocabulary = MetadataCatalog.get(name).vocabulary
-    seen = seen_of(cfg, vocabulary)
-    test = cfg.MODEL.MASK_FORMER.TEST
-    tasks = [task for task, key in TASK_KEYS.items() if test[key]]
-    evaluators = build_evaluators(row, vocabulary, tasks, seen)
+    row, meta = registered_benchmark(name), MetadataCatalog.get(name)
+    vocabulary: Vocabulary = meta.vocabulary
+    about = description(cfg, name, checkpoint, encoders)
+    tasks = about["protocol"]["tasks"]
+    evaluators = build_evaluators(
+        row,
+        vocabulary,
+        tasks,
+        seen_of(cfg, vocabulary),
+        json_file=meta.get("json_file"),
+        gt_dir=meta.get("gt_dir"),
+    )
     records = DatasetCatalog.get(name)
-    proposals = proposals_of(cfg, name)
-    mapper = build_mapper(cfg, False, row.test_size, proposals)
+    mapper = build_mapper(cfg, False, row.test_size, proposals_of(cfg, name))
     cast(Any, model).set_vocabulary(vocabulary)
     loader = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
     if comm.is_main_process() and on_terminal():
         loader = tqdm(loader, desc=name, unit="image", dynamic_ncols=True)
-    metrics = inference_on_dataset(model, loader, evaluators)
+    with settings_for(model, row, scored_tasks(row, tasks)):
+        metrics = inference_on_dataset(model, loader, [*evaluators, CoverageCheck(len(records))])
+    return {
+        **about,
+        "images": len(records),
+        "metrics": metrics,
+        "versions": package_versions(),
+        "seed": cfg.SEED,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def description(
+    cfg: CfgNode,
+    name: str,
+    checkpoint: str | Path = "",
+    encoders: Mapping[str, str | None] | None = None,
+) -> dict[str, Any]:
+    """What an entry says of how its scores come about, before there are any."""
+    row, meta = registered_benchmark(name), MetadataCatalog.get(name)
+    proposals = proposals_of(cfg, name)
+    sources = instance_sources(row, meta.get("json_file"))
     return {
         "benchmark": row.benchmark,
         "dataset": name,
         "split": row.split,
-        "images": len(records),
-        "metrics": metrics,
         "protocol": {
-            **protocol(cfg, vocabulary, row.test_size),
+            **protocol(cfg, meta.vocabulary, row, sources),
             **(encoders or {}),
             "mask_ensemble": mask_ensemble(cfg, proposals.index.source if proposals else None),
         },
         "config_hash": config_hash(cfg),
         "checkpoint": Path(checkpoint).name,
         "checkpoint_hash": checkpoint_hash(checkpoint) if checkpoint else None,
-        "versions": package_versions(),
-        "seed": cfg.SEED,
-        "seconds": round(time.perf_counter() - start, 2),
     }
 
 

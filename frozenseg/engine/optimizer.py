@@ -55,14 +55,17 @@ def clip_full_model(optimizer: torch.optim.Optimizer, max_norm: float, norm_type
     """From now on every `step` first scales all gradients together to at most `max_norm`.
 
     With a GradScaler this happens after unscaling, since the scaler calls `step` itself.
-    Raises: ValueError unless max_norm is positive.
+    Raises: ValueError unless max_norm is positive; `step` raises FloatingPointError for gradients
+        that are not finite, and leaves the weights as they are.
     """
     if max_norm <= 0:
         raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {max_norm}; it must be positive")
 
     def clip(opt: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         parameters = [p for group in opt.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+        norm = nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the norm of the gradients is {float(norm)}")
 
     optimizer.register_step_pre_hook(clip)
 

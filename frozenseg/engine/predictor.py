@@ -10,9 +10,9 @@ Legend: H and W pixels, C classes, N instances. Images are RGB uint8 (H, W, 3).
 
 from __future__ import annotations
 
-import difflib
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,18 +22,20 @@ from numpy.typing import NDArray
 from frozenseg.data.resize import resize_to_edges
 from frozenseg.engine.checkpoint import LoadReport, load_weights
 from frozenseg.engine.device import pick_device as pick_device  # part of this module's API
-from frozenseg.engine.segmentation import Segmentation, from_label_map, from_masks
+from frozenseg.engine.outputs import segmentation_of
+from frozenseg.engine.segmentation import Segmentation
+from frozenseg.engine.words import read_vocabulary as read_vocabulary
+from frozenseg.inference.task_heads import TaskSettings
 from frozenseg.visualization.overlay import check_image
-from frozenseg.visualization.regions import nearest_resize
 from frozenseg.vocab import Vocabulary
-from frozenseg.vocab.benchmarks import table_names
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
 TASKS = ("panoptic", "semantic", "instance")
 DEFAULT_INSTANCE_SCORE = 0.5
-# Scores are kept per class and pixel: larger results are computed at this size and enlarged.
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Masks and scores are kept per pixel: larger results are computed at this size and enlarged.
 MOST_RESULT_PIXELS = 2**21
 
 
@@ -63,6 +65,8 @@ class Predictor:
         shortest_edge: int = 800,
         longest_edge: int = 1333,
         score_threshold: float = DEFAULT_INSTANCE_SCORE,
+        task_settings: Mapping[str, TaskSettings] | None = None,
+        precision: str = "float32",
     ) -> None:
         """
         Args:
@@ -70,13 +74,21 @@ class Predictor:
             task: "panoptic", "semantic" or "instance"; the model must compute it.
             shortest_edge, longest_edge: size of the network's input, in pixels.
             score_threshold: instances below it are dropped.
+            task_settings: what the model computes for each task; None: `task` cannot change.
+            precision: "float32", or "bfloat16" or "float16" where the operators allow it.
         """
         check_task(task)
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r}: use one of {', '.join(PRECISIONS)}")
         model.eval()
         self.model = model
         self.task = task
         self.edges = (shortest_edge, longest_edge)
-        self.score_threshold = score_threshold
+        self.score_threshold = self._usual_threshold = score_threshold
+        self.precision = precision
+        self.task_settings = task_settings
+        if task_settings is not None:
+            self.set_task(task)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -87,30 +99,66 @@ class Predictor:
         """Changes the words; text is computed at the next image, only for new words."""
         self.model.set_vocabulary(vocabulary)
 
+    def set_task(self, task: str, score_threshold: float | None = None) -> None:
+        """Changes what is computed; nothing is loaded anew.
+
+        Args: score_threshold: lowest score of a segment from now on; None: the default.
+        Raises: ValueError for an unknown task, one that this model does not compute, or a
+            threshold where there is none (semantic).
+        """
+        check_task(task)
+        check_threshold(task, score_threshold)
+        if self.task_settings is None:
+            if task != self.task or score_threshold is not None:
+                raise ValueError(f"this model computes only {self.task} segmentation: load another")
+            return
+        settings = self.task_settings[task]
+        if score_threshold is not None and task == "panoptic":
+            settings = dataclasses.replace(settings, object_mask_threshold=score_threshold)
+        if task == "instance":
+            self.score_threshold = (
+                self._usual_threshold if score_threshold is None else score_threshold
+            )
+        self.task = task
+        model: Any = self.model
+        model.task_settings = settings
+
     def __call__(self, image_HW3: NDArray[np.uint8]) -> Segmentation:
         """The segmentation of an image at its own size. Raises: ValueError if it is not RGB."""
-        check_image(image_HW3)
+        return self.batch([image_HW3])[0]
+
+    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
+        """The segmentations of some images, computed together; they are padded to a common size.
+
+        Raises: ValueError if one is not RGB uint8.
+        """
+        for image_HW3 in images:
+            check_image(image_HW3)
+        with torch.no_grad(), self._autocast():
+            outputs = self.model([self._sample(image_HW3) for image_HW3 in images])
+        return [
+            segmentation_of(each, self.task, image_HW3, self.vocabulary, self.score_threshold)
+            for each, image_HW3 in zip(outputs, images, strict=True)
+        ]
+
+    def _sample(self, image_HW3: NDArray[np.uint8]) -> dict[str, Any]:
+        """What the model takes: the resized image, and the size of the result."""
         height, width = image_HW3.shape[:2]
         resized_HW3 = resize_to_edges(image_HW3, *self.edges)
         most = max(MOST_RESULT_PIXELS, resized_HW3.shape[0] * resized_HW3.shape[1])
         factor = min(1.0, (most / (height * width)) ** 0.5)
-        result_size = max(1, round(height * factor)), max(1, round(width * factor))
-        sample = {
+        return {
             "image": torch.from_numpy(np.ascontiguousarray(resized_HW3.transpose(2, 0, 1))),
-            "height": result_size[0],
-            "width": result_size[1],
+            "height": max(1, round(height * factor)),
+            "width": max(1, round(width * factor)),
         }
-        with torch.no_grad():
-            outputs = self.model([sample])[0]
-        return self._segmentation(outputs, (height, width))
 
-    def _segmentation(self, outputs: Mapping[str, Any], size: tuple[int, int]) -> Segmentation:
-        if self.task == "panoptic":
-            label_map_HW, segments_info = outputs["panoptic_seg"]
-            return _panoptic(label_map_HW, segments_info, size, self.vocabulary)
-        if self.task == "semantic":
-            return _semantic(outputs["sem_seg"], size, self.vocabulary)
-        return _instances(outputs["instances"], size, self.vocabulary, self.score_threshold)
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        dtype = PRECISIONS[self.precision]
+        if dtype is None:
+            return contextlib.nullcontext()
+        device = torch.device(getattr(self.model, "device", "cpu"))
+        return torch.autocast(device.type, dtype=dtype)
 
 
 def build_predictor(
@@ -119,29 +167,34 @@ def build_predictor(
     task: str = "panoptic",
     weights: str = "",
     score_threshold: float | None = None,
+    precision: str = "float32",
 ) -> tuple[Predictor, LoadReport | None]:
     """A model from a config with its weights, ready for images on `cfg.MODEL.DEVICE`.
 
     Args:
-        weights: a file; "" takes MODEL.WEIGHTS, and if that is empty too, the decoder is random.
+        weights: a file, or a name of the table of weights; "" takes MODEL.WEIGHTS, and if that is
+            empty too, the decoder is random.
         score_threshold: lowest score of a segment; None: the config's OBJECT_MASK_THRESHOLD for
             panoptic, 0.5 for instances. Semantic segmentation has none.
+        precision: see `Predictor`.
     Returns: the predictor, and what was loaded (None: the decoder is random).
     Raises: ValueError or FileNotFoundError of the config, the data sets' words and the weights.
     """
-    from frozenseg.data.register import register_benchmarks
     from frozenseg.engine.build import build_model
     from frozenseg.engine.compat import random_encoders
+    from frozenseg.engine.data_sets import register_data_sets
+    from frozenseg.engine.weights import resolve, resolve_names
 
     check_task(task)
     cfg = cfg.clone()
-    test = cfg.MODEL.MASK_FORMER.TEST
-    test.PANOPTIC_ON, test.SEMANTIC_ON, test.INSTANCE_ON = (task == each for each in TASKS)
+    cfg.defrost()
+    resolve_names(cfg)
+    _turn_on(cfg, task)
     if score_threshold is not None and task == "panoptic":
-        test.OBJECT_MASK_THRESHOLD = score_threshold
-    register_benchmarks()
+        cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = score_threshold
+    register_data_sets(cfg)
     model = build_model(cfg)
-    path = weights or cfg.MODEL.WEIGHTS
+    path = resolve(weights) or cfg.MODEL.WEIGHTS
     encoders = random_encoders(cfg)
     report = load_weights(model, path, random_encoders=encoders) if path else None
     predictor = Predictor(
@@ -150,24 +203,32 @@ def build_predictor(
         shortest_edge=cfg.INPUT.MIN_SIZE_TEST,
         longest_edge=cfg.INPUT.MAX_SIZE_TEST,
         score_threshold=DEFAULT_INSTANCE_SCORE if score_threshold is None else score_threshold,
+        task_settings=_settings_by_task(model, cfg),
+        precision=precision,
     )
     return predictor, report
 
 
-def read_vocabulary(text: str) -> Vocabulary:
-    """What a user means by a vocabulary: a file, a built-in table, or the words themselves.
+def _settings_by_task(model: Any, cfg: CfgNode) -> dict[str, TaskSettings] | None:
+    """What a model computes for each task alone; None for one that does not say it this way."""
+    from frozenseg.mask_classification.border import task_settings
 
-    Raises: FileNotFoundError for what looks like a file and is not there; ValueError for no words
-        and for what is nearly the name of a table.
-    """
-    path, name = Path(text).expanduser(), text.strip()
-    near_table = "_" in name and difflib.get_close_matches(name, table_names(), cutoff=0.8)
-    if near_table or name in table_names():
-        return Vocabulary.from_table(name)
-    looks_like_file = path.suffix.lower() in (".txt", ".tsv", ".json")
-    if looks_like_file or (len(text) < 250 and path.is_file()):
-        return Vocabulary.from_file(path)
-    return Vocabulary.parse(text)
+    if not isinstance(getattr(model, "task_settings", None), TaskSettings):
+        return None
+    alone = {}
+    for task in TASKS:
+        changed = cfg.clone()
+        _turn_on(changed, task)
+        alone[task] = task_settings(changed)
+    # The best class of every pixel is enough, and needs no memory for all classes' scores.
+    alone["semantic"] = dataclasses.replace(alone["semantic"], semantic_argmax_only=True)
+    return alone
+
+
+def _turn_on(cfg: CfgNode, task: str) -> None:
+    test = cfg.MODEL.MASK_FORMER.TEST
+    test.PANOPTIC_ON, test.SEMANTIC_ON, test.INSTANCE_ON = (task == each for each in TASKS)
+    test.RECALL_ON = False
 
 
 def check_task(task: str) -> None:
@@ -176,41 +237,11 @@ def check_task(task: str) -> None:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
 
 
-def _panoptic(
-    label_map_HW: torch.Tensor,
-    segments_info: list[dict[str, Any]],
-    size: tuple[int, int],
-    vocabulary: Vocabulary,
-) -> Segmentation:
-    classes = {info["id"]: int(info["category_id"]) for info in segments_info}
-    scores = {info["id"]: info.get("score") for info in segments_info}
-    full_HW = nearest_resize(label_map_HW.cpu().numpy().astype(np.int32), size)
-    return from_label_map(full_HW, classes, vocabulary, "panoptic", scores)
-
-
-def _semantic(
-    sem_seg_CHW: torch.Tensor, size: tuple[int, int], vocabulary: Vocabulary
-) -> Segmentation:
-    """Ids are class index + 1: every pixel has a class."""
-    label_map_HW = sem_seg_CHW.argmax(0).cpu().numpy().astype(np.int32) + 1
-    classes = {index + 1: index for index in range(len(vocabulary))}
-    return from_label_map(nearest_resize(label_map_HW, size), classes, vocabulary, "semantic")
-
-
-def _instances(
-    instances: Any, size: tuple[int, int], vocabulary: Vocabulary, threshold: float
-) -> Segmentation:
-    """Instances of things with at least the threshold's score."""
-    scores_N, classes_N = instances.scores.cpu(), instances.pred_classes.cpu()
-    thing_C = torch.tensor(vocabulary.thing_mask)
-    kept_N = (scores_N >= threshold) & thing_C[classes_N]
-    best_first = [i for i in scores_N.argsort(descending=True, stable=True).tolist() if kept_N[i]]
-    detections = (
-        (
-            nearest_resize(instances.pred_masks[i].cpu().numpy().astype(bool), size),
-            int(classes_N[i]),
-            float(scores_N[i]),
-        )
-        for i in best_first
-    )
-    return from_masks(detections, size, vocabulary)
+def check_threshold(task: str, score_threshold: float | None) -> None:
+    """Raises: ValueError for a threshold outside 0..1, or of a task that has no scores."""
+    if score_threshold is None:
+        return
+    if task == "semantic":
+        raise ValueError("a score threshold has no meaning for semantic segmentation: leave it out")
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"the score threshold must be in 0..1, got {score_threshold}")

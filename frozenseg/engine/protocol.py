@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 from torch import nn
 
+from frozenseg.data.benchmark import Benchmark
 from frozenseg.engine.checkpoint import weights_hash
 from frozenseg.engine.compat import clip_section
 from frozenseg.mask_classification.border import injects_sam
 from frozenseg.vocab import Vocabulary
 
+# What a model outputs -> the key below MODEL.MASK_FORMER.TEST that switches it on.
+TASK_KEYS = {
+    "panoptic": "PANOPTIC_ON",
+    "instance": "INSTANCE_ON",
+    "semantic": "SEMANTIC_ON",
+    "regions": "RECALL_ON",
+}
 # Name in the protocol -> attribute of the model.
 FROZEN_ENCODERS = {"clip_weights": "backbone", "sam_weights": "sam"}
 
@@ -31,11 +40,19 @@ def encoder_hashes(model: nn.Module) -> dict[str, str | None]:
 
 
 def protocol(
-    cfg: CfgNode, vocabulary: Vocabulary, test_size: tuple[int, int] | None
+    cfg: CfgNode,
+    vocabulary: Vocabulary,
+    row: Benchmark,
+    instance_ground_truth: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What the config and the vocabulary decide; `mask_ensemble` stands apart."""
+    """What config, vocabulary and row decide (the row first); `mask_ensemble` stands apart.
+
+    Args: instance_ground_truth: name of every AP -> what it is computed on.
+    """
     clip, test = clip_section(cfg), cfg.MODEL.MASK_FORMER.TEST
+    threshold = row.object_mask_threshold
     return {
+        "model": {"architecture": cfg.MODEL.META_ARCHITECTURE, "clip": _clip_name(clip)},
         "vocabulary": vocabulary.digest,
         "classes": len(vocabulary),
         "trained_on": list(cfg.DATASETS.TRAIN),
@@ -48,13 +65,20 @@ def protocol(
         },
         "sam_injection": _sam_injection(cfg),
         "thresholds": {
-            "object_mask": test.OBJECT_MASK_THRESHOLD,
+            "object_mask": test.OBJECT_MASK_THRESHOLD if threshold is None else threshold,
             "overlap": test.OVERLAP_THRESHOLD,
             "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         },
-        "instance_ground_truth": "thing segments of the panoptic annotation",
-        "test_size": list(test_size or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)),
+        "tasks": [task for task, key in TASK_KEYS.items() if test[key]],
+        "ignore_label": row.ignore_label,
+        "instance_ground_truth": dict(instance_ground_truth or {}),
+        "test_size": list(row.test_size or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)),
     }
+
+
+def _clip_name(clip: CfgNode) -> str:
+    """CLIP_MODEL_NAME, of a path only the file's name."""
+    return Path(clip.CLIP_MODEL_NAME).name
 
 
 def _sam_injection(cfg: CfgNode) -> dict[str, Any] | None:

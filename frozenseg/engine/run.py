@@ -1,4 +1,4 @@
-"""What `train_net.py` does: train, or evaluate weights; one process per GPU."""
+"""What `train_net.py` does: train, or evaluate weights; one process per GPU, or torchrun's."""
 
 from __future__ import annotations
 
@@ -8,37 +8,54 @@ import sys
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from frozenseg.config import load_config
+from frozenseg.config_files import read_files
 from frozenseg.data.atomic import write_atomically
-from frozenseg.data.register import register_benchmarks, registered_benchmark
+from frozenseg.data.register import registered_benchmark
 from frozenseg.engine.checkpoint import load_weights, require_weights
 from frozenseg.engine.compat import random_encoders
+from frozenseg.engine.data_sets import register_data_sets
 from frozenseg.engine.device import usable_device
 from frozenseg.engine.evaluate import evaluate
+from frozenseg.engine.launch import launch, process_rank
+from frozenseg.engine.out_of_memory import retry_out_of_memory
 from frozenseg.engine.trainer import Trainer
+from frozenseg.engine.weights import resolve_names
+from frozenseg.engine.writers import require_wandb
 
 logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs `train_or_evaluate` in as many processes as the flags ask for."""
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, [*recipe_opts(args.recipe), *args.opts])
+    resolve_names(cfg)
     cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR).absolute())
     set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
     cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE, args.num_gpus)
-    processes = args.num_gpus if cfg.MODEL.DEVICE.startswith("cuda") else 1
     launch(
         train_or_evaluate,
-        processes,
+        (cfg, args),
+        device=cfg.MODEL.DEVICE,
+        num_gpus=args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
-        args=(cfg, args),
     )
+
+
+def recipe_opts(path: str | None) -> list[str]:
+    """The keys and values of a recipe (configs/recipes/*.yaml), as pairs for the command line.
+
+    Raises: FileNotFoundError or ValueError as `read_files`.
+    """
+    if not path:
+        return []
+    sources = read_files(Path(path))
+    return [str(word) for source in sources for pair in source.leaves for word in pair]
 
 
 def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -48,7 +65,7 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     cfg.freeze()
     set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
-    register_benchmarks()
+    register_data_sets(cfg)
     check_inputs(cfg, args.eval_only)
     if comm.is_main_process():
         write_atomically(Path(cfg.OUTPUT_DIR) / "config.yaml", lambda p: p.write_text(cfg.dump()))
@@ -60,17 +77,26 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     model = Trainer.build_model(cfg)
     report = load_weights(model, cfg.MODEL.WEIGHTS, random_encoders=random_encoders(cfg))
     logger.info("%s: %s", cfg.MODEL.WEIGHTS, report)
-    evaluate(cfg, model, checkpoint=cfg.MODEL.WEIGHTS)
+    with retry_out_of_memory(model):
+        evaluate(cfg, model, checkpoint=cfg.MODEL.WEIGHTS)
 
 
 def check_inputs(cfg: CfgNode, eval_only: bool) -> None:
     """What can be wrong is said at once, not after hours of training.
 
-    Raises: ValueError for a data set that is not registered or --eval-only without weights;
-        FileNotFoundError for weights that are not there.
+    Raises: ValueError for a data set that is not registered, --eval-only without weights, two
+        files to start from, or wandb where it is not installed; FileNotFoundError for weights
+        that are not there.
     """
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         registered_benchmark(name)
+    if not eval_only:
+        if cfg.WANDB_PROJECT:
+            require_wandb()
+        if cfg.MODEL.INIT_FROM:
+            if cfg.MODEL.WEIGHTS:
+                raise ValueError("MODEL.WEIGHTS and MODEL.INIT_FROM are both set: choose one")
+            require_weights(cfg.MODEL.INIT_FROM, key="MODEL.INIT_FROM")
     if cfg.MODEL.WEIGHTS:
         require_weights(cfg.MODEL.WEIGHTS)
     elif eval_only:
@@ -80,7 +106,7 @@ def check_inputs(cfg: CfgNode, eval_only: bool) -> None:
 def set_up_logging(output_dir: str, debug: bool = False) -> None:
     """Log lines on stdout and in OUTPUT_DIR/log.txt; tracebacks only in the file unless `debug`."""
     for name in ("fvcore", "detectron2", "frozenseg"):
-        log = setup_logger(output_dir, distributed_rank=comm.get_rank(), name=name)
+        log = setup_logger(output_dir, distributed_rank=process_rank(), name=name)
         for handler in log.handlers:
             if not debug and getattr(handler, "stream", None) is sys.stdout:
                 handler.addFilter(_has_no_traceback)

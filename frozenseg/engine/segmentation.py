@@ -1,22 +1,22 @@
-"""What a model says about one image: segments with names, as pictures, label map and JSON.
+"""What a model says about one image: segments with names, as label map, masks and pictures.
 
 Legend: H and W pixels of the image.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pycocotools import mask as coco_mask
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.engine.segment import Segment as Segment
+from frozenseg.engine.segment import make_segment as make_segment
 from frozenseg.visualization.overlay import SegmentStyle, overlay_label_map, overlay_masks
 from frozenseg.visualization.regions import ids_of, nearest_resize
 from frozenseg.visualization.sheet import side_by_side, to_picture_size
@@ -24,47 +24,6 @@ from frozenseg.vocab import Vocabulary
 
 LARGEST_ID = 65535  # of a 16-bit PNG
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One segment.
-
-    Attributes:
-        id: its value in the label map, from 1.
-        class_index: index into the vocabulary.
-        score: 0..1, or None where the task gives none.
-        area: pixels of its mask.
-        box: (x, y, width, height) in pixels.
-        rle: the mask in COCO's compressed run-length form, {"size": [H, W], "counts": text}.
-    """
-
-    id: int
-    class_index: int
-    name: str
-    is_thing: bool
-    score: float | None
-    area: int
-    box: tuple[int, int, int, int]
-    rle: dict[str, Any]
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The mask, bool (H, W)."""
-        return coco_mask.decode(self.rle).astype(bool)
-
-    def to_json(self) -> dict[str, Any]:
-        """The segment as an object for JSON."""
-        return {
-            "id": self.id,
-            "category_id": self.class_index,
-            "category_name": self.name,
-            "is_thing": self.is_thing,
-            "score": None if self.score is None else round(self.score, 6),
-            "area": self.area,
-            "bbox": list(self.box),
-            "segmentation": self.rle,
-        }
 
 
 @dataclass(frozen=True)
@@ -76,12 +35,27 @@ class Segmentation:
             overlap), 0 where there is none.
         segments: instances by falling score; panoptic and semantic segments by id.
         task: "panoptic", "semantic" or "instance".
+        image_HW3: the image itself, RGB uint8, where it is known.
+        source: the path it was read from, "" where there is none.
     """
 
     label_map_HW: NDArray[np.int32]
     segments: tuple[Segment, ...]
     vocabulary: Vocabulary
     task: str
+    image_HW3: NDArray[np.uint8] | None = dataclasses.field(default=None, repr=False)
+    source: str = ""
+
+    def __repr__(self) -> str:
+        height, width = self.label_map_HW.shape
+        names = ", ".join(segment.name for segment in self.segments[:8])
+        more = ", ..." if len(self.segments) > 8 else ""
+        return f"<{self.task} segmentation, {height} x {width}: {names or 'no segments'}{more}>"
+
+    @property
+    def label_map(self) -> NDArray[np.int32]:
+        """`label_map_HW`."""
+        return self.label_map_HW
 
     @property
     def styles(self) -> dict[int, SegmentStyle]:
@@ -89,8 +63,12 @@ class Segmentation:
         colors = self.vocabulary.colors
         return {s.id: SegmentStyle(s.name, colors[s.class_index], s.score) for s in self.segments}
 
-    def overlay(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The segments drawn over their image (RGB uint8), or over a resized version of it."""
+    def overlay(self, image_HW3: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The segments drawn over their image (RGB uint8), or over a resized version of it.
+
+        Raises: ValueError if no image is given or known.
+        """
+        image_HW3 = self._image(image_HW3)
         styles, size = self.styles, (image_HW3.shape[0], image_HW3.shape[1])
         if self.task != "instance":
             return overlay_label_map(image_HW3, nearest_resize(self.label_map_HW, size), styles)
@@ -98,13 +76,26 @@ class Segmentation:
         masks = (nearest_resize(segment.mask, size) for segment in bottom_first)
         return overlay_masks(image_HW3, masks, [styles[segment.id] for segment in bottom_first])
 
-    def sheet(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Image and prediction side by side with a legend, the largest segments first."""
+    def sheet(self, image_HW3: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Image and prediction side by side with a legend, the largest segments first.
+
+        Raises: ValueError if no image is given or known.
+        """
         styles = self.styles
         by_area = sorted(self.segments, key=lambda segment: -segment.area)
-        shown_HW3 = to_picture_size(image_HW3)
+        shown_HW3 = to_picture_size(self._image(image_HW3))
         pictures = [("image", shown_HW3), (f"{self.task} prediction", self.overlay(shown_HW3))]
         return side_by_side(pictures, [styles[segment.id] for segment in by_area])
+
+    def without(self, *names: str) -> Segmentation:
+        """The same without the segments of these names; their pixels get the id 0, or that of the
+        next best instance. The words stay."""
+        kept = tuple(segment for segment in self.segments if segment.name not in names)
+        label_map_HW = np.zeros_like(self.label_map_HW)
+        for segment in kept[::-1]:
+            mask_HW = self.label_map_HW == segment.id
+            label_map_HW[segment.mask if self.task == "instance" else mask_HW] = segment.id
+        return dataclasses.replace(self, label_map_HW=label_map_HW, segments=kept)
 
     def to_json(self) -> dict[str, Any]:
         """Size, words and segments as an object for JSON."""
@@ -122,35 +113,52 @@ class Segmentation:
             "segments": [segment.to_json() for segment in self.segments],
         }
 
-    def save(
-        self, folder: Path, name: str, image_HW3: NDArray[np.uint8], about: Mapping[str, Any]
-    ) -> dict[str, Path]:
-        """Writes NAME_overlay.png, NAME_sheet.png, NAME_labels.png and, last, NAME.json.
+    def save_coco(self, folder: str | os.PathLike[str], kind: str = "") -> Path:
+        """This result alone in a COCO format; `coco_export.save_coco` takes those of many images.
 
-        The label map is a 16-bit grey PNG of segment ids. Each file is complete or not there.
-        Args:
-            about: further entries of the JSON object, put first (image, model, weights, ...).
-        Returns: the paths by kind ("overlay", "sheet", "labels", "json").
+        Args: kind: "panoptic", "instance" or "semantic"; "": the task of the result.
+        Returns: the path of the JSON file. Raises: ValueError for a kind that it cannot give.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = {kind: folder / f"{name}_{kind}.png" for kind in ("overlay", "sheet", "labels")} | {
-            "json": folder / f"{name}.json"
-        }
-        pictures: dict[str, NDArray[Any]] = {
-            "overlay": self.overlay(image_HW3),
-            "sheet": self.sheet(image_HW3),
-            "labels": self.label_map_HW.astype(np.uint16),
-        }
-        for kind, array in pictures.items():
-            write_atomically(paths[kind], _png_writer(array))
-        content = {**about, "label_map": paths["labels"].name, **self.to_json()}
-        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        write_atomically(paths["json"], lambda part: part.write_text(text, encoding="utf-8"))
-        return paths
+        from frozenseg.engine.coco_export import save_coco
 
+        return save_coco(self, Path(folder), kind)
 
-def _png_writer(array: NDArray[np.generic]) -> Callable[[Path], object]:
-    return lambda part: Image.fromarray(array).save(part, format="PNG")
+    def to_supervision(self) -> Any:
+        """The segments as `supervision.Detections`, in the same order; 1 where there is no score.
+
+        Raises: ImportError with the remedy where it is not installed.
+        """
+        from frozenseg.engine.segmentation_files import to_supervision
+
+        return to_supervision(self)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        name: str = "",
+        image_HW3: NDArray[np.uint8] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> dict[str, Path]:
+        """Writes one file in the format of its ending, or with a `name` all files into a folder.
+
+        .png: the label map, in the classes' colours where it has at most 255 segments (8 bits with
+        a palette, else 16-bit grey): its pixel values are segment ids. .json: segments with masks
+        as RLE, words, size. .npz: arrays (`segmentation_files.arrays`). .jpg, .webp: the overlay.
+        Each file is complete or not there. With `name`: see `segmentation_files.save_all`.
+        Returns: the paths by kind.
+        Raises: ValueError for another ending.
+        """
+        from frozenseg.engine import segmentation_files as files
+
+        if name:
+            return files.save_all(self, Path(path), name, self._image(image_HW3), about or {})
+        return files.save_one(self, Path(path).expanduser(), about or {})
+
+    def _image(self, image_HW3: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        chosen = self.image_HW3 if image_HW3 is None else image_HW3
+        if chosen is None:
+            raise ValueError("this segmentation does not know its image: give it, RGB (H, W, 3)")
+        return chosen
 
 
 def from_label_map(
@@ -197,28 +205,6 @@ def from_masks(
             segments.append(make_segment(number, mask_HW, class_index, score, vocabulary))
     check_ids(label_map_HW)
     return Segmentation(label_map_HW, tuple(segments), vocabulary, "instance")
-
-
-def make_segment(
-    number: int,
-    mask_HW: NDArray[np.bool_],
-    class_index: int,
-    score: float | None,
-    vocabulary: Vocabulary,
-) -> Segment:
-    """The segment of a mask that is not empty."""
-    rle = coco_mask.encode(np.asfortranarray(mask_HW, dtype=np.uint8))
-    box = tuple(int(value) for value in coco_mask.toBbox(rle))
-    return Segment(
-        id=number,
-        class_index=class_index,
-        name=vocabulary.names[class_index],
-        is_thing=vocabulary.thing_mask[class_index],
-        score=score,
-        area=int(coco_mask.area(rle)),
-        box=(box[0], box[1], box[2], box[3]),
-        rle={"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")},
-    )
 
 
 def check_ids(label_map_HW: NDArray[np.integer]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 from pathlib import Path
@@ -15,17 +16,22 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
+from frozenseg.config_files import leaves
 from frozenseg.data.loader import TrainLoader
 from frozenseg.data.mapper import build_mapper
-from frozenseg.data.register import register_benchmarks
+from frozenseg.engine.accumulation import BatchParts
 from frozenseg.engine.build import build_model
 from frozenseg.engine.checkpointer import Checkpointer
 from frozenseg.engine.compat import random_encoders, unwrap, wrap_for_processes
+from frozenseg.engine.data_sets import register_data_sets
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.hooks import ProgressBar, on_terminal
+from frozenseg.engine.moving_average import MovingAverage
 from frozenseg.engine.optimizer import build_optimizer
+from frozenseg.engine.out_of_memory import retry_out_of_memory
 from frozenseg.engine.precision import choose_precision
 from frozenseg.engine.train_step import TrainStep
+from frozenseg.engine.writers import WandbWriter
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +39,18 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """Trains META_ARCHITECTURE of a config and evaluates it; exact resume, on GPUs or the CPU.
 
-    Writes OUTPUT_DIR/{model_*.pth, model_final.pth, last_checkpoint, metrics.json, results.json}.
+    Writes OUTPUT_DIR/{model_*.pth, model_final.pth, last_checkpoint, metrics.json, results.json};
+    with SOLVER.EMA_DECAY the averaged weights too (model_*_ema.pth), and evaluates these.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
         """Builds model, data and optimizer; `resume_or_load` then reads weights."""
         # Not DefaultTrainer.__init__: it insists on CUDA for AMP and for several processes.
         TrainerBase.__init__(self)
-        register_benchmarks()
+        register_data_sets(cfg)
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        parts = batch_parts(cfg, comm.get_world_size())
         torch.manual_seed(self.seed)  # initial weights
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -52,13 +60,19 @@ class Trainer(DefaultTrainer):
             optimizer,
             precision=choose_precision(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE),
             seed=self.seed,
+            parts=parts,
+            output_dir=cfg.OUTPUT_DIR,
         )
+        decay = cfg.SOLVER.EMA_DECAY
+        self.average = MovingAverage(model, decay) if decay else None
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(
             model,
             cfg.OUTPUT_DIR,
             save_to_disk=comm.is_main_process(),
             random_encoders=random_encoders(cfg),
+            init_from=cfg.MODEL.INIT_FROM,
+            averaged=self.average.weights if self.average else None,
             trainer=weakref.proxy(self),
         )
         self.start_iter = 0
@@ -100,6 +114,8 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         """detectron2's hooks in its order, and a progress bar on a terminal."""
         built: list[HookBase] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if self.average is not None:
+            built.append(self.average)  # before the checkpoint and the evaluation, which use it
         if comm.is_main_process() and on_terminal():
             built.append(ProgressBar())  # before the evaluation, which has a bar of its own
         if comm.is_main_process():
@@ -112,17 +128,23 @@ class Trainer(DefaultTrainer):
         return built
 
     def build_writers(self) -> list[EventWriter]:
-        """metrics.json and TensorBoard; log lines where there is no progress bar."""
+        """metrics.json, TensorBoard and wandb; log lines where there is no progress bar."""
         folder = Path(self.cfg.OUTPUT_DIR)
         folder.mkdir(parents=True, exist_ok=True)
         writers = [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
+        if self.cfg.WANDB_PROJECT:
+            writers.append(WandbWriter(self.cfg.WANDB_PROJECT, folder, dict(leaves(self.cfg))))
         return writers if on_terminal() else [CommonMetricPrinter(self.max_iter), *writers]
 
     def _evaluate(self) -> dict[str, Any]:
         # The last iteration done: of this run, or of the file that a finished run resumes from.
         done = max(self.start_iter - 1, min(self.iter, self.max_iter - 1))
-        checkpoint = self.checkpointer.file_of(done)
-        self._last_eval_results = evaluate(self.cfg, unwrap(self.model), checkpoint=checkpoint)
+        if self.iter == self.max_iter - 1:  # done, `iter` is one more: the last iteration failed
+            return {}
+        checkpoint, model = self.checkpointer.file_of(done), unwrap(self.model)
+        average = self.average.applied() if self.average else contextlib.nullcontext()
+        with average, retry_out_of_memory(model):
+            self._last_eval_results = evaluate(self.cfg, model, checkpoint=checkpoint)
         return self._last_eval_results
 
     @classmethod
@@ -131,7 +153,9 @@ class Trainer(DefaultTrainer):
         return evaluate(cfg, unwrap(model), checkpoint=cfg.MODEL.WEIGHTS)
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Continues from OUTPUT_DIR's last checkpoint if `resume`, else loads MODEL.WEIGHTS.
+        """Continues from OUTPUT_DIR's last checkpoint if `resume`, else loads weights.
+
+        These are MODEL.INIT_FROM (`load_initial_weights`) or MODEL.WEIGHTS, strictly.
 
         A resumed run goes on with the batch, the random draws, the optimizer state and the
         learning rate that an uninterrupted one would have had.
@@ -159,3 +183,20 @@ class Trainer(DefaultTrainer):
 
 def _millions(model: nn.Module, *counts: int) -> tuple[Any, ...]:
     return (type(model).__name__, *(count / 1e6 for count in counts))
+
+
+def batch_parts(cfg: CfgNode, processes: int) -> BatchParts:
+    """How a batch of the SOLVER section is split. Raises: ValueError if it cannot be, evenly."""
+    solver, decoder = cfg.SOLVER, cfg.MODEL.MASK_FORMER
+    parts = BatchParts(
+        solver.ACCUMULATION_STEPS,
+        num_queries=decoder.NUM_OBJECT_QUERIES,
+        no_object_weight=decoder.NO_OBJECT_WEIGHT,
+        device=cfg.MODEL.DEVICE,
+    )
+    if solver.IMS_PER_BATCH % (processes * parts.steps):
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}: it must be a multiple of "
+            f"{processes} processes x SOLVER.ACCUMULATION_STEPS {parts.steps}"
+        )
+    return parts

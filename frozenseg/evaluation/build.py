@@ -1,18 +1,64 @@
-"""The evaluators of a benchmark."""
+"""The evaluators of a benchmark: one for every ground truth that its row has."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator
 
-from frozenseg.data.catalog import Benchmark
-from frozenseg.evaluation.averages import class_groups
-from frozenseg.evaluation.instance import InstanceEvaluator
+from frozenseg.data.catalog import Benchmark, class_of_category
+from frozenseg.evaluation import cityscapes
+from frozenseg.evaluation.averages import Groups, class_groups
+from frozenseg.evaluation.instance import InstanceEvaluator, LvisEvaluator
+from frozenseg.evaluation.instance_truth import (
+    CITYSCAPES_MAPS,
+    THING_SEGMENTS,
+    AnnotationFile,
+    CityscapesMaps,
+    annotated_objects,
+    thing_segments,
+)
 from frozenseg.evaluation.panoptic import PanopticEvaluator
 from frozenseg.evaluation.regions import RegionEvaluator
 from frozenseg.evaluation.semantic import SemanticEvaluator
 from frozenseg.vocab import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+# AP on the benchmark's own instance annotation, where AP on the panoptic one is also computed.
+OFFICIAL = "instance_official"
+
+
+def scored_tasks(row: Benchmark, tasks: Collection[str]) -> list[str]:
+    """Those of `tasks` that the benchmark's ground truth can score.
+
+    Raises: ValueError if nothing is left to score.
+    """
+    scored = [task for task in tasks if _truth_of(task) in row.tasks]
+    if not scored:
+        raise ValueError(
+            f"data set {row.name!r} has ground truth for {', '.join(row.tasks)} but the model "
+            f"outputs {', '.join(tasks) or 'nothing'}: switch on one of "
+            "MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON"
+        )
+    return scored
+
+
+def instance_sources(row: Benchmark, json_file: str | None) -> dict[str, str]:
+    """Name of every AP of a row -> its ground truth in words; {} without instances.
+
+    Args: json_file: where the row's `instance_json` lies. Beside a panoptic annotation it is an
+        addition, which need not be there.
+    """
+    if "instance" not in row.tasks:
+        return {}
+    if row.kind != "panoptic":
+        return {"instance": row.instance_json or CITYSCAPES_MAPS}
+    beside = bool(json_file) and Path(str(json_file)).is_file()
+    return {"instance": THING_SEGMENTS, **({OFFICIAL: row.instance_json} if beside else {})}
 
 
 def build_evaluators(
@@ -20,6 +66,9 @@ def build_evaluators(
     vocabulary: Vocabulary,
     tasks: Collection[str],
     seen: Sequence[bool] | None = None,
+    *,
+    json_file: str | None = None,
+    gt_dir: str | None = None,
 ) -> list[DatasetEvaluator]:
     """Evaluators for those of `tasks` that the benchmark's ground truth can score.
 
@@ -28,28 +77,46 @@ def build_evaluators(
             and class accuracy of all queries, and of SAM's proposals where the model outputs
             them, on panoptic ground truth).
         seen: per class whether training knew it; scores are then also split by it.
+        json_file: where the row's `instance_json` lies.
+        gt_dir: Cityscapes' folder gtFine/<split>; its own scripts are then run if installed.
     Raises: ValueError if nothing is left to score.
     """
+    scored = scored_tasks(row, tasks)
     groups = class_groups(vocabulary.thing_mask, seen)
-    instance_groups = class_groups(vocabulary.thing_mask, seen, stuff=False)
     names = vocabulary.names
-    built: dict[str, DatasetEvaluator] = {}
-    if "panoptic" in tasks:
-        built["panoptic"] = PanopticEvaluator(names, groups)
-    if "instance" in tasks:
-        built["instance"] = InstanceEvaluator(names, instance_groups)
-    if "semantic" in tasks:
-        built["semantic"] = SemanticEvaluator(names, groups, row.ignore_label)
-    if "regions" in tasks:
-        built["regions"] = RegionEvaluator(names, groups)
-    chosen = [evaluator for task, evaluator in built.items() if _truth_of(task) in row.tasks]
-    if not chosen:
-        raise ValueError(
-            f"data set {row.name!r} has ground truth for {', '.join(row.tasks)} but the model "
-            f"outputs {', '.join(tasks) or 'nothing'}: switch on one of "
-            "MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON"
-        )
-    return chosen
+    built: list[DatasetEvaluator] = []
+    if "panoptic" in scored:
+        built.append(PanopticEvaluator(names, groups))
+    if "instance" in scored:
+        things = class_groups(vocabulary.thing_mask, seen, stuff=False)
+        built += _instance_evaluators(row, vocabulary, things, json_file)
+    if "semantic" in scored:
+        built.append(SemanticEvaluator(names, groups, row.ignore_label))
+    if "regions" in scored:
+        built.append(RegionEvaluator(names, groups))
+    if row.evaluator.startswith("cityscapes") and gt_dir:
+        built += cityscapes.official_evaluators(scored, class_of_category(row, vocabulary), gt_dir)
+    return built
+
+
+def _instance_evaluators(
+    row: Benchmark, vocabulary: Vocabulary, groups: Groups, json_file: str | None
+) -> list[DatasetEvaluator]:
+    names, categories = vocabulary.names, class_of_category(row, vocabulary)
+    if row.kind == "lvis":
+        return [LvisEvaluator(names, groups, categories, Path(str(json_file)))]
+    if row.kind == "instances":
+        return [InstanceEvaluator(names, groups, annotated_objects)]
+    if row.kind == "instance maps":
+        maps = CityscapesMaps(categories, vocabulary.thing_mask)
+        return [InstanceEvaluator(names, groups, maps)]
+    built: list[Any] = [InstanceEvaluator(names, groups, thing_segments)]
+    if OFFICIAL in instance_sources(row, json_file):
+        truth = AnnotationFile(Path(str(json_file)), row, vocabulary)
+        built.append(InstanceEvaluator(names, groups, truth, key=OFFICIAL))
+    elif row.instance_json:
+        logger.warning("%s is not there: no AP on the official instances", json_file)
+    return built
 
 
 def _truth_of(task: str) -> str:

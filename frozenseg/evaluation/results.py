@@ -1,11 +1,12 @@
 """results.json: the scores of a run together with the protocol that they were measured under.
 
-{"format": 1, "results": [entry, ...]}, one entry per data set:
+{"format": 1, "results": [entry, ...], "skipped": {data set: reason}}, one entry per data set:
 benchmark, dataset, split, images,
-metrics: {"panoptic" | "instance": {group: {score: percent}}, "semantic": ...}, where a group is
-    all, things, stuff, seen, unseen, ... and "per_class" holds every class,
-protocol (vocabulary, templates, ensemble, thresholds, sizes), config_hash, checkpoint,
-checkpoint_hash, versions, seed, seconds.
+metrics: {"panoptic" | "instance" | ...: {group: {score: percent}}, "semantic": ...}, where a group
+    is all, things, stuff, seen, unseen, rare, ... and "per_class" holds every class; AP on the
+    benchmark's own instance annotation is "instance_official" where there are two of them,
+protocol (vocabulary, templates, ensemble, thresholds, sizes, ground truth), config_hash,
+checkpoint, checkpoint_hash, versions, seed, seconds.
 """
 
 from __future__ import annotations
@@ -33,13 +34,25 @@ PACKAGES = (
     "panopticapi-lite",
     "pycocotools",
 )
-COLUMNS = {
-    "panoptic": ("PQ", "SQ", "RQ"),
-    "instance": ("AP", "AP50", "AP75"),
-    "regions": ("recall50", "accuracy"),
+# Column of a table -> the way to its groups below "metrics", and the score's name there.
+COLUMNS: dict[str, tuple[tuple[str, ...], str]] = {
+    "PQ": (("panoptic",), "PQ"),
+    "SQ": (("panoptic",), "SQ"),
+    "RQ": (("panoptic",), "RQ"),
+    "AP": (("instance",), "AP"),
+    "AP50": (("instance",), "AP50"),
+    "AP75": (("instance",), "AP75"),
+    "AP, official": (("instance_official",), "AP"),
+    "AP, Cityscapes": (("cityscapes_instance",), "AP"),
+    "recall50": (("regions",), "recall50"),
+    "accuracy": (("regions",), "accuracy"),
+    # recall of SAM's proposals, alone and together with the queries
+    "recall50 of SAM": (("regions_sam",), "recall50"),
+    "recall50 with SAM": (("regions_with_sam",), "recall50"),
+    "mIoU": (("semantic", "ground_truth"), "mIoU"),
+    "mIoU (v0.6)": (("semantic", "ground_truth_or_predicted"), "mIoU"),
+    "IoU, Cityscapes": (("cityscapes_semantic",), "IoU"),
 }
-# Recall of SAM's proposals, alone and together with the queries.
-SAM_REGIONS = {"regions_sam": "recall50 of SAM", "regions_with_sam": "recall50 with SAM"}
 
 
 def package_versions() -> dict[str, str]:
@@ -53,20 +66,38 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def write_results(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Writes results.json under a temporary name, then renames; NaN scores become null."""
-    content = {"format": FORMAT, "results": [_plain(entry) for entry in entries]}
+def write_results(
+    path: Path, entries: Iterable[Mapping[str, Any]], skipped: Mapping[str, str] | None = None
+) -> None:
+    """Writes results.json under a temporary name, then renames; NaN scores become null.
+
+    Args: skipped: data sets without an entry -> the reason.
+    """
+    content: dict[str, Any] = {"format": FORMAT, "results": [_plain(entry) for entry in entries]}
+    if skipped:
+        content["skipped"] = dict(skipped)
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The entries of a results.json. Raises: FileNotFoundError, ValueError."""
+    return list(_read(path)["results"])
+
+
+def read_skipped(path: Path) -> dict[str, str]:
+    """Data sets that a results.json has no entry of -> the reason. Raises: as `read_results`."""
+    return dict(_read(path).get("skipped", {}))
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: run an evaluation first")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return list(content["results"])
+        if not isinstance(content["results"], list):
+            raise TypeError("results is no list")
+        return dict(content)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a results file of this project ({error})") from error
 
@@ -90,40 +121,51 @@ def flat_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
             if isinstance(value, Mapping):
                 if key != "per_class":
                     collect(f"{prefix}{key}/", value)
-            elif key != "classes" and math.isfinite(value):
+            elif key != "classes" and value is not None and math.isfinite(value):
                 flat[f"{prefix}{key}"] = value
 
     collect("", metrics)
     return flat
 
 
+def column(metrics: Mapping[str, Any], name: str) -> dict[str, float]:
+    """Group of classes -> percent of a column of `COLUMNS`; groups without classes are left out."""
+    way, score = COLUMNS[name]
+    groups: Mapping[str, Any] = metrics
+    for key in way:
+        groups = groups.get(key, {})
+    return {
+        group: row[score]
+        for group, row in groups.items()
+        if group != "per_class" and row.get("classes", 1) and row.get(score) is not None
+    }
+
+
 def format_table(entry: Mapping[str, Any]) -> str:
     """The scores of one entry as text: one row per group of classes."""
     metrics = entry["metrics"]
-    columns: dict[str, Mapping[str, Any]] = {}
-    for task, names in COLUMNS.items():
-        if task in metrics:
-            columns |= {name: _column(metrics[task], name) for name in names}
-    for task, name in SAM_REGIONS.items():
-        if task in metrics:
-            columns[name] = _column(metrics[task], "recall50")
-    semantic = metrics.get("semantic")
-    if semantic:
-        columns["mIoU"] = _column(semantic["ground_truth"], "mIoU")
-        columns["mIoU (v0.6)"] = _column(semantic["ground_truth_or_predicted"], "mIoU")
-    groups = list(dict.fromkeys(group for column in columns.values() for group in column))
-    rows = [[group, *(column.get(group, "") for column in columns.values())] for group in groups]
+    columns = {name: values for name in COLUMNS if (values := column(metrics, name))}
+    groups = list(dict.fromkeys(group for values in columns.values() for group in values))
+    rows = [[group, *(values.get(group, "") for values in columns.values())] for group in groups]
     title = f"{entry['dataset']}: {entry['images']} images, {entry['seconds']:.0f} s"
     table = tabulate(rows, headers=["classes", *columns], floatfmt=".2f", tablefmt="github")
+    semantic = metrics.get("semantic")
     extra = ""
     if semantic:
         extra = f"\nfwIoU {semantic['fwIoU']:.2f}, pixel accuracy {semantic['pixel_accuracy']:.2f}"
     return f"{title}\n{table}{extra}"
 
 
-def _column(groups: Mapping[str, Any], score: str) -> dict[str, float]:
-    return {
-        group: row[score]
-        for group, row in groups.items()
-        if group != "per_class" and row.get("classes")
-    }
+def overview_table(entries: Iterable[Mapping[str, Any]]) -> str:
+    """One row per entry with its scores over all classes; APr of LVIS stands beside AP."""
+    rows = []
+    for entry in entries:
+        scores = {name: column(entry["metrics"], name) for name in COLUMNS}
+        row = {name: values["all"] for name, values in scores.items() if "all" in values}
+        if "rare" in scores["AP"]:
+            row["APr"] = scores["AP"]["rare"]
+        rows.append((entry["dataset"], entry["images"], row))
+    names = [name for name in (*COLUMNS, "APr") if any(name in row for *_, row in rows)]
+    lines = [[name, images, *(row.get(key, "") for key in names)] for name, images, row in rows]
+    headers = ["data set", "images", *names]
+    return tabulate(lines, headers=headers, floatfmt=".2f", tablefmt="github")

@@ -5,6 +5,7 @@ Legend: C classes, H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from detectron2.utils import comm
 from frozenseg.data.coco_panoptic import (
     check_same_size,
     ids_of_rgb,
-    read_label_png,
     read_panoptic_png,
     semantic_of_panoptic,
 )
+from frozenseg.data.label_folder import read_semantic_labels
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 
 # Which classes the mean IoU averages over.
@@ -55,8 +56,17 @@ def semantic_scores(confusion: np.ndarray, groups: Groups) -> dict[str, Any]:
     return scores
 
 
+def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
+    """Class indices (H, W) of an output: its `semantic_labels`, or the best of `sem_seg` (C, H, W).
+
+    The first is what our models give in evaluations (see `engine.evaluation_settings`).
+    """
+    labels = output.get("semantic_labels")
+    return (output["sem_seg"].argmax(0) if labels is None else labels).cpu().numpy()
+
+
 class SemanticEvaluator(DatasetEvaluator):
-    """Scores `sem_seg` (C, H, W) of every image against label PNGs or panoptic ground truth."""
+    """Scores the labels of every image against label maps or panoptic ground truth."""
 
     def __init__(self, class_names: tuple[str, ...], groups: Groups, ignore_label: int) -> None:
         self.class_names = class_names
@@ -73,7 +83,7 @@ class SemanticEvaluator(DatasetEvaluator):
         """Adds images. Raises: ValueError naming a label file that does not fit."""
         classes = len(self.class_names)
         for record, output in zip(inputs, outputs, strict=True):
-            predicted = output["sem_seg"].argmax(0).cpu().numpy()
+            predicted = predicted_labels(output)
             truth, source = self._truth(record)
             check_same_size(source, truth.shape, record["file_name"], predicted.shape)
             self.confusion += confusion_matrix(truth, predicted, classes)
@@ -82,11 +92,10 @@ class SemanticEvaluator(DatasetEvaluator):
         """The labels (H, W) of an image, -1 where they are not scored, and their file."""
         source = record.get("sem_seg_file_name") or record["pan_seg_file_name"]
         if "sem_seg_file_name" in record:
-            labels = read_label_png(source)
+            labels = read_semantic_labels(record, self.ignore_label)
         else:
             ids = ids_of_rgb(read_panoptic_png(source))
-            labels = semantic_of_panoptic(ids, record["segments_info"], self.ignore_label)
-        labels[labels == self.ignore_label] = -1
+            labels = semantic_of_panoptic(ids, record["segments_info"], -1)
         if labels.max(initial=-1) >= len(self.class_names):
             raise ValueError(
                 f"{source}: has label {labels.max()}, but the vocabulary has "

@@ -18,7 +18,8 @@ from frozenseg.structures import ImageGeometry
 class PanopticSegmentation(NamedTuple):
     """Attributes:
     labels: int32 (H, W); 0 = unassigned, otherwise a segment's id.
-    segments_info: one dict per segment: id (from 1, in query order), isthing, category_id.
+    segments_info: one dict per segment: id (from 1, in query order), isthing, category_id, score
+        (the query's probability of the class; of stuff made of several queries the best).
     """
 
     labels: Tensor
@@ -100,18 +101,22 @@ class PanopticHead:
         id_of_winner = [0]
         segments_info: list[dict[str, Any]] = []
         id_of_stuff: dict[int, int] = {}
-        columns = (self._kept.classes, self._area_N, self._won_N, self._painted_N)
-        for category, area, won, painted in zip(*(c.tolist() for c in columns), strict=True):
+        kept = self._kept
+        columns = (kept.classes, kept.scores, self._area_N, self._won_N, self._painted_N)
+        for category, score, area, won, painted in zip(*(c.tolist() for c in columns), strict=True):
             # A painted pixel has a probability of at least 0.5: the area is not zero either.
             if not painted or won / area < self._overlap_threshold:
                 id_of_winner.append(0)
                 continue
             if category in id_of_stuff:
-                id_of_winner.append(id_of_stuff[category])
+                merged = segments_info[id_of_stuff[category] - 1]
+                merged["score"] = max(merged["score"], score)
+                id_of_winner.append(merged["id"])
                 continue
             is_thing = self._is_thing[category]
             segment_id = len(segments_info) + 1
-            segments_info.append({"id": segment_id, "isthing": is_thing, "category_id": category})
+            info = {"id": segment_id, "isthing": is_thing, "category_id": category, "score": score}
+            segments_info.append(info)
             id_of_winner.append(segment_id)
             if not is_thing:
                 id_of_stuff[category] = segment_id

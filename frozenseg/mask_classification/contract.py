@@ -73,6 +73,8 @@ def as_detectron2(outputs: TaskOutputs) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if outputs.sem_seg is not None:
         result["sem_seg"] = outputs.sem_seg
+    if outputs.semantic_labels is not None:
+        result["semantic_labels"] = outputs.semantic_labels.labels
     if outputs.panoptic is not None:
         result["panoptic_seg"] = outputs.panoptic
     if outputs.instances is not None:

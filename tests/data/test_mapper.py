@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from frozenseg.config import get_config
 from frozenseg.data.coco_panoptic import ids_of_rgb, read_image, rgb_of_ids
-from frozenseg.data.mapper import PanopticMapper, build_mapper
+from frozenseg.data.mapper import SegmentationMapper, build_mapper
 from frozenseg.data.proposal_shards import ProposalWriter, append_record
 from frozenseg.data.proposals import ProposalFolder, file_digest
 
@@ -25,11 +25,13 @@ def record(registered):
 
 
 def mapper(**options):
-    return PanopticMapper(is_train=True, image_size=96, **options)
+    return SegmentationMapper(is_train=True, image_size=96, **options)
 
 
 def test_at_scale_one_without_flip_targets_are_the_file(record):
-    exact = PanopticMapper(is_train=True, image_size=64, scales=(1.0, 1.0), flip_probability=0.0)
+    exact = SegmentationMapper(
+        is_train=True, image_size=64, scales=(1.0, 1.0), flip_probability=0.0
+    )
     sample = exact(record)
     image = read_image(record["file_name"])
     np.testing.assert_array_equal(sample["image"][:, :48].numpy(), image.transpose(2, 0, 1))
@@ -44,7 +46,9 @@ def test_at_scale_one_without_flip_targets_are_the_file(record):
 
 def test_flip_mirrors_picture_and_targets(record):
     plain, mirrored = (
-        PanopticMapper(is_train=True, image_size=64, scales=(1.0, 1.0), flip_probability=p)(record)
+        SegmentationMapper(is_train=True, image_size=64, scales=(1.0, 1.0), flip_probability=p)(
+            record
+        )
         for p in (0.0, 1.0)
     )
     assert torch.equal(plain["image"][:, :48].flip(2), mirrored["image"][:, :48])
@@ -89,12 +93,12 @@ def test_the_generator_decides_everything(record):
 
 
 def test_test_images_are_resized_by_their_shortest_edge(record):
-    sample = PanopticMapper(is_train=False, test_size=(96, 1000))(record)
+    sample = SegmentationMapper(is_train=False, test_size=(96, 1000))(record)
     assert sample["image"].shape == (3, 96, 128)
     assert (sample["height"], sample["width"]) == (48, 64)
     assert "instances" not in sample
     assert sample["pan_seg_file_name"] == record["pan_seg_file_name"]
-    limited = PanopticMapper(is_train=False, test_size=(96, 64))(record)
+    limited = SegmentationMapper(is_train=False, test_size=(96, 64))(record)
     assert limited["image"].shape == (3, 48, 64)
 
 
@@ -139,7 +143,7 @@ def test_a_value_without_meaning_is_refused(key, value):
 def test_a_test_image_of_one_row_is_resized_to_one_row(record, tmp_path):
     Image.new("RGB", (4000, 1)).save(tmp_path / "row.png")
     record.update(file_name=str(tmp_path / "row.png"), height=1, width=4000)
-    sample = PanopticMapper(is_train=False, test_size=(800, 1333))(record)
+    sample = SegmentationMapper(is_train=False, test_size=(800, 1333))(record)
     assert sample["image"].shape == (3, 1, 1333)
     assert (sample["height"], sample["width"]) == (1, 4000)
 
@@ -188,7 +192,7 @@ def test_a_test_image_without_proposals_is_an_error(registered, tmp_path):
     first, second = DatasetCatalog.get("shapes_val_panoptic")[:2]
     proposals = write_proposals(tmp_path, first["file_name"], np.ones((1, 48, 64), np.uint8))
     with pytest.raises(ValueError, match=r"no masks of .*000001\.jpg.*export_sam_masks"):
-        PanopticMapper(is_train=False, proposals=proposals)(second)
+        SegmentationMapper(is_train=False, proposals=proposals)(second)
 
 
 def test_proposals_of_another_split_are_an_error(record, registered, tmp_path):
@@ -196,4 +200,4 @@ def test_proposals_of_another_split_are_an_error(record, registered, tmp_path):
     [other] = DatasetCatalog.get("shapes_val_panoptic")[:1]
     proposals = write_proposals(tmp_path, other["file_name"], np.ones((1, 48, 64), np.uint8))
     with pytest.raises(ValueError, match=r"000000\.jpg is not the image"):
-        PanopticMapper(is_train=False, proposals=proposals)(record)
+        SegmentationMapper(is_train=False, proposals=proposals)(record)

@@ -154,7 +154,7 @@ def test_random_weights_are_announced_once(caplog):
 
 
 def test_missing_and_wrong_weights(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.pth.*mobile_sam\.pth.*MobileSAM"):
+    with pytest.raises(FileNotFoundError, match=r"none\.pth.*mobile_sam\.pt.*MobileSAM"):
         load_sam("vit_t", str(tmp_path / "none.pth"))
     with pytest.raises(ValueError, match=r"does not fit SAM vit_t"):
         load_sam("vit_t", MINIATURE_WEIGHTS)

@@ -32,7 +32,7 @@ def write(path: Path, **changes) -> str:
 def test_names_of_the_table(name):
     config = read_sam_config(name)
     assert config.name == name
-    assert config.official_file.endswith(".pth")
+    assert config.official_file.endswith((".pth", ".pt"))
     assert "github.com" in config.source
     assert config.image_size // config.encoder.patch_size == 64
 

@@ -49,5 +49,14 @@ def test_which_encoders_get_no_weights_from_the_config(architecture, section, we
     cfg = get_config()
     cfg.MODEL.META_ARCHITECTURE = architecture
     cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS = weights
+    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = "sam_vit_b.pth"
     key = f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"
     assert random_encoders(cfg) == ({"backbone.": key} if random else {})
+
+
+@pytest.mark.parametrize(("architecture", "needed"), [("FCCLIP", False), ("FrozenSeg", True)])
+def test_a_sam_without_weights_is_random_where_there_is_one(architecture, needed):
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE = architecture
+    expected = {"sam.": "MODEL.SAM_PRETRAINED_WEIGHTS"} if needed else {}
+    assert random_encoders(cfg) == expected

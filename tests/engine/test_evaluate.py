@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +15,15 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from frozenseg.config import config_hash
+from frozenseg.data.catalog import find_benchmark
+from frozenseg.data.register import register_benchmarks
+from frozenseg.data.shapes import write_shapes
 from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
-from frozenseg.engine.evaluate import evaluate
-from frozenseg.evaluation.results import read_results
+from frozenseg.engine.evaluate import evaluate, evaluate_dataset
+from frozenseg.evaluation.results import flat_scores, read_results
+from frozenseg.inference.task_heads import TaskSettings
 
+ROOT = Path(__file__).resolve().parents[2]
 VAL, TRAIN = "shapes_val_panoptic", "shapes_train_panoptic"
 
 
@@ -41,6 +51,13 @@ def test_the_entry_holds_scores_and_protocol(stand_in_cfg, model, tmp_path):
     assert entry["protocol"]["vocabulary"] == vocabulary.digest
     assert entry["protocol"]["ensemble"]["alpha"] == 0.4
     assert entry["protocol"]["test_size"] == [32, 1333]
+    assert entry["protocol"]["thresholds"]["object_mask"] == 0.0
+    assert entry["protocol"]["ignore_label"] == 255
+    assert entry["protocol"]["tasks"] == ["panoptic", "instance", "semantic"]
+    assert entry["protocol"]["model"]["architecture"] == "StandIn"
+    assert entry["protocol"]["instance_ground_truth"] == {
+        "instance": "thing segments of the panoptic annotation"
+    }
     assert entry["protocol"]["clip_weights"] == weights_hash(model.backbone)
     assert entry["config_hash"] == config_hash(stand_in_cfg)
     assert (entry["checkpoint"], entry["checkpoint_hash"]) == ("w.pth", checkpoint_hash(weights))
@@ -123,3 +140,82 @@ def test_a_perfect_model_scores_100(stand_in_cfg, model):
     ids_with_value = {key: value for key, value in scores.items() if "small" not in key}
     perfect = [key for key, value in ids_with_value.items() if abs(value - 100) > 1e-6]
     assert perfect == []
+
+
+def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
+    row = replace(find_benchmark(VAL), test_size=(24, 99), object_mask_threshold=0.4)
+    register_benchmarks([row], root=shapes_root)
+    model.task_settings = TaskSettings()
+    seen, plain = [], model.forward
+
+    def look(batch):
+        settings = model.task_settings
+        seen.append((tuple(batch[0]["image"].shape[1:]), settings.object_mask_threshold))
+        return plain(batch)
+
+    model.forward = look
+    entry = evaluate_dataset(stand_in_cfg, model, VAL)
+    register_benchmarks(root=shapes_root)
+    assert seen == [((24, 30), 0.4)] * 2
+    assert model.task_settings == TaskSettings()
+    assert entry["protocol"]["thresholds"]["object_mask"] == 0.4
+    assert entry["protocol"]["test_size"] == [24, 99]
+
+
+RANK = """
+import sys
+import torch
+from detectron2.modeling import build_model
+import tests.engine.conftest
+from frozenseg.config import load_config
+from frozenseg.data.register import register_benchmarks
+from frozenseg.engine.evaluate import evaluate
+from frozenseg.engine.launch import launch
+
+def main():
+    cfg = load_config(sys.argv[1])
+    register_benchmarks()
+    torch.manual_seed(0)
+    evaluate(cfg, build_model(cfg))
+
+launch(main, (), device="cpu", num_gpus=0)
+"""
+
+
+def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypatch):
+    """gloo, 2 ranks: one of them has two of the three images. The scores are those of one."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    write_shapes(tmp_path / "shapes", train=1, val=3, size=(32, 40))
+    register_benchmarks()
+    torch.manual_seed(0)
+    expected = evaluate(stand_in_cfg, build_model(stand_in_cfg))
+    results = Path(stand_in_cfg.OUTPUT_DIR) / "results.json"
+    alone = read_results(results)
+    results.unlink()
+    config = tmp_path / "config.yaml"
+    config.write_text(stand_in_cfg.dump())
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    common = {
+        **os.environ,
+        **{"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"},
+        **{"MASTER_PORT": str(port), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    }
+    command = [sys.executable, "-W", "ignore", "-c", RANK, str(config)]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [rank.communicate(timeout=120)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], said
+    (entry,) = read_results(results)
+    assert entry["images"] == 3
+    assert entry["metrics"] == alone[0]["metrics"]
+    assert flat_scores(entry["metrics"]) == expected[VAL]

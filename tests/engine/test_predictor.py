@@ -6,6 +6,7 @@ from torch import nn
 
 from frozenseg.engine import predictor as module
 from frozenseg.engine.predictor import Predictor, read_vocabulary
+from frozenseg.inference.task_heads import TaskSettings
 from frozenseg.vocab import Vocabulary
 
 WORDS = Vocabulary.parse("dark; bright; sky:stuff")
@@ -131,3 +132,75 @@ def test_a_mistyped_table_is_not_taken_for_a_word():
     with pytest.raises(ValueError, match="ade20k_150"):
         read_vocabulary("ade20k_15")
     assert read_vocabulary("traffic_light").names == ("traffic_light",)
+
+
+def test_several_images_at_once():
+    class PerImageModel(BrightnessModel):
+        def forward(self, batch):
+            return [super(PerImageModel, self).forward([sample])[0] for sample in batch]
+
+    predictor = Predictor(PerImageModel(), shortest_edge=32, longest_edge=64)
+    images = [image(40, 60), image(30, 20)]
+    found = predictor.batch(images)
+    assert [each.label_map.shape for each in found] == [(40, 60), (30, 20)]
+    for each, given in zip(found, images, strict=True):
+        assert np.array_equal(each.label_map, predictor(given).label_map)
+        assert each.image_HW3 is given
+
+
+def test_the_best_class_of_every_pixel_is_enough_for_semantic_results():
+    model, predictor = build("semantic")
+    outputs = model.forward
+
+    def labels_only(batch):
+        with torch.no_grad():
+            return [{"semantic_labels": outputs(batch)[0]["sem_seg"].argmax(0)}]
+
+    expected = predictor(image()).label_map
+    model.forward = labels_only
+    assert np.array_equal(predictor(image()).label_map, expected)
+
+
+def settings_by_task():
+    return {task: TaskSettings(**{t: t == task for t in module.TASKS}) for task in module.TASKS}
+
+
+def test_tasks_change_what_the_model_computes():
+    model, predictor = build("instance", score_threshold=0.7, task_settings=settings_by_task())
+    assert model.task_settings == settings_by_task()["instance"]
+    assert len(predictor(image()).segments) == 1
+    predictor.set_task("instance", 0.5)
+    assert len(predictor(image()).segments) == 2
+    predictor.set_task("panoptic", 0.25)
+    assert predictor(image()).task == "panoptic"
+    assert model.task_settings.object_mask_threshold == 0.25
+    predictor.set_task("panoptic")
+    assert model.task_settings.object_mask_threshold == 0.0
+    predictor.set_task("instance")
+    assert len(predictor(image()).segments) == 1  # the threshold given at the start
+
+
+def test_tasks_and_thresholds_that_cannot_be():
+    _, predictor = build(task_settings=settings_by_task())
+    with pytest.raises(ValueError, match="no meaning for semantic"):
+        predictor.set_task("semantic", 0.5)
+    with pytest.raises(ValueError, match=r"0\.\.1, got 50"):
+        predictor.set_task("instance", 50)
+    _, fixed = build()
+    fixed.set_task("panoptic")
+    with pytest.raises(ValueError, match="computes only panoptic"):
+        fixed.set_task("semantic")
+
+
+def test_half_precision():
+    class DtypeModel(BrightnessModel):
+        def forward(self, batch):
+            self.dtype = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+            return super().forward(batch)
+
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        model = DtypeModel()
+        Predictor(model, shortest_edge=32, longest_edge=64, precision=name)(image())
+        assert model.dtype == dtype
+    with pytest.raises(ValueError, match="'int8'"):
+        Predictor(BrightnessModel(), precision="int8")

@@ -20,19 +20,24 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "fcclip"
 pytestmark = pytest.mark.golden
 
 
-def test_the_golden_file_brings_all_weights_of_a_model_of_other_values(golden_dir, tmp_path):
-    path = golden_dir / GOLDEN / "state_dict.pt"
-    model = build_golden_model(golden_dir / GOLDEN, tmp_path)
+@pytest.fixture(params=GOLDEN)
+def golden(request, golden_dir):
+    """The folder of a golden model."""
+    return golden_dir / request.param
+
+
+def test_the_golden_file_brings_all_weights_of_a_model_of_other_values(golden, tmp_path):
+    path = golden / "state_dict.pt"
+    model = build_golden_model(golden, tmp_path)
     for value in model.state_dict().values():
         value.fill_(3)
-    report = load_weights(
-        model, path, random_encoders={"backbone.": "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"}
-    )
+    encoders = {"backbone.": "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"}
+    report = load_weights(model, path, random_encoders=encoders)
     expected = torch.load(path, weights_only=True)
     for name, value in model.state_dict().items():
         assert torch.equal(value, expected[name]), name
     assert (report.skipped, report.ignored) == ((), ())
-    frozen = {name for name in expected if name.startswith("backbone.")}
+    frozen = {name for name in expected if name.startswith(("backbone.", "sam."))}
     assert set(report.frozen) == frozen
     assert set(report.changed) == frozen
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
@@ -40,12 +45,12 @@ def test_the_golden_file_brings_all_weights_of_a_model_of_other_values(golden_di
     assert trained <= set(report.loaded)
 
 
-def test_the_golden_file_without_a_part_of_clip_is_refused(golden_dir, tmp_path):
-    state = torch.load(golden_dir / GOLDEN / "state_dict.pt", weights_only=True)
+def test_the_golden_file_without_a_part_of_clip_is_refused(golden, tmp_path):
+    state = torch.load(golden / "state_dict.pt", weights_only=True)
     name = "backbone.clip_model.visual.trunk.stem.0.weight"
     del state[name]
     torch.save(state, tmp_path / "cut.pth")
-    model = build_golden_model(golden_dir / GOLDEN, tmp_path)
+    model = build_golden_model(golden, tmp_path)
     with pytest.raises(ValueError, match=rf"1 names missing \({name}\)"):
         load_weights(model, tmp_path / "cut.pth")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from argparse import Namespace
 
 import pytest
@@ -39,6 +40,37 @@ def test_weights_must_exist_and_evaluation_needs_some(stand_in_cfg, tmp_path):
         check_inputs(stand_in_cfg, eval_only=False)
 
 
+def test_there_is_one_file_to_start_from_and_it_must_exist(stand_in_cfg, tmp_path):
+    stand_in_cfg.MODEL.INIT_FROM = str(tmp_path / "none.pth")
+    with pytest.raises(FileNotFoundError, match=r"none\.pth.*check MODEL\.INIT_FROM"):
+        check_inputs(stand_in_cfg, eval_only=False)
+    torch.save({}, tmp_path / "some.pth")
+    stand_in_cfg.MODEL.INIT_FROM = stand_in_cfg.MODEL.WEIGHTS = str(tmp_path / "some.pth")
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS and MODEL\.INIT_FROM are both set"):
+        check_inputs(stand_in_cfg, eval_only=False)
+    check_inputs(stand_in_cfg, eval_only=True)  # evaluation starts from MODEL.WEIGHTS alone
+
+
+def test_wandb_that_is_not_installed_is_reported_before_training(stand_in_cfg, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    stand_in_cfg.WANDB_PROJECT = "project"
+    with pytest.raises(ValueError, match="WANDB_PROJECT"):
+        check_inputs(stand_in_cfg, eval_only=False)
+
+
+def test_a_recipe_goes_before_the_config_and_after_the_command_line(tmp_path, monkeypatch):
+    seen = {}
+    (tmp_path / "recipe.yaml").write_text("SOLVER:\n  BASE_LR: 0.5\n  MAX_ITER: 7\n  STEPS: (3,)\n")
+    (tmp_path / "config.yaml").write_text("SOLVER:\n  BASE_LR: 0.1\n  IMS_PER_BATCH: 2\n")
+    monkeypatch.setattr(module, "launch", lambda main, args, **_: seen.update(args[0].SOLVER))
+    opts = ["SOLVER.MAX_ITER", "9", "OUTPUT_DIR", str(tmp_path / "out")]
+    files = {"config_file": tmp_path / "config.yaml", "recipe": tmp_path / "recipe.yaml"}
+    machines = {"num_gpus": 0, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+    module.run(Namespace(**files, **machines, opts=opts, debug=False))
+    found = (seen["BASE_LR"], seen["IMS_PER_BATCH"], seen["MAX_ITER"], seen["STEPS"])
+    assert found == (0.5, 2, 9, (3,))
+
+
 @pytest.mark.parametrize("clip_weights", ["", "openai:"])
 def test_weights_that_leave_clip_random_are_refused(stand_in_cfg, tmp_path, clip_weights):
     """By --eval-only and by the demo's predictor; with the encoder in the file both work."""
@@ -61,7 +93,7 @@ def test_weights_that_leave_clip_random_are_refused(stand_in_cfg, tmp_path, clip
 def test_a_wrong_device_is_reported_before_anything_is_built(stand_in_cfg, tmp_path, monkeypatch):
     stand_in_cfg.MODEL.DEVICE = "gpu"
     monkeypatch.setattr(module, "load_config", lambda *_: stand_in_cfg)
-    args = Namespace(config_file="", opts=[], debug=False, num_gpus=0, num_machines=1)
+    args = Namespace(config_file="", recipe=None, opts=[], debug=False, num_gpus=0)
     with pytest.raises(ValueError, match=r"MODEL\.DEVICE 'gpu' is no device"):
         module.run(args)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -121,3 +122,31 @@ def test_sheets_of_small_images_have_readable_labels():
     columns = np.flatnonzero(chip.any(0))
     assert sheet.shape[0] > 300
     assert len(columns) > 20
+
+
+def test_overlay_and_sheet_use_the_image_that_is_known():
+    image = np.full((20, 30, 3), 90, dtype=np.uint8)
+    known = dataclasses.replace(example(), image_HW3=image)
+    assert np.array_equal(known.overlay(), example().overlay(image))
+    assert np.array_equal(known.sheet(), example().sheet(image))
+    with pytest.raises(ValueError, match="does not know its image"):
+        example().overlay()
+
+
+def test_without_a_name():
+    rest = example().without("cat", "dog")
+    assert [segment.name for segment in rest.segments] == ["sky"]
+    assert set(np.unique(rest.label_map)) == {0, 9}
+    assert rest.vocabulary is WORDS
+
+
+def test_without_an_instance_shows_the_one_below():
+    one, other = np.zeros((2, 8, 8), dtype=bool)
+    one[:6], other[4:] = True, True
+    result = from_masks([(one, 0, 0.9), (other, 1, 0.6)], (8, 8), WORDS)
+    assert np.array_equal(result.without("cat").label_map, 2 * other)
+    assert np.array_equal(result.without("bird").label_map, result.label_map)
+
+
+def test_repr_names_the_segments():
+    assert repr(example()) == "<panoptic segmentation, 20 x 30: cat, sky>"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import types
 from pathlib import Path
 
 import pytest
 import torch
 
 from frozenseg.engine.checkpoint import checkpoint_hash
-from frozenseg.engine.trainer import Trainer
+from frozenseg.engine.trainer import Trainer, batch_parts
 from frozenseg.evaluation.results import read_results
 
 
@@ -158,6 +159,43 @@ def test_a_loss_that_is_not_finite_stops_the_run(stand_in_cfg):
     torch.nn.init.constant_(trainer.model.sem_seg_head[1].weight, float("nan"))
     with pytest.raises(FloatingPointError, match="iteration=0"):
         trainer.train()
+
+
+@pytest.mark.parametrize(("batch", "steps", "processes"), [(6, 2, 2), (3, 2, 1), (4, 1, 3)])
+def test_a_batch_that_cannot_be_shared_is_an_error_with_the_keys(
+    stand_in_cfg, batch, steps, processes
+):
+    opts = ["SOLVER.IMS_PER_BATCH", batch, "SOLVER.ACCUMULATION_STEPS", steps]
+    stand_in_cfg.merge_from_list(opts)
+    message = (
+        rf"IMS_PER_BATCH is {batch}.*{processes} processes x SOLVER\.ACCUMULATION_STEPS {steps}"
+    )
+    with pytest.raises(ValueError, match=message):
+        batch_parts(stand_in_cfg, processes)
+
+
+def test_accumulation_is_the_larger_batch_but_for_the_draws(stand_in_cfg, tmp_path):
+    """The same images: with the loss on all pixels the weights agree."""
+    found = []
+    for steps in (1, 2):
+        stand_in_cfg.merge_from_list(
+            [
+                *("SOLVER.ACCUMULATION_STEPS", steps, "OUTPUT_DIR", str(tmp_path / str(steps))),
+                *("SOLVER.IMS_PER_BATCH", 4, "DATASETS.TEST", ()),
+            ]
+        )
+        trainer = Trainer(stand_in_cfg)
+        trainer.model.losses = types.MethodType(mean_colour_loss, trainer.model)
+        trainer.train()
+        found.append(weights(trainer))
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-4, atol=1e-5)
+
+
+def mean_colour_loss(self, batch):
+    """A mean over the images, without random points."""
+    outputs = [self.logits(sample["image"]).square().mean() for sample in batch]
+    return {"loss_square": sum(outputs) / len(batch)}
 
 
 def test_no_training_data_is_an_error(stand_in_cfg):

@@ -28,6 +28,9 @@ def record(tmp_path):
     ]
     return {
         "image_id": 5,
+        "file_name": "x.jpg",
+        "height": 20,
+        "width": 20,
         "pan_seg_file_name": str(tmp_path / "x.png"),
         "segments_info": segments,
         "ids": ids,

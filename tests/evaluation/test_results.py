@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from frozenseg.evaluation.results import flat_scores, format_table, read_results, write_results
+from frozenseg.evaluation.results import (
+    column,
+    flat_scores,
+    format_table,
+    overview_table,
+    read_results,
+    read_skipped,
+    write_results,
+)
 
 ENTRY = {
     "dataset": "x_val",
@@ -36,14 +44,19 @@ def test_written_and_read_back_without_leftovers(tmp_path):
     assert entry["metrics"]["panoptic"]["unseen"]["PQ"] is None
     assert json.loads(path.read_text())["format"] == 1
     assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+    assert flat_scores(entry["metrics"]) == flat_scores(ENTRY["metrics"])
+    assert read_skipped(path) == {}
+    write_results(path, [ENTRY], {"y_val": "not there"})
+    assert read_skipped(path) == {"y_val": "not there"}
 
 
 def test_broken_or_missing_files_are_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"r\.json"):
         read_results(tmp_path / "r.json")
-    (tmp_path / "r.json").write_text("{")
-    with pytest.raises(ValueError, match=r"r\.json: not a results file"):
-        read_results(tmp_path / "r.json")
+    for text in ("{", "[]", '{"results": 3}'):
+        (tmp_path / "r.json").write_text(text)
+        with pytest.raises(ValueError, match=r"r\.json: not a results file"):
+            read_results(tmp_path / "r.json")
 
 
 def test_flat_scores_leave_out_classes_and_nan():
@@ -59,3 +72,23 @@ def test_the_table_shows_every_score_once():
     for number in ("41.50", "30.25", "20.50", "60.00"):
         assert table.count(number) == 1
     assert "unseen" not in table
+
+
+def test_columns_leave_out_groups_without_classes_and_scores():
+    assert column(ENTRY["metrics"], "PQ") == {"all": 41.5}
+    assert column(ENTRY["metrics"], "AP") == {}
+    cityscapes = {"cityscapes_semantic": {"all": {"IoU": 7.0, "iIoU": 3.0}}}
+    assert column(cityscapes, "IoU, Cityscapes") == {"all": 7.0}
+
+
+def test_the_overview_has_a_row_per_data_set_and_apr_of_lvis():
+    groups = {"all": {"AP": 12.5, "classes": 9}, "rare": {"AP": 6.25, "classes": 2}}
+    lvis = {"dataset": "l_val", "images": 5, "metrics": {"instance": groups}}
+    first, _, second, third = overview_table([ENTRY, lvis]).splitlines()
+    assert [cell.strip() for cell in first.split("|")[1:-1]] == [
+        *("data set", "images", "PQ", "SQ", "RQ", "AP", "mIoU", "mIoU (v0.6)", "APr")
+    ]
+    assert "41.50" in second
+    assert [cell.strip() for cell in third.split("|")[1:-1]] == [
+        *("l_val", "5", "", "", "", "12.50", "", "", "6.25")
+    ]

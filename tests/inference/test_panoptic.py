@@ -35,9 +35,13 @@ def _plain(probs, masks, thing, threshold, overlap):
         if segment is None:
             segment = len(info) + 1
             isthing = bool(thing[category])
-            info.append({"id": segment, "isthing": isthing, "category_id": category})
+            score = float(scores[query])
+            info.append(
+                {"id": segment, "isthing": isthing, "category_id": category, "score": score}
+            )
             if not isthing:
                 stuff[category] = segment
+        info[segment - 1]["score"] = max(info[segment - 1]["score"], float(scores[query]))
         labels[won & inside] = segment
     return labels, info
 
@@ -91,10 +95,10 @@ def test_stuff_merges_and_things_do_not() -> None:
     labels, info = panoptic_segmentation(
         _probs([0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6]), masks, SQUARE, thing
     )
-    assert info == [
-        {"id": 1, "isthing": False, "category_id": 0},
-        {"id": 2, "isthing": True, "category_id": 1},
-        {"id": 3, "isthing": True, "category_id": 1},
+    assert [(s["id"], s["isthing"], s["category_id"], round(s["score"], 6)) for s in info] == [
+        (1, False, 0, 0.9),
+        (2, True, 1, 0.8),
+        (3, True, 1, 0.6),
     ]
     assert labels[::4, ::4].tolist() == [[1, 2], [1, 3]]
 

@@ -200,6 +200,7 @@ def test_golden_panoptic(golden, call, index, overlap, suffix) -> None:
     expected = golden[0][call]["per_image"][index]
     labels, info = _run_golden(golden, call, index, overlap_threshold=overlap).panoptic
     recorded = expected[f"panoptic_seg{suffix}"]
+    assert all(0 < segment.pop("score") <= 1 for segment in info)  # not among what was recorded
     assert info == expected[f"segments_info{suffix}"]
     assert labels.dtype == recorded.dtype
     assert (labels == recorded).float().mean() >= 0.999

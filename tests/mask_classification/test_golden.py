@@ -86,7 +86,7 @@ def test_results(golden_model, golden_inputs, golden_eval, call):
     for result, expected in zip(golden_model(samples), golden_eval[call]["per_image"], strict=True):
         label_map, segments = result["panoptic_seg"]
         assert (label_map == expected["panoptic_seg"]).float().mean() >= 0.999
-        assert segments == expected["segments_info"]
+        assert without_scores(segments) == expected["segments_info"]
         labels = result["sem_seg"].argmax(0)
         assert (labels == expected["sem_seg_argmax"]).float().mean() >= 0.999
         for stride in (2, 4):
@@ -94,6 +94,12 @@ def test_results(golden_model, golden_inputs, golden_eval, call):
                 value = result["sem_seg"][:, ::stride, ::stride]
                 close(value, expected[f"sem_seg_stride{stride}"])
         compare_instances(result["instances"], expected)
+
+
+def without_scores(segments):
+    """The released code gives no scores; ours lie in (0, 1]."""
+    assert all(0 < segment["score"] <= 1 for segment in segments)
+    return [{k: v for k, v in segment.items() if k != "score"} for segment in segments]
 
 
 def compare_instances(instances, expected):
@@ -123,7 +129,7 @@ def test_lower_overlap_threshold(golden_model, golden_inputs, golden_eval, monke
         for result, expected in zip(results, golden_eval[call]["per_image"], strict=True):
             label_map, segments = result["panoptic_seg"]
             assert (label_map == expected["panoptic_seg_overlap0.05"]).float().mean() >= 0.999
-            assert segments == expected["segments_info_overlap0.05"]
+            assert without_scores(segments) == expected["segments_info_overlap0.05"]
 
 
 def test_semantic_only(golden_model, golden_inputs, golden_eval, monkeypatch):

@@ -1,0 +1,138 @@
+"""The table of weights that have a name, and where each comes from.
+
+A row with a `url` is downloaded when it is needed, so it needs a checksum; a row without one says
+in `source` where a person gets the file. Checksums and sizes of SAM's files: the Git LFS pointers
+of their copies on Hugging Face (the digits in SAM's file names begin the file's MD5, not its
+SHA-256).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_MINIATURE = "trained by this project (docs/miniature_pretraining.md, README.md)"
+_SAM = "github.com/facebookresearch/segment-anything, README, 'Model Checkpoints'"
+_SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything"
+_FCCLIP = "github.com/bytedance/fc-clip, README, 'Model Zoo': https://drive.google.com/file/d"
+_FROZENSEG = "the README of github.com/chenxi52/FrozenSeg"
+_OPEN_CLIP = "open_clip downloads it when CLIP_PRETRAINED_WEIGHTS names this tag"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of weights.
+
+    Attributes:
+        name: what a user writes.
+        file: its name in the package's `weights` folder or in the cache; "" for an open_clip tag.
+        source: where it comes from, in words.
+        licence: of the weights, as their authors state it.
+        url: where it is downloaded from; "": a person must fetch it.
+        sha256: hexadecimal, 64 digits; "" where none is known.
+        size: in bytes, None where it is not known.
+        packaged: the file is part of the package.
+    """
+
+    name: str
+    file: str
+    source: str
+    licence: str
+    url: str = ""
+    sha256: str = ""
+    size: int | None = None
+    packaged: bool = False
+
+
+def _packaged(name: str, file: str) -> WeightFile:
+    return WeightFile(name, file, _MINIATURE, "Apache-2.0", packaged=True)
+
+
+def _fcclip(name: str, file: str, drive_id: str) -> WeightFile:
+    return WeightFile(
+        f"fcclip-{name}", file, f"{_FCCLIP}/{drive_id}/view", "see github.com/bytedance/fc-clip"
+    )
+
+
+def _sam(size: str, digits: str, sha256: str, length: int) -> WeightFile:
+    file = f"sam_vit_{size}_{digits}.pth"
+    url = f"{_SAM_URL}/{file}"
+    return WeightFile(f"sam-vit-{size}", file, _SAM, "Apache-2.0", url, sha256, length)
+
+
+_ROWS = (
+    _packaged("miniature-fcclip", "miniature_fcclip.safetensors"),
+    _packaged("miniature-frozenseg", "miniature_frozenseg.safetensors"),
+    _packaged("miniature-clip", "miniature_clip.safetensors"),
+    _packaged("miniature-sam", "miniature_sam.safetensors"),
+    _fcclip("convnext-large", "fcclip_cocopan.pth", "1-91PIns86vyNaL3CzMmDD39zKGnPMtvj"),
+    _fcclip("r50", "fcclip_cocopan_r50.pth", "1tcB-8FNON-LwckXQbUyKcBA2G7TU65Zh"),
+    _fcclip("r101", "fcclip_cocopan_r101.pth", "1P0mdgftReWzVbPQ0O0CSBfW3krHhTOj0"),
+    _fcclip("r50x4", "fcclip_cocopan_r50x4.pth", "1nUpUsNUE22eOV9skxv9IyIkmCbg5jrIF"),
+    _fcclip("r50x16", "fcclip_cocopan_r50x16.pth", "1rJu2UwwtI0VLDl9CyB8Mkgw9qHlnX70W"),
+    _fcclip("r50x64", "fcclip_cocopan_r50x64.pth", "1rvfFVp5p3PZQsHp2NGVEBeYYcqgVVaZX"),
+    WeightFile(
+        "frozenseg-convnext-large",
+        "frozenseg_ConvNeXt-Large.pth",
+        f"{_FROZENSEG}, or the files of huggingface.co/spaces/xichen98cn/FrozenSeg",
+        "see github.com/chenxi52/FrozenSeg",
+    ),
+    WeightFile(
+        "frozenseg-r50x64",
+        "frozenseg_R50x64.pth",
+        _FROZENSEG,
+        "see github.com/chenxi52/FrozenSeg",
+    ),
+    _sam(
+        "b",
+        "01ec64",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        375_042_383,
+    ),
+    _sam(
+        "l",
+        "0b3195",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        1_249_524_607,
+    ),
+    _sam(
+        "h",
+        "4b8939",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        2_564_550_879,
+    ),
+    WeightFile(
+        "sam-vit-t",
+        "mobile_sam.pt",
+        "the folder weights/ of github.com/ChaoningZhang/MobileSAM",
+        "Apache-2.0",
+        "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        40_728_226,
+    ),
+    WeightFile(
+        "laion2b_s29b_b131k_ft_soup",
+        "",
+        f"{_OPEN_CLIP} (convnext_large_d_320)",
+        "MIT (huggingface.co/laion)",
+    ),
+    WeightFile(
+        "openai",
+        "",
+        f"{_OPEN_CLIP} (RN50, RN101, RN50x4, RN50x16, RN50x64)",
+        "MIT (github.com/openai/CLIP)",
+    ),
+)
+WEIGHTS: Mapping[str, WeightFile] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def find_weights(name: str) -> WeightFile:
+    """The row of a name. Raises: ValueError with the nearest name."""
+    if name not in WEIGHTS:
+        near = difflib.get_close_matches(str(name), WEIGHTS, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"no weights are named {name!r}; did you mean {near!r}? known: {', '.join(WEIGHTS)}"
+        )
+    return WEIGHTS[name]

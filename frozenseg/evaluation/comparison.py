@@ -1,0 +1,203 @@
+"""Runs side by side with published scores, and what could explain their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from frozenseg.data.benchmark import Benchmark
+from frozenseg.data.catalog import BENCHMARKS, row_vocabulary
+from frozenseg.evaluation.published import MATCHES, Published, measured
+from frozenseg.evaluation.results import column
+
+Entry = Mapping[str, Any]
+Runs = Mapping[str, Mapping[str, Entry]]
+NOTED_POINTS = 0.05  # of mIoU between the two conventions
+SHOWN_DIFFERENCES = 8
+
+
+def side_by_side(runs: Runs, published: Published | None) -> list[dict[str, Any]]:
+    """One row per data set and score that is published or measured.
+
+    Args: runs: name of a run -> data set -> its entry.
+    Returns: dataset, score, published (or None), source, and for every run {"value", "column"}.
+    """
+    rows = []
+    data_sets = dict.fromkeys(name for entries in runs.values() for name in entries)
+    for name in data_sets:
+        entries = {run: runs[run][name] for run in runs if name in runs[run]}
+        benchmark = next(iter(entries.values()))["benchmark"]
+        known = published.scores.get(benchmark, {}) if published else {}
+        for score in MATCHES:
+            values = {run: measured(entry, score) for run, entry in entries.items()}
+            if score not in known and not any(values.values()):
+                continue
+            rows.append(
+                {
+                    "dataset": name,
+                    "score": score,
+                    "published": known[score]["value"] if score in known else None,
+                    "source": published.source(benchmark, score)
+                    if published and score in known
+                    else None,
+                    "runs": {
+                        run: {"column": found[0], "value": found[1]}
+                        for run, found in values.items()
+                        if found
+                    },
+                }
+            )
+    return rows
+
+
+def comparison_text(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> str:
+    """The rows as a table: published, then each run and its difference to it (or to the first)."""
+    headers = ["data set", "score", "published"]
+    for number, run in enumerate(runs):
+        headers += [run, "difference"] if number or _any_published(rows) else [run]
+    lines = []
+    for row in rows:
+        line: list[Any] = [row["dataset"], row["score"], _percent(row["published"])]
+        base = row["published"]
+        for number, run in enumerate(runs):
+            value = row["runs"].get(run, {}).get("value")
+            line.append(_percent(value))
+            if number or _any_published(rows):
+                both = value is not None and base is not None
+                line.append(f"{value - base:+.2f}" if both else "-")
+            base = value if base is None else base
+        lines.append(line)
+    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def notes_of(entry: Entry, published: Published) -> list[str]:
+    """What of an entry's protocol differs from the published one, as sentences."""
+    protocol, expected = entry["protocol"], published.protocol
+    row = _row(entry["dataset"])
+    if row is None:
+        return ["the data set is no row of the catalog; what it holds is not known here"]
+    return [
+        *_word_notes(protocol, row),
+        *_setting_notes(protocol, expected, row),
+        *_data_notes(entry, row),
+        *_score_notes(entry, published),
+    ]
+
+
+def _word_notes(protocol: Mapping[str, Any], row: Benchmark) -> Iterator[str]:
+    if row.vocabulary_file:
+        yield f"the words come from {row.vocabulary_file} of the data set"
+        return
+    digest = row_vocabulary(row).digest
+    if protocol.get("vocabulary") != digest:
+        yield (
+            f"the words are not this project's table {row.vocabulary!r} (digest "
+            f"{str(protocol.get('vocabulary'))[:12]}, the table's is {digest[:12]})"
+        )
+    else:
+        yield "the synonyms of each class are this project's own, not the authors' lists"
+
+
+def _setting_notes(
+    protocol: Mapping[str, Any], expected: Mapping[str, Any], row: Benchmark
+) -> Iterator[str]:
+    ensemble, thresholds = protocol.get("ensemble", {}), protocol.get("thresholds", {})
+    threshold = row.object_mask_threshold
+    pairs = {
+        "prompt templates": (protocol.get("templates"), expected["templates"]),
+        **{
+            f"class ensemble, {key}": (ensemble.get(key), value)
+            for key, value in expected["ensemble"].items()
+        },
+        "object-mask threshold": (
+            thresholds.get("object_mask"),
+            expected["object_mask"] if threshold is None else threshold,
+        ),
+        "overlap threshold": (thresholds.get("overlap"), expected["overlap"]),
+        "detections per image": (
+            thresholds.get("detections_per_image"),
+            expected["detections_per_image"],
+        ),
+        "test size": (protocol.get("test_size"), list(row.test_size or expected["test_size"])),
+        "ignored label": (protocol.get("ignore_label"), row.ignore_label),
+    }
+    for name, (found, wanted) in pairs.items():
+        if found != wanted:
+            yield f"{name}: {found} here, {wanted} published"
+    names = protocol.get("trained_on", [])
+    trained = {known.benchmark if (known := _row(name)) else name for name in names}
+    if trained != {expected["trained_on"]}:
+        here = ", ".join(sorted(trained)) or "nothing"
+        yield f"trained on {here} here, {expected['trained_on']} published"
+    for key, name in (("sam_injection", "SAM's features"), ("mask_ensemble", "SAM's masks")):
+        if protocol.get(key):
+            yield f"{name} take part here"
+
+
+def _data_notes(entry: Entry, row: Benchmark) -> Iterator[str]:
+    if row.image_counts and entry["images"] not in row.image_counts:
+        official = " or ".join(map(str, row.image_counts))
+        yield f"{entry['images']} images were scored, the official split has {official}"
+
+
+def _score_notes(entry: Entry, published: Published) -> Iterator[str]:
+    scores = published.scores.get(entry["benchmark"], {})
+    main, old = (column(entry["metrics"], name).get("all") for name in ("mIoU", "mIoU (v0.6)"))
+    if "mIoU" in scores and main is not None and old is not None and main - old > NOTED_POINTS:
+        yield (
+            f"mIoU is {main:.2f} over the classes of the ground truth (detectron2's main branch) "
+            f"and {old:.2f} if classes that are only predicted count as 0 (detectron2 v0.6); the "
+            "source does not say which it is"
+        )
+    found = measured(entry, "AP") if "AP" in scores else None
+    if found and found[0] == "AP":
+        truth = entry["protocol"].get("instance_ground_truth", {})
+        truth = truth.get("instance", truth) if isinstance(truth, Mapping) else truth
+        yield f"AP is COCO's on the {truth}; published AP is that of the benchmark's own annotation"
+    for score, figure in scores.items():
+        if "also" in figure:
+            other = figure["also"]
+            yield f"{score}: {published.sources[other['source']]} prints {other['value']}"
+
+
+def protocol_differences(first: Entry, second: Entry) -> list[str]:
+    """In what the protocols of two entries differ: "templates: vild_14, simple"."""
+    flat = [dict(_leaves(entry["protocol"])) for entry in (first, second)]
+    keys = dict.fromkeys((*flat[0], *flat[1]))
+    found = [
+        f"{key}: {_short(flat[0].get(key))}, {_short(flat[1].get(key))}"
+        for key in keys
+        if flat[0].get(key) != flat[1].get(key)
+    ]
+    if first["images"] != second["images"]:
+        found.append(f"images: {first['images']}, {second['images']}")
+    more = len(found) - SHOWN_DIFFERENCES
+    return [*found[:SHOWN_DIFFERENCES], *([f"{more} more"] if more > 0 else [])]
+
+
+def _row(data_set: str) -> Benchmark | None:
+    """The row of a registered name; None for a data set of one's own."""
+    return next((row for row in BENCHMARKS if data_set in row.names), None)
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 20 else f"{text[:12]}..."
+
+
+def _any_published(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row["published"] is not None for row in rows)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,131 @@
+"""Where the ground truth of instance segmentation stands: the objects of one image, as COCO's.
+
+Legend: H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from frozenseg.data.benchmark import Benchmark
+from frozenseg.data.catalog import class_of_category
+from frozenseg.data.coco_instances import load_coco_instances
+from frozenseg.data.coco_panoptic import (
+    check_same_size,
+    ids_of_rgb,
+    read_label_png,
+    read_panoptic_png,
+)
+from frozenseg.data.targets import run_length
+from frozenseg.vocab import Vocabulary
+
+THING_SEGMENTS = "thing segments of the panoptic annotation"
+CITYSCAPES_MAPS = "objects of the instance maps; groups count as crowds"
+CITYSCAPES_STEP = 1000  # an instance's id is 1000 * label id + number
+
+
+class ImageTruth(NamedTuple):
+    """Objects of one image: category_id (class index), iscrowd, area, segmentation (RLE).
+
+    `size` is (height, width).
+    """
+
+    size: tuple[int, int]
+    objects: list[dict[str, Any]]
+
+
+Truth = Callable[[Mapping[str, Any]], ImageTruth]
+
+
+def thing_segments(record: Mapping[str, Any]) -> ImageTruth:
+    """The thing segments of the panoptic map, crowds included."""
+    ids = ids_of_rgb(read_panoptic_png(record["pan_seg_file_name"]))
+    _check_size(record["pan_seg_file_name"], ids.shape, record)
+    objects = [
+        _object(ids == segment["id"], segment["category_id"], segment["iscrowd"])
+        for segment in record["segments_info"]
+        if segment["isthing"]
+    ]
+    return ImageTruth((ids.shape[0], ids.shape[1]), objects)
+
+
+def annotated_objects(record: Mapping[str, Any]) -> ImageTruth:
+    """The objects of an instance annotation file; areas are the file's, where it has them."""
+    size = (int(record["height"]), int(record["width"]))
+    objects = []
+    for one in record["annotations"]:
+        rle = run_length(one["segmentation"], size)
+        found = {"category_id": one["category_id"], "iscrowd": one["iscrowd"], "segmentation": rle}
+        objects.append({**found, "area": one.get("area", int(coco_mask.area(rle)))})
+    return ImageTruth(size, objects)
+
+
+class AnnotationFile:
+    """The objects that another annotation file has of the same images, found by their ids."""
+
+    def __init__(self, json_file: Path, row: Benchmark, vocabulary: Vocabulary) -> None:
+        """Reads the file. Raises: as `load_coco_instances`."""
+        self.json_file = json_file
+        folder = json_file.parents[len(Path(row.instance_json).parts) - 1] / row.images
+        records = load_coco_instances(
+            json_file=json_file,
+            image_root=folder,
+            class_of_category=class_of_category(row, vocabulary),
+            image_file=row.image_file,
+            remedy=row.remedy,
+        )
+        self.records = {record["image_id"]: record for record in records}
+
+    def __call__(self, record: Mapping[str, Any]) -> ImageTruth:
+        """Raises: ValueError for an image that the file lacks, or has with another size."""
+        found = self.records.get(record["image_id"])
+        if found is None:
+            raise ValueError(
+                f"{self.json_file}: has no image {record['image_id']}, which the panoptic "
+                "annotation has: the two files do not belong together; get them again"
+            )
+        size = (found["height"], found["width"])
+        _check_size(str(self.json_file), size, record)
+        return annotated_objects(found)
+
+
+class CityscapesMaps:
+    """The objects of Cityscapes' instanceIds; a region of several (a bare label id) is a crowd."""
+
+    def __init__(self, class_of_label: Mapping[int, int], things: list[bool]) -> None:
+        self.class_of_label = {k: c for k, c in class_of_label.items() if things[c]}
+
+    def __call__(self, record: Mapping[str, Any]) -> ImageTruth:
+        """Reads the map of an image."""
+        path = record["instance_file_name"]
+        ids = read_label_png(path)
+        _check_size(path, ids.shape, record)
+        objects = []
+        for identity in np.unique(ids).tolist():
+            alone = identity >= CITYSCAPES_STEP
+            label = identity // CITYSCAPES_STEP if alone else identity
+            if label in self.class_of_label:
+                mask = ids == identity
+                objects.append(_object(mask, self.class_of_label[label], int(not alone)))
+        return ImageTruth((ids.shape[0], ids.shape[1]), objects)
+
+
+def encode(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (H, W) as compressed RLE."""
+    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+
+
+def _object(mask: np.ndarray, label: int, crowd: int) -> dict[str, Any]:
+    found = {"category_id": label, "iscrowd": crowd, "area": int(mask.sum())}
+    return {**found, "segmentation": encode(mask)}
+
+
+def _check_size(path: str, size: tuple[int, ...], record: Mapping[str, Any]) -> None:
+    """Raises ValueError if a map differs in size from its image, where that was read already."""
+    if "height" in record:
+        check_same_size(path, size, record["file_name"], (record["height"], record["width"]))

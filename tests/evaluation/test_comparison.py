@@ -1,0 +1,131 @@
+"""Runs beside published scores: figures, differences and the reasons that are named."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from frozenseg.data.catalog import find_benchmark, row_vocabulary
+from frozenseg.evaluation.comparison import (
+    comparison_text,
+    notes_of,
+    protocol_differences,
+    side_by_side,
+)
+from frozenseg.evaluation.published import published_model
+
+ADE = "openvocab_ade20k_panoptic_val"
+R50 = published_model("fcclip/r50")  # ADE20K-150: PQ 17.9, AP 9.5, mIoU 23.3
+
+
+def group(**scores):
+    return {"all": {**scores, "classes": 150}}
+
+
+@pytest.fixture
+def entry():
+    """An evaluation as published, with official AP."""
+    return {
+        "benchmark": "ade20k_150",
+        "dataset": ADE,
+        "images": 2000,
+        "metrics": {
+            "panoptic": group(PQ=18.4),
+            "instance": group(AP=8.0),
+            "instance_official": group(AP=9.5),
+            "semantic": {
+                "ground_truth": group(mIoU=23.3), "ground_truth_or_predicted": group(mIoU=23.3)
+            },
+        },
+        "protocol": {
+            "vocabulary": row_vocabulary(find_benchmark(ADE)).digest,
+            "trained_on": ["openvocab_coco_2017_train_panoptic_with_sem_seg"],
+            "templates": "vild_14",
+            "ensemble": {"enabled": True, "alpha": 0.4, "beta": 0.8, "on_valid_mask": True},
+            "thresholds": {"object_mask": 0.0, "overlap": 0.8, "detections_per_image": 100},
+            "ignore_label": 255,
+            "test_size": [800, 1333],
+            "instance_ground_truth": {"instance": "thing segments"},
+        },
+    }  # fmt: skip
+
+
+def test_every_score_stands_beside_the_published_one(entry):
+    rows = side_by_side({"mine": {ADE: entry}}, R50)
+    found = {row["score"]: (row["published"], row["runs"]["mine"]["value"]) for row in rows}
+    assert found == {"PQ": (17.9, 18.4), "AP": (9.5, 9.5), "mIoU": (23.3, 23.3)}
+    assert "bytedance/fc-clip" in rows[0]["source"]
+    text = comparison_text(rows, ["mine"])
+    assert "| 18.40  | +0.50" in text
+    assert "+0.00" in text
+
+
+def test_a_score_that_was_not_measured_and_a_run_without_published_ones(entry):
+    del entry["metrics"]["panoptic"]
+    other = copy.deepcopy(entry)
+    other["metrics"]["instance_official"]["all"]["AP"] = 8.5
+    runs = {"a": {ADE: entry}, "b": {ADE: other}}
+    assert side_by_side(runs, R50)[0]["runs"] == {}
+    rows = side_by_side(runs, None)
+    assert [row["score"] for row in rows] == ["AP", "mIoU"]
+    assert "-1.00" in comparison_text(rows, ["a", "b"])
+
+
+def test_the_same_protocol_leaves_only_the_words(entry):
+    [note] = notes_of(entry, R50)
+    assert "synonyms of each class are this project's own" in note
+
+
+CHANGES = {
+    "words": (("protocol", "vocabulary"), "f" * 64, "not this project's table 'ade20k_150'"),
+    "templates": (("protocol", "templates"), "simple", "prompt templates: simple here, vild_14"),
+    "alpha": (("protocol", "ensemble", "alpha"), 0.2, "class ensemble, alpha: 0.2 here, 0.4"),
+    "threshold": (("protocol", "thresholds", "object_mask"), 0.8, "object-mask threshold: 0.8"),
+    "size": (("protocol", "test_size"), [640, 2560], "test size: [640, 2560] here, [800, 1333]"),
+    "training": (("protocol", "trained_on"), ["mine"], "trained on mine here, coco_panoptic"),
+    "sam": (("protocol", "sam_injection"), {"layer": 1}, "SAM's features take part here"),
+    "images": (("images",), 20, "20 images were scored, the official split has 2000"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_difference_is_named(name, entry):
+    way, value, expected = CHANGES[name]
+    node = entry
+    for key in way[:-1]:
+        node = node[key]
+    node[way[-1]] = value
+    assert any(expected in note for note in notes_of(entry, R50))
+    assert len(notes_of(entry, R50)) == (1 if name == "words" else 2)
+
+
+def test_conventions_and_ground_truths_that_could_explain_a_difference(entry):
+    entry["metrics"]["semantic"]["ground_truth_or_predicted"] = group(mIoU=21.0)
+    del entry["metrics"]["instance_official"]
+    _, miou, ap = notes_of(entry, R50)
+    assert "mIoU is 23.30" in miou
+    assert "21.00 if classes that are only predicted count as 0 (detectron2 v0.6)" in miou
+    assert ap.startswith("AP is COCO's on the thing segments; published AP")
+
+
+def test_other_printed_figures_and_data_sets_of_ones_own(entry):
+    vistas = find_benchmark("openvocab_mapillary_vistas_panoptic_val")
+    entry |= {"dataset": vistas.name, "benchmark": vistas.benchmark}
+    notes = notes_of(entry, published_model("fcclip/convnext_large"))
+    assert any("PQ: README" in note and "prints 18.3" in note for note in notes)
+    assert any("test size: [800, 1333] here, [1024, 2560] published" in note for note in notes)
+    entry["dataset"] = "mine"
+    assert notes_of(entry, R50) == [
+        "the data set is no row of the catalog; what it holds is not known here"
+    ]
+
+
+def test_two_runs_differ_in_what_their_protocols_say(entry):
+    other = copy.deepcopy(entry)
+    assert protocol_differences(entry, other) == []
+    other["protocol"]["ensemble"]["alpha"] = 0.7
+    other["images"] = 5
+    assert protocol_differences(entry, other) == ["ensemble.alpha: 0.4, 0.7", "images: 2000, 5"]
+    other["protocol"] = {f"key{i}": i for i in range(30)}
+    assert protocol_differences(entry, other)[-1].endswith(" more")

@@ -1,0 +1,97 @@
+"""The public API with the shipped miniature model: words that change cost only themselves."""
+
+import numpy as np
+import pytest
+import torch
+
+import frozenseg
+from frozenseg.data.miniature import draw_scene
+from frozenseg.data.miniature_classes import CLASSES
+from frozenseg.encoders.clip_text import ClipText
+from frozenseg.engine import build
+from frozenseg.vocab import get_templates
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FROZENSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield frozenseg.load("miniature-fcclip", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return draw_scene(13, 0).image
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """The number of prompts in every call of the text tower."""
+    counts = []
+    encode = ClipText.encode
+
+    def counting(self, tokens_NL):
+        counts.append(len(tokens_NL))
+        return encode(self, tokens_NL)
+
+    monkeypatch.setattr(ClipText, "encode", counting)
+    return counts
+
+
+def test_new_words_cost_only_themselves_and_nothing_is_loaded(
+    segmenter, scene, encoded, monkeypatch
+):
+    monkeypatch.setattr(build, "build_model", lambda *_: pytest.fail("the model was built anew"))
+    per_word = len(set(get_templates("vild_14")))
+    weights = {
+        name: value.clone() for name, value in segmenter.predictor.model.state_dict().items()
+    }
+    segmenter(scene, "red circle; grass:stuff")
+    assert sum(encoded) == 2 * per_word
+    segmenter(scene, "grass:stuff; blue square; red circle", "semantic")
+    assert sum(encoded) == 3 * per_word
+    segmenter(scene, {"red circle": "blue square"}, "instance")
+    segmenter(scene, "grass:stuff; red circle")
+    assert sum(encoded) == 3 * per_word
+    for name, value in segmenter.predictor.model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic"])
+def test_it_finds_what_is_there(task, segmenter):
+    """In some scenes most pixels get the right word."""
+    shares = []
+    for index in range(2):
+        scene = draw_scene(13, index)
+        found = segmenter(scene.image, task=task)
+        truth = {each["id"]: CLASSES[each["category"]].name for each in scene.segments}
+        right = [
+            (segment.mask & (scene.ids == number)).sum()
+            for segment in found.segments
+            for number, name in truth.items()
+            if segment.name == name
+        ]
+        shares.append(sum(right) / scene.ids.size)
+    assert np.mean(shares) > 0.6
+
+
+def test_a_benchmark_by_name_and_a_background(segmenter, scene):
+    found = segmenter(scene, "miniature_val_panoptic")
+    assert len(found.vocabulary) == 70
+    with_rest = segmenter(scene, "zebra", background="gravel, wood, grass, water")
+    assert all(segment.name == "zebra" for segment in with_rest.segments)
+    assert (with_rest.label_map == 0).any()
+
+
+def test_names(segmenter):
+    assert "fcclip-convnext-large" in frozenseg.models()
+    assert set(frozenseg.__all__) <= set(dir(frozenseg))
+    for name in frozenseg.__all__:
+        assert getattr(frozenseg, name) is not None
+    with pytest.raises(AttributeError, match="lode"):
+        frozenseg.lode  # noqa: B018
+    with pytest.raises(ValueError, match="did you mean 'miniature-fcclip'"):
+        frozenseg.load("miniature_fcclip")
+    with pytest.raises(ValueError, match="unknown task"):
+        frozenseg.load("miniature-fcclip", task="panoptik")
+    assert segmenter.about["weights"].endswith("miniature_fcclip.safetensors")

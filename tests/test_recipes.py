@@ -1,0 +1,57 @@
+"""configs/recipes/: each gives a batch that its machine can share, by the learning-rate rule."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from frozenseg.config import load_config
+from frozenseg.engine.run import recipe_opts
+from frozenseg.engine.trainer import batch_parts
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+RECIPES = sorted((CONFIGS / "recipes").glob("*.yaml"))
+MODELS = ("fcclip/convnext_large.yaml", "frozenseg/convnext_large.yaml")
+# Images that a GPU takes at a time; two fill at most the 32 GB of the authors' GPUs.
+AT_A_TIME = {"1x24gb": 1, "1x80gb": 4, "4x": 2, "8x": 2}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_follows_the_rule_and_fits_its_gpus(path, model):
+    cfg = load_config(CONFIGS / model, recipe_opts(str(path)))
+    released, solver = load_config(CONFIGS / model).SOLVER, cfg.SOLVER
+    factor = solver.IMS_PER_BATCH / released.IMS_PER_BATCH
+    relative_rate = solver.BASE_LR / released.BASE_LR
+    assert relative_rate == pytest.approx(factor)
+    assert solver.MAX_ITER * factor == pytest.approx(released.MAX_ITER, abs=1)
+    assert list(solver.STEPS) == pytest.approx([s / factor for s in released.STEPS], abs=1)
+    gpus = int(path.stem.split("x")[0])
+    parts = batch_parts(cfg, gpus)
+    assert solver.IMS_PER_BATCH / gpus / parts.steps == AT_A_TIME[path.stem]
+
+
+def test_there_is_a_recipe_for_every_machine_named():
+    assert {path.stem for path in RECIPES} == set(AT_A_TIME)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_command_rule_and_what_is_an_estimate(path):
+    header = path.read_text(encoding="utf-8").split("SOLVER:")[0]
+    assert f"--recipe configs/recipes/{path.name}" in header
+    assert "1e-4 * n / 16" in header
+    assert re.search(r"Time: (estimate|the authors)", header)
+    assert "nothing was measured here" in header
+
+
+def test_words_on_the_command_line_go_before_the_recipe():
+    opts = [*recipe_opts(str(CONFIGS / "recipes" / "4x.yaml")), "SOLVER.IMS_PER_BATCH", "8"]
+    assert load_config(CONFIGS / MODELS[0], opts).SOLVER.IMS_PER_BATCH == 8
+    assert recipe_opts(None) == []
+
+
+def test_a_missing_recipe_is_reported(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        recipe_opts(str(tmp_path / "none.yaml"))

@@ -1,0 +1,20 @@
+"""The measurement of memory and time against the number of classes runs and adds up."""
+
+from __future__ import annotations
+
+import json
+
+from tools.benchmarking import classes
+from tools.quickstart import CONFIGS
+
+
+def test_scores_of_many_classes_cost_their_tensor_and_labels_do_not(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    words = ["--config-file", str(CONFIGS / "fcclip.yaml"), "--classes", "300", "--runs", "1"]
+    words += ["--size", "400", "400", "--input", "64", "64", "--json", str(out)]
+    classes.main(classes.build_parser().parse_args(words))
+    [row] = json.loads(out.read_text())
+    tensor = 300 * 400 * 400 * 4 / 2**20  # 183 MB
+    assert row["scores"]["megabytes"] > tensor
+    assert row["labels"]["megabytes"] < row["scores"]["megabytes"] - tensor / 2
+    assert "(C, H, W) in MB" in capsys.readouterr().out
