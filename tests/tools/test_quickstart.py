@@ -115,7 +115,7 @@ def test_settings_reach_every_step_that_has_a_model_and_the_ensemble_is_off_in_o
     assert list(steps) == ["data", "training", "without ensemble", "pictures", "photographs"]
     for name, words in steps.items():
         assert ("SEED" in words) == (name != "data")
-        assert ("MODEL.FC_CLIP.CLASS_ENSEMBLE" in words) == (name == "without ensemble")
+        assert ("MODEL.FROZEN_SEG.CLASS_ENSEMBLE" in words) == (name == "without ensemble")
         assert ("MODEL.MASK_FORMER.TEST.RECALL_ON" in words) == (words[0] == "train_net.py")
     assert "--resume" in plan(resume=True)["training"]
     assert "--resume" not in steps["training"]
