@@ -11,7 +11,7 @@ import torch
 from frozenseg.config import load_config
 from frozenseg.data.miniature_files import write_miniature
 from frozenseg.data.register import register_benchmarks
-from frozenseg.engine.trainer import Trainer
+from tests.engine.test_trainer import train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "miniature"
 ITERATIONS, STOP = 30, 17  # the last checkpoint before the stop is that of iteration 12
@@ -46,30 +46,10 @@ def settings(model: str, output: Path, cache: Path):
     return load_config(CONFIGS / f"{model}.yaml", pairs)
 
 
-def train(cfg, *, resume=False, stop_after=None):
-    """Losses by iteration; `stop_after` iterations an error ends the run, as a crash would."""
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    losses, step = {}, trainer._trainer.run_step
-
-    def run_step():
-        if trainer.iter == stop_after:
-            raise KeyboardInterrupt
-        step()
-        losses[trainer.iter] = trainer.storage.history("total_loss").latest()
-
-    trainer._trainer.run_step = run_step
-    try:
-        trainer.train()
-    except KeyboardInterrupt:
-        assert stop_after is not None
-    return trainer.model, losses
-
-
 @pytest.mark.parametrize("model", ["fcclip", "frozenseg"])
 def test_loss_falls_and_a_resumed_run_continues_exactly(model, tmp_path):
     cache = tmp_path / "text"
-    straight, losses = train(settings(model, tmp_path / "straight", cache))
+    trainer, losses = train(settings(model, tmp_path / "straight", cache))
     first, last = (list(losses.values())[part] for part in (slice(0, 5), slice(-5, None)))
     assert statistics.mean(last) < 0.8 * statistics.mean(first)
     broken = settings(model, tmp_path / "broken", cache)
@@ -77,6 +57,6 @@ def test_loss_falls_and_a_resumed_run_continues_exactly(model, tmp_path):
     resumed, after = train(broken, resume=True)
     assert min(after) <= STOP
     assert {**before, **after} == losses
-    trained = dict(resumed.named_parameters())
-    for name, value in straight.named_parameters():
+    trained = dict(resumed.model.named_parameters())
+    for name, value in trainer.model.named_parameters():
         assert torch.equal(value, trained[name]), name
