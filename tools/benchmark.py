@@ -64,6 +64,7 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     from frozenseg.engine.build import build_model
     from frozenseg.engine.checkpoint import load_weights
     from frozenseg.engine.predictor import read_vocabulary
+    from frozenseg.engine.weights import resolve
 
     register_benchmarks()
     cfg = load_config(args.config_file, args.opts)
@@ -76,7 +77,7 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     if args.weights:
-        load_weights(model, args.weights)
+        load_weights(model, resolve(args.weights, "--weights"))
     if args.vocabulary:
         model.set_vocabulary(read_vocabulary(args.vocabulary))
     return model

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE", help="YAML config of the model")
-    add("--weights", required=True, metavar="FILE", help="checkpoint")
+    add("--weights", required=True, metavar="FILE", help="checkpoint: a file or a name")
     add("--benchmarks", required=True, nargs="+", metavar="NAME", help="what to score, or all")
     add(
         "--output",
@@ -50,10 +50,13 @@ def main(args: argparse.Namespace) -> int:
     from frozenseg.config import load_config
     from frozenseg.engine.device import usable_device
     from frozenseg.engine.launch import launch, process_rank
+    from frozenseg.engine.weights import resolve, resolve_names
     from frozenseg.engine.zero_shot import RESULTS, data_sets, table
     from frozenseg.evaluation.results import read_results, read_skipped
 
     cfg = load_config(args.config_file, args.opts)
+    resolve_names(cfg)
+    args.weights = resolve(args.weights, "--weights")
     names = data_sets(args.benchmarks)
     default = Path(cfg.OUTPUT_DIR) / "zero_shot" / Path(args.weights).stem
     folder = (args.output or default).expanduser().absolute()
