@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +19,16 @@ from frozenseg.data.loader import build_test_loader
 from frozenseg.data.mapper import build_mapper
 from frozenseg.data.proposals import ProposalFolder
 from frozenseg.data.register import registered_benchmark
-from frozenseg.engine.checkpoint import checkpoint_hash
 from frozenseg.engine.data_sets import register_data_sets
 from frozenseg.engine.evaluation_settings import settings_for
 from frozenseg.engine.hooks import on_terminal
-from frozenseg.engine.protocol import encoder_hashes, mask_ensemble, protocol
+from frozenseg.engine.protocol import (
+    UNKNOWN_WEIGHTS,
+    WeightsIdentity,
+    identify_weights,
+    mask_ensemble,
+    protocol,
+)
 from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
 from frozenseg.evaluation.coverage import CoverageCheck
 from frozenseg.evaluation.results import (
@@ -52,10 +56,8 @@ def evaluate(
     register_data_sets(cfg)
     for name in cfg.DATASETS.TEST:
         registered_benchmark(name)
-    encoders = encoder_hashes(model)
-    entries = [
-        evaluate_dataset(cfg, model, name, checkpoint, encoders) for name in cfg.DATASETS.TEST
-    ]
+    weights = identify_weights(model, checkpoint)
+    entries = [evaluate_dataset(cfg, model, name, weights) for name in cfg.DATASETS.TEST]
     if not comm.is_main_process() or not entries:
         return {}
     path = Path(cfg.OUTPUT_DIR) / "results.json"
@@ -67,13 +69,9 @@ def evaluate(
 
 
 def evaluate_dataset(
-    cfg: CfgNode,
-    model: nn.Module,
-    name: str,
-    checkpoint: str | Path = "",
-    encoders: Mapping[str, str | None] | None = None,
+    cfg: CfgNode, model: nn.Module, name: str, weights: WeightsIdentity = UNKNOWN_WEIGHTS
 ) -> dict[str, Any]:
-    """The results.json entry of one data set; `encoders` is what `encoder_hashes` gives.
+    """The results.json entry of one data set.
 
     The row's test size and object-mask threshold go before the config's. Entries of other processes
     than the main one have no metrics.
@@ -81,7 +79,7 @@ def evaluate_dataset(
     start = time.perf_counter()
     row, meta = registered_benchmark(name), MetadataCatalog.get(name)
     vocabulary: Vocabulary = meta.vocabulary
-    about = description(cfg, name, checkpoint, encoders)
+    about = description(cfg, name, weights)
     tasks = about["protocol"]["tasks"]
     evaluators = build_evaluators(
         row,
@@ -109,12 +107,7 @@ def evaluate_dataset(
     }
 
 
-def description(
-    cfg: CfgNode,
-    name: str,
-    checkpoint: str | Path = "",
-    encoders: Mapping[str, str | None] | None = None,
-) -> dict[str, Any]:
+def description(cfg: CfgNode, name: str, weights: WeightsIdentity) -> dict[str, Any]:
     """What an entry says of how its scores come about, before there are any."""
     row, meta = registered_benchmark(name), MetadataCatalog.get(name)
     proposals = proposals_of(cfg, name)
@@ -125,12 +118,12 @@ def description(
         "split": row.split,
         "protocol": {
             **protocol(cfg, meta.vocabulary, row, sources),
-            **(encoders or {}),
+            **weights.encoders,
             "mask_ensemble": mask_ensemble(cfg, proposals.index.source if proposals else None),
         },
         "config_hash": config_hash(cfg),
-        "checkpoint": Path(checkpoint).name,
-        "checkpoint_hash": checkpoint_hash(checkpoint) if checkpoint else None,
+        "checkpoint": weights.checkpoint,
+        "checkpoint_hash": weights.checkpoint_hash,
     }
 
 

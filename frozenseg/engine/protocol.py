@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
 from torch import nn
 
 from frozenseg.data.benchmark import Benchmark
-from frozenseg.engine.checkpoint import weights_hash
+from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
 from frozenseg.engine.compat import clip_section
 from frozenseg.mask_classification.border import injects_sam
 from frozenseg.vocab import Vocabulary
@@ -26,17 +26,35 @@ TASK_KEYS = {
 FROZEN_ENCODERS = {"clip_weights": "backbone", "sam_weights": "sam"}
 
 
-def encoder_hashes(model: nn.Module) -> dict[str, str | None]:
-    """Identifies the weights of the model's frozen encoders; None for one that it does not have.
+class WeightsIdentity(NamedTuple):
+    """Which weights are evaluated: reading them takes seconds, so once for all data sets.
 
-    A checkpoint's own hash does not: it leaves out what CLIP_PRETRAINED_WEIGHTS and
-    SAM_PRETRAINED_WEIGHTS bring, and a local file may hold anything.
+    Attributes:
+        checkpoint, checkpoint_hash: name and hash of the file; "" and None without one.
+        encoders: hashes of the model's frozen encoders, None for one that it does not have. The
+            checkpoint's own hash leaves out what CLIP_PRETRAINED_WEIGHTS and
+            SAM_PRETRAINED_WEIGHTS bring, and a local file may hold anything.
     """
+
+    checkpoint: str
+    checkpoint_hash: str | None
+    encoders: dict[str, str | None]
+
+
+UNKNOWN_WEIGHTS = WeightsIdentity("", None, {})
+
+
+def identify_weights(model: nn.Module, checkpoint: str | Path = "") -> WeightsIdentity:
+    """The identity of a model's weights; `checkpoint` is the file that they came from."""
     encoders = {name: getattr(model, part, None) for name, part in FROZEN_ENCODERS.items()}
-    return {
-        name: weights_hash(encoder) if isinstance(encoder, nn.Module) else None
-        for name, encoder in encoders.items()
-    }
+    return WeightsIdentity(
+        Path(checkpoint).name,
+        checkpoint_hash(checkpoint) if checkpoint else None,
+        {
+            name: weights_hash(encoder) if isinstance(encoder, nn.Module) else None
+            for name, encoder in encoders.items()
+        },
+    )
 
 
 def protocol(

@@ -27,7 +27,7 @@ from frozenseg.engine.checkpoint import load_weights, require_weights
 from frozenseg.engine.compat import random_encoders
 from frozenseg.engine.evaluate import description, evaluate_dataset
 from frozenseg.engine.out_of_memory import retry_out_of_memory
-from frozenseg.engine.protocol import encoder_hashes
+from frozenseg.engine.protocol import WeightsIdentity, identify_weights
 from frozenseg.evaluation.results import (
     format_table,
     overview_table,
@@ -118,10 +118,10 @@ def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: P
             weights,
             load_weights(model, weights, random_encoders=random_encoders(cfg)),
         )
-        encoders = encoder_hashes(model)
+        identity = identify_weights(model, weights)
         for name in wanted:
             with retry_out_of_memory(model):
-                _score(cfg, model, name, weights, encoders, entries, skipped)
+                _score(cfg, model, name, identity, entries, skipped)
             _write(folder, names, entries, skipped)
     _write(folder, names, entries, skipped)
     return Outcome([entries[name] for name in names if name in entries], skipped)
@@ -131,20 +131,19 @@ def _score(
     cfg: CfgNode,
     model: Any,
     name: str,
-    weights: str,
-    encoders: Mapping[str, str | None],
+    identity: WeightsIdentity,
     entries: dict[str, dict[str, Any]],
     skipped: dict[str, str],
 ) -> None:
     """Adds the entry of one data set, or the reason why there is none."""
     try:
-        about = description(cfg, name, weights, encoders)
+        about = description(cfg, name, identity)
         _require_same_model(entries, about)
         if _is_finished(entries.get(name), about):
             logger.info("%s: scored before with the same config and checkpoint", name)
             return
         entries.pop(name, None)
-        entry = evaluate_dataset(cfg, model, name, weights, encoders)
+        entry = evaluate_dataset(cfg, model, name, identity)
     except (ValueError, OSError) as error:
         if comm.get_world_size() > 1 or isinstance(error, OtherModelError):
             raise  # the other processes wait
