@@ -170,12 +170,8 @@ class MaskClassificationModel(nn.Module):
         """
         out_logits, valid = None, None
         if self.ensemble.enabled:
-            embeddings, valid_BQ = self.backbone.pool_masks(
-                features["clip_vis_dense"], prediction.mask_logits_BQHW
-            )
-            classifier = self.classifier(self.vocabulary)
-            cosine = F.normalize(embeddings, dim=-1) @ classifier.embeddings_SK.T
-            out_logits = classifier.max_over_synonyms(self.backbone.logit_scale * cosine)
+            unit_BQK, valid_BQ = self._look_at_masks(prediction.mask_logits_BQHW, features)
+            out_logits = self.backbone.logit_scale * self._cosine_of_words(unit_BQK)
             valid = valid_BQ if self.ensemble.on_valid_mask else None
         return ensemble_classes(
             prediction.class_logits_BQC,
@@ -191,13 +187,22 @@ class MaskClassificationModel(nn.Module):
 
         Source: FrozenSeg, arXiv:2409.03525, section 3.3 (mask proposals at inference).
         """
-        embeddings, _ = self.backbone.pool_masks(features["clip_vis_dense"], logits_BMHW)
-        classifier = self.classifier(self.vocabulary)
         void_1K = F.normalize(self.void_embedding.weight, dim=-1)
-        unit = F.normalize(embeddings, dim=-1)
-        words = classifier.max_over_synonyms(unit @ classifier.embeddings_SK.T)
-        cosine = torch.cat((words, unit @ void_1K.T), dim=-1)
+        unit_BMK, _ = self._look_at_masks(logits_BMHW, features)
+        cosine = torch.cat((self._cosine_of_words(unit_BMK), unit_BMK @ void_1K.T), dim=-1)
         return (self.backbone.logit_scale * cosine).float().log_softmax(-1)
+
+    def _look_at_masks(
+        self, logits_BQHW: Tensor, features: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """CLIP's unit embeddings (B, Q, K) of masks, and which have a cell on its map (B, Q)."""
+        embeddings, valid_BQ = self.backbone.pool_masks(features["clip_vis_dense"], logits_BQHW)
+        return F.normalize(embeddings, dim=-1), valid_BQ
+
+    def _cosine_of_words(self, unit_BQK: Tensor) -> Tensor:
+        """Cosine (B, Q, C) with each class of the vocabulary: with the nearest of its synonyms."""
+        classifier = self.classifier(self.vocabulary)
+        return classifier.max_over_synonyms(unit_BQK @ classifier.embeddings_SK.T)
 
     def _proposals(
         self,

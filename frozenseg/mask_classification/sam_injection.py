@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frozenseg.layers.attention import CrossAttentionLayer
@@ -176,11 +175,7 @@ def inject_features(
     sam = _tokens(resize_mask_logits(sam_BDhw, coarse))
     position = sine_position_code(coarse, tokens.shape[-1], device=tokens.device)
     injected = layer(tokens, sam + position, sam, position_BQD=position)
-    if size == coarse:
-        return injected
-    injected_BDHW = injected.transpose(1, 2).unflatten(2, coarse)
-    resized = F.interpolate(injected_BDHW, size=size, mode="bilinear", align_corners=False)
-    return _tokens(resized)
+    return _tokens(resize_mask_logits(injected.transpose(1, 2).unflatten(2, coarse), size))
 
 
 def inject_queries(
