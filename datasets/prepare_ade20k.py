@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg import cli
-from frozenseg.data.preparation.arguments import make_parser, start
+from frozenseg.data.preparation.arguments import make_parser, prepare
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,9 +37,7 @@ def main(args: argparse.Namespace) -> int:
     """Makes what is not there yet; 1 if an image could not be converted."""
     from frozenseg.data.preparation.ade20k import prepare_ade20k
 
-    preparation = start(args)
-    prepare_ade20k(preparation, tuple(args.parts))
-    return preparation.finish()
+    return prepare(args, prepare_ade20k, tuple(args.parts))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg import cli
-from frozenseg.data.preparation.arguments import make_parser, start
+from frozenseg.data.preparation.arguments import make_parser, prepare
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,9 +47,7 @@ def main(args: argparse.Namespace) -> int:
     """Makes what is not there yet; 1 if an image could not be converted."""
     from frozenseg.data.preparation.ade20k_full import prepare_ade20k_full
 
-    preparation = start(args)
-    prepare_ade20k_full(preparation, args.classes, args.short_edge)
-    return preparation.finish()
+    return prepare(args, prepare_ade20k_full, args.classes, args.short_edge)
 
 
 if __name__ == "__main__":

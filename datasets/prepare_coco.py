@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg import cli
-from frozenseg.data.preparation.arguments import make_parser, start
+from frozenseg.data.preparation.arguments import make_parser, prepare
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,9 +33,7 @@ def main(args: argparse.Namespace) -> int:
     """Makes what is not there yet; 1 if an image could not be converted."""
     from frozenseg.data.preparation.coco import prepare_coco_semantic
 
-    preparation = start(args)
-    prepare_coco_semantic(preparation)
-    return preparation.finish()
+    return prepare(args, prepare_coco_semantic)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg import cli
-from frozenseg.data.preparation.arguments import make_parser, start
+from frozenseg.data.preparation.arguments import make_parser, prepare
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,9 +34,7 @@ def main(args: argparse.Namespace) -> int:
     """Makes what is not there yet; 1 if an image could not be converted."""
     from frozenseg.data.preparation.pascal import prepare_pascal_voc
 
-    preparation = start(args)
-    prepare_pascal_voc(preparation)
-    return preparation.finish()
+    return prepare(args, prepare_pascal_voc)
 
 
 if __name__ == "__main__":

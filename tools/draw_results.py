@@ -59,13 +59,14 @@ def main(args: argparse.Namespace) -> None:
     from frozenseg.config import load_config
     from frozenseg.data.atomic import write_atomically
     from frozenseg.data.coco_panoptic import read_image
-    from frozenseg.data.register import register_benchmarks, registered_benchmark
+    from frozenseg.data.register import registered_benchmark
+    from frozenseg.engine.data_sets import register_data_sets
     from frozenseg.engine.evaluate import seen_of
     from frozenseg.engine.predictor import build_predictor, pick_device
 
     cfg = load_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = pick_device(args.device)
-    register_benchmarks()
+    register_data_sets(cfg)
     name = args.dataset or next(iter(cfg.DATASETS.TEST), "")
     row = registered_benchmark(name)
     records = DatasetCatalog.get(name)[: args.count]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from frozenseg.data.preparation.work import Preparation
@@ -57,6 +58,17 @@ def start(args: argparse.Namespace) -> Preparation:
         overwrite=args.overwrite,
         allow_empty=args.allow_empty,
     )
+
+
+def prepare(args: argparse.Namespace, convert: Callable[..., None], *options: Any) -> int:
+    """Makes what the options ask for and is not there yet.
+
+    Args: convert: one of the functions `prepare_*`; `options`: what it takes after the preparation.
+    Returns: the exit code, 1 if an image could not be converted.
+    """
+    preparation = start(args)
+    convert(preparation, *options)
+    return preparation.finish()
 
 
 def _positive(text: str) -> int:
