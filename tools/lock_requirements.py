@@ -1,6 +1,6 @@
 """Writes requirements.lock: the exact versions that `make` installs, for several Pythons at once.
 
-Each interpreter given resolves the ranges of requirements.txt, the `dev` extra and the needs of
+Each interpreter given resolves the ranges of requirements.txt, the extras and the needs of
 detectron2 with pip (a dry run: nothing is installed); the answers are merged into one file with
 environment markers. Versions of the present lock are kept where they still fit, except with
 `--upgrade`. For maintainers, on Linux:
@@ -83,7 +83,7 @@ def resolve(interpreter: str, constraints: Path | None) -> dict[str, str]:
         command += ["-c", str(constraints)]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        wanted = [*dev_requirements(), *DETECTRON2_REQUIREMENTS, *EXTRA_REQUIREMENTS]
+        wanted = [*extra_requirements(), *DETECTRON2_REQUIREMENTS, *EXTRA_REQUIREMENTS]
         result = subprocess.run([*command, "--report", str(report), *wanted])
         if result.returncode:
             raise ValueError(f"pip of {interpreter} found no solution; its message is above")
@@ -91,13 +91,15 @@ def resolve(interpreter: str, constraints: Path | None) -> dict[str, str]:
     return {item["metadata"]["name"]: item["metadata"]["version"] for item in installs}
 
 
-def dev_requirements() -> list[str]:
-    """The `dev` extra of pyproject.toml (read by its one-list-per-extra form, for Python 3.10)."""
+def extra_requirements() -> list[str]:
+    """The extras of pyproject.toml (read by its one-list-per-extra form, for Python 3.10)."""
     text = (ROOT / "pyproject.toml").read_text()
-    found = re.search(r"^dev = \[(.*?)\]", text, flags=re.MULTILINE | re.DOTALL)
+    found = re.search(
+        r"^\[project\.optional-dependencies\]\n(.*?)^\[", text, flags=re.MULTILINE | re.DOTALL
+    )
     if not found:
-        raise ValueError("pyproject.toml has no line `dev = [`; expected the extra of that name")
-    return re.findall(r'"([^"]+)"', found.group(1))
+        raise ValueError("pyproject.toml has no section [project.optional-dependencies]")
+    return re.findall(r'"([^"]+)"', re.sub(r"#.*", "", found.group(1)))
 
 
 def merge(resolved: dict[str, dict[str, str]]) -> list[str]:

@@ -41,7 +41,7 @@ def locked(python: str) -> dict[str, str]:
 def test_lock_meets_every_range(python: str) -> None:
     versions = locked(python)
     wanted = read(ROOT / "requirements.txt")
-    wanted += [Requirement(x) for x in (*REQUIREMENTS, *lock_requirements.dev_requirements())]
+    wanted += [Requirement(x) for x in (*REQUIREMENTS, *lock_requirements.extra_requirements())]
     for requirement in wanted:
         version = versions[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(Version(version)), (requirement, version)
