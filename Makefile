@@ -10,8 +10,6 @@
 
 PY := .venv/bin/python
 ARGS ?=
-DEMO_CONFIG := configs/miniature/fcclip.yaml
-DEMO_WEIGHTS := frozenseg/weights/miniature_fcclip.safetensors
 DEMO_DATA := output/demo/datasets
 export PYTHON MIN_DISK_GB
 
@@ -27,11 +25,8 @@ quickstart: setup
 	$(PY) tools/quickstart.py $(ARGS)
 
 demo: setup
-	@test -f $(DEMO_WEIGHTS) || { echo "error: $(DEMO_WEIGHTS) is missing: get it back with git," \
-		"or run 'make quickstart', which trains such weights" >&2; exit 2; }
 	$(PY) datasets/prepare_miniature.py --root $(DEMO_DATA) --train 0 --dev 0 --val 4
-	$(PY) demo/demo.py --config-file $(DEMO_CONFIG) --weights $(DEMO_WEIGHTS) \
-		--input $(DEMO_DATA)/miniature/val --output output/demo $(ARGS)
+	$(PY) demo/demo.py --input $(DEMO_DATA)/miniature/val --output output/demo $(ARGS)
 
 test: setup
 	$(PY) -m pytest $(ARGS)

@@ -1,33 +1,47 @@
-"""Segments images with your own words.
+"""Segments images and videos with your own words.
 
-    python demo/demo.py --config-file configs/fcclip/convnext_large.yaml --weights fcclip.pth \
-        --input photos/ holiday.jpg "more/*.png" --vocabulary "cat, kitten; dog; sky:stuff" \
-        --output output/demo
+    python demo/demo.py --input photo.jpg --vocabulary "cat, kitten; dog; sky:stuff"
+    python demo/demo.py --model fcclip-convnext-large --input photos/ "more/*.png" clip.mp4 \\
+        --vocabulary words.txt --output output/demo
+    python demo/demo.py --webcam --vocabulary "person; chair; wall:stuff" --max-frames 300
 
-Commas separate synonyms, semicolons classes; ":stuff" marks what cannot be counted.
+Commas separate synonyms, semicolons classes; ":stuff" marks what cannot be counted. Without
+--model, the small model of this repository is used: it knows coloured shapes, no photographs.
 
-For each image it writes to --output
+For each image it writes to --output (--write chooses)
     NAME_overlay.png   the segments over the image, at its size
     NAME_sheet.png     image and prediction side by side with a legend
     NAME_labels.png    16-bit PNG: the id of the segment of every pixel, 0 for none
     NAME.json          segments (id, name, score, area, box, RLE mask), words, model
-Exit code: 0; 1 if an image could not be read (it is named and skipped); 2 for wrong arguments.
+and for each video or recording
+    NAME_overlay.mp4   the labelled clip, as long, fast and large as the video (an .avi for odd
+                       sizes), without sound; a camera's plays at the rate of the first frames
+    NAME.jsonl         a line for each frame: number, seconds, segments
+    NAME.json          words, model, size, number of frames
+Segments are found anew in every frame: their ids do not follow an object.
+
+The same command again skips what is there already, made from the same file with the same model,
+words, task and settings (NAME.json tells; --overwrite starts over).
+Exit code: 0; 1 if a file could not be read, or not to its end (it is named; the others are done);
+2 for wrong arguments; 130 after Ctrl-C, which keeps the frames of a video so far.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from demo.command_line.arguments import add_inputs, add_model, add_results
+from demo.command_line.job import Counts, Job
 from frozenseg import cli  # imports no torch
 
 if TYPE_CHECKING:
-    from frozenseg.engine.predictor import Predictor
+    from frozenseg.engine.video import Video
 
 EXIT_SOME_SKIPPED = 1
 
@@ -40,123 +54,104 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config-file", required=True, metavar="YAML", help="config of the model")
-    parser.add_argument(
-        "--weights", default="", metavar="FILE", help="trained weights; default: MODEL.WEIGHTS"
-    )
-    parser.add_argument(
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="image files, folders and glob patterns",
-    )
-    parser.add_argument(
-        "--vocabulary",
-        metavar="WORDS",
-        help="the words, a .txt/.tsv/.json file, or a benchmark's name such as ade20k_150; "
-        "default: the classes of the config's test set",
-    )
-    parser.add_argument("--task", choices=("panoptic", "semantic", "instance"), default="panoptic")
-    parser.add_argument(
-        "--output", default="output/demo", metavar="FOLDER", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--score-threshold",
-        type=_probability,
-        metavar="P",
-        help="lowest score of a segment, 0 to 1; default: the config's for panoptic, 0.5 for "
-        "instance",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1, or auto: a GPU if any (default)"
-    )
-    parser.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys to change"
-    )
+    add_inputs(parser)
+    add_model(parser)
+    add_results(parser)
     cli.add_debug_flag(parser)
     return parser
+
+
+class Inputs(NamedTuple):
+    """Files and the names of their results, and inputs that are nothing."""
+
+    images: dict[Path, str]
+    videos: dict[Path, str]
+    unmatched: tuple[str, ...]
 
 
 def main(args: argparse.Namespace) -> int:
     """Runs the demo; returns the exit code."""
     if args.score_threshold is not None and args.task == "semantic":
         raise ValueError("--score-threshold has no meaning for --task semantic: leave it out")
-    from frozenseg.data.image_files import find_images
+    if not args.input and args.webcam is None:
+        raise ValueError("nothing to segment: give --input PATH or --webcam")
+    found = _find(args)
+    if (found.videos or args.webcam is not None) and not {"overlay", "json"} & set(args.write):
+        raise ValueError("--write: a video has only overlay and json: add one of them")
+    for text in found.unmatched:
+        print(f"skipped {text}: no such file, folder or match", file=sys.stderr)
+    from frozenseg.engine.video import open_webcam
 
-    found = find_images(args.input)
-    if not found.files:
-        raise ValueError(f"--input {' '.join(args.input)}: no image file found there")
+    # Before the model: an answer at once if there is no such camera.
+    with contextlib.nullcontext() if args.webcam is None else open_webcam(args.webcam) as camera:
+        return _run(_prepare(args), found, camera)
+
+
+def _find(args: argparse.Namespace) -> Inputs:
+    """What the inputs stand for. Raises: ValueError for none, or an output among them."""
+    from frozenseg.data.image_files import IMAGE_SUFFIXES, find_images, output_names
+    from frozenseg.engine.video import VIDEO_SUFFIXES
+
     output = Path(args.output)
     if output.resolve() in [Path(each).resolve() for each in args.input]:
         raise ValueError(f"--output {output} is also an input folder: choose another one")
-    for text in found.unmatched:
-        print(f"skipped {text}: no such file, folder or match", file=sys.stderr)
-    predictor, about = _prepare(args)
-    bad = len(found.unmatched) + _segment_all(predictor, found.files, output, about)
-    done = len(found.files) + len(found.unmatched) - bad
-    print(f"{done} of {done + bad} images segmented, results in {output}")
-    return EXIT_SOME_SKIPPED if bad else 0
+    found = find_images(args.input, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    if args.input and not found.files:
+        raise ValueError(f"--input {' '.join(args.input)}: no image or video file found there")
+    names = dict(zip(found.files, output_names(found.files), strict=True))
+    videos = {path: name for path, name in names.items() if path.suffix.lower() in VIDEO_SUFFIXES}
+    images = {path: name for path, name in names.items() if path not in videos}
+    return Inputs(images, videos, found.unmatched)
 
 
-def _prepare(args: argparse.Namespace) -> tuple[Predictor, dict[str, Any]]:
-    """The model with the user's words, and what the JSON files say about it."""
-    from frozenseg.config import config_hash, load_config
-    from frozenseg.engine.predictor import build_predictor, pick_device, read_vocabulary
+def _prepare(args: argparse.Namespace) -> Job:
+    """The model with the user's words."""
+    from frozenseg.engine.model_zoo import DEFAULT_MODEL
+    from frozenseg.engine.segmenter import load
+    from frozenseg.engine.words import read_words
 
-    vocabulary = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
-    cfg = load_config(args.config_file, args.opts)
-    cfg.MODEL.DEVICE = pick_device(args.device)
-    predictor, report = build_predictor(
-        cfg, task=args.task, weights=args.weights, score_threshold=args.score_threshold
+    vocabulary = None if args.vocabulary is None else read_words(args.vocabulary)
+    segmenter = load(
+        args.model or args.config_file or DEFAULT_MODEL,
+        args.weights,
+        args.device,
+        args.task,
+        precision=args.precision,
+        opts=args.opts,
     )
-    if vocabulary is not None:
-        predictor.set_vocabulary(vocabulary)
-    if report is None:
-        print("warning: no --weights: the mask decoder is random, its segments mean nothing")
-    return predictor, {
-        "model": {
-            "architecture": cfg.MODEL.META_ARCHITECTURE,
-            "config_file": str(args.config_file),
-            "config_hash": config_hash(cfg),
-            "weights": str(args.weights or cfg.MODEL.WEIGHTS) or None,
-        }
-    }
+    return Job(
+        segmenter,
+        segmenter.vocabulary if vocabulary is None else vocabulary,
+        args.task,
+        args.background,
+        args.score_threshold,
+        folder=Path(args.output),
+        kinds=frozenset(args.write),
+        batch_size=args.batch_size,
+        every=args.every,
+        max_frames=args.max_frames,
+        overwrite=args.overwrite,
+    )
 
 
-def _segment_all(
-    predictor: Predictor, files: tuple[Path, ...], output: Path, about: dict[str, Any]
-) -> int:
-    """Writes the results of all readable files; returns the number of others."""
-    from tqdm import tqdm
+def _run(job: Job, found: Inputs, camera: Video | None) -> int:
+    """Segments everything; the exit code."""
+    from demo.command_line.clips import record, segment_videos
+    from demo.command_line.images import segment_images
+    from frozenseg.engine.out_of_memory import retry_out_of_memory
 
-    from frozenseg.data.image_files import output_names, read_rgb
-
-    bad = 0
-    progress = tqdm(files, unit="image", disable=None if sys.stderr.isatty() else True)
-    for path, name in zip(progress, output_names(files), strict=True):
-        try:
-            image = read_rgb(path)
-        except (OSError, ValueError) as error:
-            bad += 1
-            progress.write(f"skipped {cli.describe(error)}", file=sys.stderr)
-            continue
-        start = time.perf_counter()
-        segmentation = predictor(image)
-        written = segmentation.save(output, name, image, {"image": str(path), **about})
-        seconds = time.perf_counter() - start
-        count = f"{len(segmentation.segments)} segments"
-        if predictor.task == "instance":
-            count += f" of score {predictor.score_threshold:g} or more"
-        progress.write(f"{path}: {count} in {seconds:.1f} s -> {written['sheet']}")
-    return bad
-
-
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    with retry_out_of_memory(job.segmenter.predictor.model):  # type: ignore[arg-type]
+        images = segment_images(job, found.images) + Counts(bad=len(found.unmatched))
+        videos = segment_videos(job, found.videos)
+        if camera is not None:
+            videos += record(job, camera)
+    for counts, what in ((images, "images"), (videos, "videos")):
+        if counts.total:
+            kept = f", {counts.kept} there already (--overwrite: again)" if counts.kept else ""
+            print(
+                f"{counts.done} of {counts.total} {what} segmented{kept}, results in {job.folder}"
+            )
+    return EXIT_SOME_SKIPPED if images.bad + videos.bad else 0
 
 
 if __name__ == "__main__":

@@ -95,12 +95,14 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
 def beside(folder: Path, value: Any) -> Any:
     """The absolute path if `value` names a file relative to the folder of its YAML file.
 
-    Of a list, each entry.
+    Of a list, each entry. A folder counts if it holds a model, that is a config.json.
     """
     if isinstance(value, (list, tuple)):
         return type(value)(beside(folder, item) for item in value)
-    if isinstance(value, str) and value and (folder / value).is_file():
-        return str((folder / value).resolve())
+    if isinstance(value, str) and value:
+        path = folder / value
+        if path.is_file() or (path / "config.json").is_file():
+            return str(path.resolve())
     return value
 
 

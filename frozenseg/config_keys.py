@@ -66,6 +66,45 @@ KEYS: tuple[Key, ...] = (
         "SAM's part of the pixel decoder: single_level (sound, for new training); released (three "
         "levels' parameters and the read that trained the released weights); first_level",
     ),
+    # Fusioner: any frozen visual encoder with any frozen language encoder
+    Key("MODEL.FUSIONER.METHOD", "early", "early, late (no joint layers), spnet or zs3net"),
+    Key(
+        "MODEL.FUSIONER.VISUAL",
+        "clip-vit-l-14",
+        "visual encoder: clip-vit-b-16, clip-vit-l-14, clip-rn101, resnet-101, dino-vit-b-16, "
+        "moco-v3-vit-b-16, or the path of a JSON file",
+    ),
+    Key(
+        "MODEL.FUSIONER.VISUAL_WEIGHTS",
+        "openai",
+        'open_clip tag, "timm" (its hub), local file, or "": random',
+    ),
+    Key(
+        "MODEL.FUSIONER.LANGUAGE",
+        "clip-vit-l-14",
+        "language encoder: clip-vit-b-16, clip-vit-l-14, clip-rn101, bert-base, bert-large, a "
+        "folder with a BERT, or the path of a JSON file",
+    ),
+    Key(
+        "MODEL.FUSIONER.LANGUAGE_WEIGHTS",
+        "openai",
+        'open_clip tag, "hub" (transformers\'), local file, or "": random',
+    ),
+    Key("MODEL.FUSIONER.TEMPLATES", "fusioner_32", "prompts of class names: a set, or a .txt"),
+    Key("MODEL.FUSIONER.WIDTH", 512, "channels of the fusion and of the upsampling decoder"),
+    Key("MODEL.FUSIONER.LAYERS", 12, "transformer layers of the fusion"),
+    Key("MODEL.FUSIONER.HEADS", 8, "its attention heads"),
+    Key("MODEL.FUSIONER.FEEDFORWARD", 2048, "width of its feed-forward layers"),
+    Key("MODEL.FUSIONER.TEMPERATURE", 0.07, "cosines are divided by it"),
+    Key("MODEL.FUSIONER.THRESHOLD", 0.5, "probability above which a pixel belongs to a word"),
+    Key("MODEL.FUSIONER.CROP", 224, "side of the test windows, in pixels"),
+    Key("MODEL.FUSIONER.STRIDE", 149, "step from window to window, in pixels"),
+    Key("MODEL.FUSIONER.WINDOWS_AT_ONCE", 8, "windows that are computed together"),
+    Key(
+        "MODEL.FUSIONER.FEATURE_CACHE_DIR",
+        "",
+        'frozen visual features on disk, for INPUT.EPISODES.AUGMENT False; "": none',
+    ),
     Key("MODEL.TEXT_CACHE_DIR", "", 'text embeddings on disk; "": $FROZENSEG_CACHE or ~/.cache'),
     # pixel decoder (CONVS_DIM, NORM, IN_FEATURES, NUM_CLASSES and NAME are detectron2's keys)
     Key("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", "MSDeformAttnPixelDecoder", "pixel decoder"),
@@ -183,7 +222,32 @@ KEYS: tuple[Key, ...] = (
     Key("INPUT.IMAGE_SIZE", 1024, "side of the square training crop"),
     Key("INPUT.MIN_SCALE", 0.1, "smallest factor of the random resize"),
     Key("INPUT.MAX_SCALE", 2.0, "largest factor of the random resize"),
+    Key("INPUT.EPISODES.AUGMENT", True, "mapper episodes: random crops, colours and shapes"),
+    Key("INPUT.EPISODES.COLOR_JITTER", 0.5, "mapper episodes: strength of the colour jitter"),
+    Key("INPUT.EPISODES.ROTATION", 20.0, "mapper episodes: largest rotation, in degrees"),
     Key("SOLVER.OPTIMIZER", "ADAMW", "optimizer: ADAMW or SGD"),
+    Key(
+        "SOLVER.EPOCHS",
+        0.0,
+        "length of the training in passes over DATASETS.TRAIN instead of SOLVER.MAX_ITER; 0: off",
+    ),
+    Key("SOLVER.WARMUP_EPOCHS", 0.0, "with SOLVER.EPOCHS: linear warm-up from 0, in passes"),
+    Key(
+        "SOLVER.BASE_LR_END",
+        0.0,
+        "SOLVER.LR_SCHEDULER_NAME CosineGroups: last learning rate of the falling groups",
+    ),
+    Key(
+        "SOLVER.WEIGHT_DECAY_END",
+        -1.0,
+        "SOLVER.LR_SCHEDULER_NAME CosineGroups: weight decay rises to it along a cosine; -1: stays",
+    ),
+    Key(
+        "SOLVER.CONSTANT_MODULES",
+        [],
+        "modules (dotted names) whose learning rate stays BASE_LR, without weight decay; "
+        "SOLVER.LR_SCHEDULER_NAME CosineGroups",
+    ),
     Key("SOLVER.WEIGHT_DECAY_EMBED", 0.0, "weight decay of embedding modules"),
     # training (batch, schedule, clipping, AMP and evaluation period are detectron2's keys)
     Key(

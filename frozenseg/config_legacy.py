@@ -76,7 +76,6 @@ LEGACY: tuple[Legacy, ...] = (
     Legacy("SOLVER.BACKBONE_MULTIPLIER", _FROZEN),
     Legacy("MODEL.RESNETS.*", _RESNET),
     Legacy("SOLVER.BIAS_LR_FACTOR", "biases learn at SOLVER.BASE_LR", (1.0,)),
-    Legacy("SOLVER.WEIGHT_DECAY_BIAS", "biases decay by SOLVER.WEIGHT_DECAY", (None,)),
     # FrozenSeg
     Legacy("TEST.PKL_SAM_MODEL_NAME", "masks are never stored in pickles here"),
     # Input and tests that detectron2 offers and this project does otherwise or not at all
@@ -124,7 +123,6 @@ LEGACY: tuple[Legacy, ...] = (
     # detectron2's main branch and DeepLab project
     Legacy("FLOAT32_PRECISION", MAIN_ONLY, ("",)),
     Legacy("DATALOADER.REPEAT_SQRT", MAIN_ONLY),
-    Legacy("SOLVER.BASE_LR_END", MAIN_ONLY),
     Legacy("SOLVER.NUM_DECAYS", MAIN_ONLY),
     Legacy("SOLVER.RESCALE_INTERVAL", MAIN_ONLY),
     Legacy("MODEL.SEM_SEG_HEAD.ASPP_CHANNELS", _DEEPLAB),

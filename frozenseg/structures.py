@@ -12,6 +12,12 @@ import torch
 from torch import Tensor
 
 
+# Values of label maps (int32) beside class indices.
+BACKGROUND = -1  # no class of the data set
+IGNORED = -2  # not scored, not learned
+OTHER_CLASS = -3  # a class of the data set that the vocabulary lacks: a held-out one
+
+
 @dataclass(frozen=True)
 class TextClassifier:
     """Text embeddings of a vocabulary: one unit vector for each synonym of each class.

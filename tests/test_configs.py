@@ -19,8 +19,9 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, build_model
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model
 from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from frozenseg import config
@@ -34,12 +35,10 @@ from frozenseg.encoders.clip import load_clip
 from frozenseg.encoders.sam import load_sam
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.engine.trainer import Trainer
-from frozenseg.mask_classification.border import model_arguments
 from frozenseg.mask_classification.decoder import (
     TRANSFORMER_DECODER_REGISTRY,
     MultiScaleMaskedTransformerDecoder,
 )
-from frozenseg.mask_classification.model import MaskClassificationModel
 from frozenseg.mask_classification.pixel_decoder import MSDeformAttnPixelDecoder
 from frozenseg.vocab import Vocabulary
 
@@ -74,6 +73,9 @@ class OtherDecoder(MultiScaleMaskedTransformerDecoder):
 _AGREE = "MODEL.SEM_SEG_HEAD.CONVS_DIM, MODEL.SEM_SEG_HEAD.MASK_DIM and MODEL.MASK_FORMER.HIDDEN"
 _STRIDES = "IN_FEATURES .* have strides"
 _FROZEN_SEG = {"MODEL.META_ARCHITECTURE": "FrozenSeg"}
+_FUSIONER = {"MODEL.META_ARCHITECTURE": "Fusioner"}
+_COSINE = {"SOLVER.LR_SCHEDULER_NAME": "CosineGroups"}
+_EPISODES = {"INPUT.DATASET_MAPPER_NAME": "episodes"}
 _CLIPPED = {"SOLVER.CLIP_GRADIENTS.ENABLED": True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "full_model"}
 
 CLIP_CHANGES: dict[str, Change] = {
@@ -98,6 +100,27 @@ CHANGES: dict[str, Change] = {
     "MODEL.SAM_PRETRAINED_WEIGHTS": Change("sam.safetensors", given=_FROZEN_SEG),
     "MODEL.SAM_PRECISION": Change("bfloat16", given=_FROZEN_SEG),
     "MODEL.SAM_BRANCH": Change("released", given=_FROZEN_SEG),
+    **{
+        f"MODEL.FUSIONER.{name}": Change(value, given=_FUSIONER)
+        for name, value in (
+            ("METHOD", "late"),
+            ("VISUAL", "clip.json"),
+            ("VISUAL_WEIGHTS", "vit.safetensors"),
+            ("LANGUAGE", "wider_clip.json"),
+            ("LANGUAGE_WEIGHTS", "weights.pt"),
+            ("TEMPLATES", "vild_14"),
+            ("WIDTH", 24),
+            ("LAYERS", 2),
+            ("HEADS", 4),
+            ("FEEDFORWARD", 12),
+            ("TEMPERATURE", 0.1),
+            ("THRESHOLD", 0.4),
+            ("CROP", 64),
+            ("STRIDE", 100),
+            ("WINDOWS_AT_ONCE", 2),
+            ("FEATURE_CACHE_DIR", "features"),
+        )
+    },
     "MODEL.TEXT_CACHE_DIR": Change("/elsewhere"),
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": Change("OtherPixelDecoder"),
     "MODEL.SEM_SEG_HEAD.MASK_DIM": Change(64, refused=_AGREE),
@@ -158,7 +181,15 @@ CHANGES: dict[str, Change] = {
     "INPUT.IMAGE_SIZE": Change(64, "train_mapper"),
     "INPUT.MIN_SCALE": Change(0.5, "train_mapper"),
     "INPUT.MAX_SCALE": Change(1.5, "train_mapper"),
+    "INPUT.EPISODES.AUGMENT": Change(False, "train_mapper", given=_EPISODES),
+    "INPUT.EPISODES.COLOR_JITTER": Change(0.2, "train_mapper", given=_EPISODES),
+    "INPUT.EPISODES.ROTATION": Change(10.0, "train_mapper", given=_EPISODES),
     "SOLVER.OPTIMIZER": Change("SGD", "optimizer"),
+    "SOLVER.EPOCHS": Change(800.0, "trainer"),
+    "SOLVER.WARMUP_EPOCHS": Change(400.0, "trainer", given={**_COSINE, "SOLVER.EPOCHS": 800.0}),
+    "SOLVER.BASE_LR_END": Change(1e-5, "trainer", given=_COSINE),
+    "SOLVER.WEIGHT_DECAY_END": Change(0.4, "trainer", given=_COSINE),
+    "SOLVER.CONSTANT_MODULES": Change(["void_embedding"], "optimizer"),
     "SOLVER.WEIGHT_DECAY_EMBED": Change(0.3, "optimizer"),
     "SOLVER.ACCUMULATION_STEPS": Change(2, "trainer"),
     "SOLVER.EMA_DECAY": Change(0.9, "trainer"),
@@ -183,6 +214,7 @@ DETECTRON2_CHANGES: dict[str, Change] = {
     "SOLVER.BASE_LR": Change(0.3, "optimizer"),
     "SOLVER.WEIGHT_DECAY": Change(0.3, "optimizer"),
     "SOLVER.WEIGHT_DECAY_NORM": Change(0.3, "optimizer"),
+    "SOLVER.WEIGHT_DECAY_BIAS": Change(0.3, "optimizer"),
     "SOLVER.CLIP_GRADIENTS.ENABLED": Change(True, "optimizer"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": Change("norm", "optimizer", given=_CLIPPED),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": Change(0.3, "optimizer", given=_CLIPPED),
@@ -206,6 +238,15 @@ TINY: dict[str, object] = {
     "MODEL.MASK_FORMER.DIM_FEEDFORWARD": 16,
     "MODEL.MASK_FORMER.DEC_LAYERS": 2,
     "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 32,
+    "MODEL.FUSIONER.VISUAL": "vit.json",
+    "MODEL.FUSIONER.VISUAL_WEIGHTS": "",
+    "MODEL.FUSIONER.LANGUAGE": "clip.json",
+    "MODEL.FUSIONER.LANGUAGE_WEIGHTS": "",
+    "MODEL.FUSIONER.TEMPLATES": "simple",
+    "MODEL.FUSIONER.WIDTH": 16,
+    "MODEL.FUSIONER.LAYERS": 1,
+    "MODEL.FUSIONER.HEADS": 2,
+    "MODEL.FUSIONER.FEEDFORWARD": 8,
     "DATASETS.TRAIN": ("test_configs_seen",),
     "DATASETS.TEST": ("test_configs_all",),
 }
@@ -238,6 +279,10 @@ def tiny(tmp_path_factory) -> Path:
     (folder / "wider_sam.json").write_text(sam_json(16))
     torch.manual_seed(7)
     save_file(load_sam(str(folder / "sam.json")).state_dict(), folder / "sam.safetensors")
+    vit = {"img_size": 32, "patch_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2}
+    (folder / "vit.json").write_text(json.dumps({"timm_vit": {**vit, "num_classes": 0}}))
+    trunk = VisionTransformer(**vit, num_classes=0)
+    save_file(trunk.state_dict(), folder / "vit.safetensors")
     torch.save(load_clip(str(folder / "clip.json"), "").state_dict(), folder / "weights.pt")
     for name, words in WORDS.items():
         MetadataCatalog.get(name).vocabulary = Vocabulary.from_names(words)
@@ -277,7 +322,8 @@ def build(tiny: Path, built: str, values: Mapping[str, object]) -> object:
         return trainer
     if built in ("train_mapper", "test_mapper"):
         return build_mapper(cfg, is_train=built == "train_mapper")
-    model = MaskClassificationModel(**model_arguments(cfg))
+    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    model = architecture(**architecture.from_config(cfg))
     return build_optimizer(cfg, model) if built == "optimizer" else model
 
 
@@ -390,7 +436,12 @@ def test_every_yaml_merges_without_keys_that_have_no_effect(path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("folder", "paper"), [("fcclip", "arXiv:2308.02487"), ("frozenseg", "arXiv:2409.03525")]
+    ("folder", "paper"),
+    [
+        ("fcclip", "arXiv:2308.02487"),
+        ("frozenseg", "arXiv:2409.03525"),
+        ("fusioner", "arXiv:2210.15138"),
+    ],
 )
 def test_every_model_states_paper_command_cost_and_expected_score(folder, paper):
     for path in CONFIGS.glob(f"{folder}/*.yaml"):

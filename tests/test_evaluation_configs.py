@@ -43,7 +43,9 @@ def test_every_benchmark_with_an_official_validation_split_has_a_file():
     wanted = {
         row.benchmark
         for row in BENCHMARKS
-        if row.split == "val" and row.benchmark not in ("miniature", "shapes")
+        if row.split == "val"
+        and row.kind != "episodes"  # other models
+        and row.benchmark not in ("miniature", "shapes")
     }
     found = {
         registered_benchmark(load(MODELS[0], p).DATASETS.TEST[0]).benchmark for p in EVALUATIONS

@@ -4,7 +4,8 @@
     python tools/benchmark.py --config-file configs/fcclip/r50.yaml --random-weights
 
 Prints a table of stages (median of the runs after warm-up) with parameters and FLOPs, the cost of
-the text embeddings with a cold and a warm cache, and the peak memory; `--json` keeps it all.
+the text embeddings with a cold and a warm cache, that of a change of words on the loaded model,
+and the peak memory; `--json` keeps it all.
 Compare figures of one run only: machines are noisy.
 """
 
@@ -47,6 +48,13 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=128,
         help="prompts timed at the full context length, to compare with (0: none; default 128)",
+    )
+    parser.add_argument(
+        "--words",
+        type=int,
+        default=150,
+        help="words of the vocabularies that the change of words is timed with (0: not timed; "
+        "default 150)",
     )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures there")
     cli.add_debug_flag(parser)
@@ -107,7 +115,7 @@ def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> Non
     height, width = args.size
     print(
         f"\n{args.config_file}: {height}x{width}, {len(model.vocabulary)} classes, "
-        f"{model.sem_seg_head.predictor.query_feat.num_embeddings} queries, {args.device}, "
+        f"{figures['queries']} queries, {args.device}, "
         f"{args.threads} threads, median of {args.runs} runs after {args.warmup}"
     )
     headers = ["stage", "seconds", "/ backbone", "GFLOP", "parameters (M)"]
@@ -119,6 +127,9 @@ def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> Non
     print(f"peak memory: {figures['peak memory (GB)']:.2f} GB")
     for name, value in figures.get("text", {}).items():
         print(f"text {name}: {value:.3f}" if isinstance(value, float) else f"text {name}: {value}")
+    if "change of words" in figures:
+        print("\nchange of words on the loaded model")
+        print(tabulate(figures["change of words"], headers="keys", floatfmt=".4f"))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -126,6 +137,7 @@ def main(args: argparse.Namespace) -> int:
     import torch
 
     from tools.benchmarking import measures
+    from tools.benchmarking.words import measure_change_of_words
 
     torch.set_num_threads(args.threads)
     figures: dict[str, Any] = {"config": args.config_file, "size": list(args.size)}
@@ -135,11 +147,16 @@ def main(args: argparse.Namespace) -> int:
             measures.random_text(model)
         else:
             figures["text"] = measures.measure_text(model, args.text_sample)
+            if args.words:
+                figures["change of words"] = measure_change_of_words(
+                    model, args.words, Path(cache) / "words", measures.waiting(args.device)
+                )
         figures["seconds"] = measures.measure_image(
             model, args.size, runs=args.runs, warmup=args.warmup, device=args.device
         )
         figures["peak memory (GB)"] = measures.peak_memory(args.device)
         figures["gflop"] = measures.measure_flops(model, args.size)
+        figures["queries"] = measures.count_queries(model)
         figures["parameters (M)"] = measures.parameters(model)
     figures["threads"], figures["torch"] = args.threads, torch.__version__
     report(args, model, figures)

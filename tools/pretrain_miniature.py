@@ -3,9 +3,12 @@
 
     python tools/pretrain_miniature.py clip --minutes 30 --output output/miniature
     python tools/pretrain_miniature.py sam --minutes 40 --output output/miniature
+    python tools/pretrain_miniature.py vision --minutes 20 --output output/miniature
+    python tools/pretrain_miniature.py language --minutes 5 --output output/miniature
     python tools/pretrain_miniature.py evaluate --weights output/miniature
 
-`clip` and `sam` write miniature_{clip,sam}.safetensors, log.jsonl, curves.png and facts (.json);
+`vision` sees pictures alone and `language` reads text alone; `clip` has pictures with captions, `sam`
+pictures with masks. Each writes miniature_{clip,sam,vit,bert}.safetensors, log, curves and facts;
 `evaluate` without --weights measures the models shipped in frozenseg/weights. A stopped training
 goes on with --resume. --steps instead of --minutes makes a run exactly repeatable.
 """
@@ -22,6 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from frozenseg import cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_TRAININGS = (
+    ("clip", 30.0, "CLIP"),
+    ("sam", 40.0, "SAM"),
+    ("vision", 20.0, "vision-only encoder, self-supervised"),
+    ("language", 5.0, "language-only encoder"),
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,13 +38,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, minutes in (("clip", 30.0), ("sam", 40.0)):
-        part = commands.add_parser(name, help=f"train the miniature {name.upper()}")
+    for name, minutes, what in _TRAININGS:
+        part = commands.add_parser(name, help=f"train the miniature {what}")
         part.add_argument("--output", type=Path, default=REPOSITORY / "output" / "miniature")
         part.add_argument("--seed", type=int, default=0)
         part.add_argument("--minutes", type=float, default=minutes, help="time of the training")
         part.add_argument("--steps", type=int, default=0, help="length in steps instead")
         part.add_argument("--resume", action="store_true", help="go on from --output's checkpoint")
+        if name == "language":  # sees no pictures
+            _add_common(part)
+            continue
         part.add_argument(
             "--pool",
             type=Path,
@@ -45,9 +57,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         part.add_argument("--scenes", type=int, default=8000, help="scenes of the pool")
         part.add_argument("--crops", type=int, default=12000, help="single-thing pictures")
         _add_common(part)
-    part = commands.add_parser("evaluate", help="measure both models")
+    part = commands.add_parser("evaluate", help="measure the models")
     part.add_argument("--weights", type=Path, default=REPOSITORY / "frozenseg" / "weights")
-    part.add_argument("--models", nargs="+", choices=("clip", "sam"), default=["clip", "sam"])
+    models = [name for name, *_ in _TRAININGS]
+    part.add_argument("--models", nargs="+", choices=models, default=models)
     part.add_argument("--sizes", type=int, nargs="+", default=[256], help="CLIP's input sizes")
     part.add_argument("--scenes", type=int, default=200, help="held-out scenes")
     part.add_argument("--crops", type=int, default=1000, help="held-out single-thing pictures")

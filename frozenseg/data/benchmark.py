@@ -9,7 +9,10 @@ from typing import Any
 
 README = "datasets/README.md"
 TASKS = ("panoptic", "instance", "semantic")
-PATH_FIELDS = ("images", "panoptic_json", "panoptic_masks", "semantic_masks", "instance_masks")
+PATH_FIELDS = (
+    *("images", "panoptic_json", "panoptic_masks", "episodes_json"),
+    *("semantic_masks", "instance_masks"),
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Benchmark:
     Attributes:
         name: registered name, as in DATASETS.TRAIN and DATASETS.TEST.
         benchmark, split: how results call it.
-        tasks: what its ground truth can score, of "panoptic", "instance", "semantic".
+        tasks: what its ground truth can score, of "panoptic", "instance", "semantic"; or only
+            "episodes": each image is asked for named classes, all else is background.
         vocabulary: name of a built-in table, a file (.txt, .tsv, .json; relative to the root like
             all paths), or the classes themselves ("red disk, scarlet disk; grass:stuff").
         images, panoptic_masks, semantic_masks, instance_masks: folders; with a panoptic JSON and
@@ -27,6 +31,11 @@ class Benchmark:
         panoptic_json: annotation file in COCO panoptic format; instances are its thing segments.
         instance_json: annotation file in COCO's (or LVIS') instance format. Beside a panoptic JSON
             it is only named in the metadata, for detectron2's evaluators.
+        episodes_json: index of the images of an episodic benchmark and the classes in them
+            (`episodes.py`); its label maps hold the ids of all classes, also of other folds.
+        min_pixels: an episode asks for a class only where it has so many pixels.
+        max_items: so many episodes are kept, the first ones; 0 means all.
+        asked_together: an episode asks for all classes of its image, not for one.
         aliases: further registered names.
         classes: number of classes; 0 where it is not fixed.
         shared_names: two classes may have a name in common (published lists).
@@ -62,6 +71,10 @@ class Benchmark:
     semantic_masks: str = ""
     instance_json: str = ""
     instance_masks: str = ""
+    episodes_json: str = ""
+    min_pixels: int = 1
+    max_items: int = 0
+    asked_together: bool = False
     aliases: tuple[str, ...] = ()
     classes: int = 0
     shared_names: bool = False
@@ -90,13 +103,21 @@ class Benchmark:
 
     @property
     def kind(self) -> str:
-        """Format of the ground truth: "panoptic", "instances", "lvis", "instance maps" or
-        "semantic"."""
+        """Format of the ground truth: "panoptic", "instances", "lvis", "instance maps",
+        "episodes" or "semantic"."""
+        if self.episodes_json:
+            return "episodes"
         if self.panoptic_json:
             return "panoptic"
         if self.instance_json:
             return "lvis" if self.evaluator == "lvis" else "instances"
         return "instance maps" if self.instance_masks else "semantic"
+
+    @property
+    def asks_per_image(self) -> bool:
+        """Whether an image is one episode: in training, where one of its classes is drawn later,
+        and where they are asked together; otherwise each of its classes is an episode."""
+        return self.asked_together or self.split.endswith("train")
 
     @property
     def remedy(self) -> str:

@@ -1,6 +1,7 @@
 """The rows of the catalog: every benchmark split that this project trains on or is scored on.
 
-Splits of one family differ in a few fields; each function below writes out its family's rows.
+Splits of one family differ in a few fields; each function below writes out its family's rows. Those
+of the episodic benchmarks stand in `catalog_episodes.py`.
 The layout of every family is described in datasets/README.md. Image counts are those of the
 official releases.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from frozenseg.data.benchmark import Benchmark
+from frozenseg.data.catalog_episodes import EPISODIC
 from frozenseg.data.miniature_classes import ALL, SEEN, vocabulary_text
 
 ALL_TASKS = ("panoptic", "instance", "semantic")
@@ -441,4 +443,5 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     _miniature("train", SEEN),
     _miniature("dev", ALL),
     _miniature("val", ALL),
+    *EPISODIC,
 )

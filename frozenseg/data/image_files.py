@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,18 +30,18 @@ class FoundFiles(NamedTuple):
     unmatched: tuple[str, ...]
 
 
-def find_images(inputs: Iterable[str]) -> FoundFiles:
+def find_images(inputs: Iterable[str], suffixes: Collection[str] = IMAGE_SUFFIXES) -> FoundFiles:
     """The files that names, folders and glob patterns stand for.
 
     A file counts whatever its name ends in; a folder stands for the image files directly in it
-    (by suffix, hidden ones left out); any other name is a pattern, `**` included.
+    (by `suffixes`, hidden ones left out); any other name is a pattern, `**` included.
     """
     files: dict[Path, None] = {}
     unmatched = []
     for text in inputs:
         path = Path(text).expanduser()
         if path.is_dir():
-            found = [p for p in sorted(path.iterdir()) if _is_image_name(p)]
+            found = [p for p in sorted(path.iterdir()) if _is_one_of(p, suffixes)]
         elif path.exists():
             found = [path]
         else:
@@ -94,9 +94,9 @@ def output_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def _is_image_name(path: Path) -> bool:
+def _is_one_of(path: Path, suffixes: Collection[str]) -> bool:
     hidden = path.name.startswith(".")
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in suffixes and not hidden and path.is_file()
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

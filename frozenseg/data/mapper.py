@@ -19,6 +19,7 @@ from torch import Tensor
 
 from frozenseg.data.augment import draw_large_scale_jitter, pad_to
 from frozenseg.data.coco_panoptic import read_image
+from frozenseg.data.episode_mapper import EpisodeMapper
 from frozenseg.data.proposals import ProposalFolder
 from frozenseg.data.resize import resize_to_edges
 from frozenseg.data.targets import (
@@ -172,18 +173,26 @@ MAPPERS: dict[str, Callable[[CfgNode], TargetReader]] = {
 }
 
 
+EPISODES = "episodes"
+
+
 def build_mapper(
     cfg: CfgNode,
     is_train: bool,
     test_size: tuple[int, int] | None = None,
     proposals: ProposalFolder | None = None,
-) -> SegmentationMapper:
-    """The mapper whose targets INPUT.DATASET_MAPPER_NAME names; tests read images only.
+    *,
+    episodes: bool = False,
+) -> SegmentationMapper | EpisodeMapper:
+    """The mapper that INPUT.DATASET_MAPPER_NAME names; tests read images only.
 
+    Args: episodes: the test set asks each image for classes, whatever the training does.
     Raises: ValueError for an unknown name, or training sets that ignore different labels.
     """
     name = cfg.INPUT.DATASET_MAPPER_NAME
-    _check_known("INPUT.DATASET_MAPPER_NAME", name, MAPPERS)
+    _check_known("INPUT.DATASET_MAPPER_NAME", name, (*MAPPERS, EPISODES))
+    if name == EPISODES if is_train else episodes:
+        return EpisodeMapper(cfg, is_train=is_train, test_size=test_size)
     targets = MAPPERS[name](cfg) if is_train else None
     return SegmentationMapper(
         cfg, is_train=is_train, test_size=test_size, targets=targets, proposals=proposals

@@ -75,6 +75,14 @@ def draw_crop(
 
     Returns: image (size, size, 3) uint8 RGB, class of the thing, class of the stuff.
     """
+    image, _, thing, stuff = draw_crop_with_mask(seed, index, classes=classes, size=size)
+    return image, thing, stuff
+
+
+def draw_crop_with_mask(
+    seed: int, index: int, *, classes: Sequence[int] = ALL, size: int = 96
+) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """As `draw_crop`, with the mask of the thing (size, size) bool after the image."""
     generator = np.random.default_rng((seed, index, 1))
     stuff = int(generator.choice([i for i in classes if not CLASSES[i].is_thing]))
     thing = int(generator.choice([i for i in classes if CLASSES[i].is_thing]))
@@ -86,8 +94,12 @@ def draw_crop(
     _paint(generator, canvas, mask, thing)
     image = _expose(generator, canvas)
     low, high = round(SIZE / 2 - half), round(SIZE / 2 + half)
-    cut = image[max(low, 0) : high, max(low, 0) : high]
-    return cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA), thing, stuff
+    window = slice(max(low, 0), high), slice(max(low, 0), high)
+    cuts = (
+        cv2.resize(a[window], (size, size), interpolation=cv2.INTER_AREA) for a in (image, mask)
+    )
+    image, mask = cuts
+    return image, mask > 127, thing, stuff
 
 
 def _draw_stuff(

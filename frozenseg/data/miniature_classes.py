@@ -41,6 +41,7 @@ UNSEEN_STUFF = "wood"
 # The colours of shape s that no training image shows: numbers s and s + 3 (modulo 8). Each colour
 # is unseen on two shapes and seen on six.
 _UNSEEN_OFFSETS = (0, 3)
+FOLDS = 4  # of the episodic benchmarks; see held_out
 
 # Sentences for pretraining beside the prompts of frozenseg.vocab.templates ("vild_14").
 CAPTIONS = ("{}", "a {}", "the {}", "a photo of a {}", "a picture of the {}", "one {} in a scene")
@@ -89,10 +90,26 @@ SEEN: tuple[int, ...] = tuple(i for i, row in enumerate(CLASSES) if row.seen)
 ALL: tuple[int, ...] = tuple(range(len(CLASSES)))
 
 
-def vocabulary_text(classes: Sequence[int] = ALL) -> str:
-    """The classes in the form `Vocabulary.parse` reads: "red circle, ...; grass, lawn:stuff"."""
-    rows = (CLASSES[i] for i in classes)
-    return ";".join(", ".join(row.synonyms) + ("" if row.is_thing else ":stuff") for row in rows)
+def held_out(fold: int) -> tuple[int, ...]:
+    """The things that fold 0..3 holds out: 2 colours of each shape, each colour on 2 shapes.
+
+    Every shape and every colour remains in 6 seen things.
+    """
+    things = ((i, row.shape, row.color) for i, row in enumerate(CLASSES))
+    return tuple(
+        i for i, s, c in things if s is not None and c is not None and (s + c) % FOLDS == fold
+    )
+
+
+def vocabulary_text(classes: Sequence[int] = ALL, *, synonyms: bool = True) -> str:
+    """The classes in the form `Vocabulary.parse` reads: "red circle, ...; grass, lawn:stuff".
+
+    Without `synonyms` the canonical names only.
+    """
+    rows = [CLASSES[i] for i in classes]
+    names = (", ".join(row.synonyms if synonyms else row.synonyms[:1]) for row in rows)
+    kinds = ("" if row.is_thing else ":stuff" for row in rows)
+    return ";".join(name + kind for name, kind in zip(names, kinds, strict=True))
 
 
 def all_names(index: int) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ from frozenseg.data.miniature_classes import ALL, CLASSES, SEEN, vocabulary_text
 from frozenseg.vocab import Vocabulary
 
 _FORMAT = 1
-_WORLDS = 10**6  # far from the worlds that the foundation models are trained on (1000 ...)
+JPEG_QUALITY = 95
+WORLDS = 10**6  # far from the worlds that the foundation models are trained on (1000 ...)
 _ID_STEP = 1009  # spreads segment ids over the three bytes of the PNG
 
 
@@ -65,40 +66,61 @@ def write_miniature(root: Path, counts: dict[str, int] | None = None, *, seed: i
 def _write_split(root: Path, split: Split, count: int, seed: int) -> None:
     info = {"format": _FORMAT, "seed": seed, "images": count, "size": SIZE}
     index = root / f"panoptic_{split.name}.json"
-    partial = root / f"panoptic_{split.name}.unfinished.json"
-    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["info"] == info:
+    found = begin(index, info)
+    if found == "finished":
         return
-    index.unlink(missing_ok=True)
-    settings = {key: info[key] for key in ("format", "seed", "size")}
-    resumes = partial.is_file() and json.loads(partial.read_text(encoding="utf-8")) == settings
-    if not resumes:
-        _write_json(partial, settings)
     images, annotations = [], []
     title = f"miniature {split.name}"
     for i in tqdm(range(count), desc=title, unit="image", disable=None):
-        scene = draw_scene(_WORLDS * seed + split.world, i, classes=split.classes)
+        scene = draw_scene(WORLDS * seed + split.world, i, classes=split.classes)
         name = f"{i:06d}"
         files = [root / f"{kind}{split.name}" / name for kind in ("", "panoptic_", "semantic_")]
         files = [files[0].with_suffix(".jpg"), *(file.with_suffix(".png") for file in files[1:])]
-        if not (resumes and all(file.is_file() for file in files)):
+        if not (found == "begun" and all(file.is_file() for file in files)):
             _write_scene(scene, split.classes, *files)
         images.append({"id": i, "file_name": f"{name}.jpg", "height": SIZE, "width": SIZE})
         segments = coco_segments(scene)
         annotations.append({"image_id": i, "file_name": f"{name}.png", "segments_info": segments})
     content = {"info": info, "images": images, "annotations": annotations, **_categories()}
+    finish(index, content)
+
+
+def begin(index: Path, info: dict[str, Any]) -> str:
+    """Makes ready to write the files that the JSON file `index` will describe, last of all.
+
+    Returns: "finished" if an index with this `info` is there: nothing is to be done; "begun" if a
+        run with these settings (the number of images aside) was interrupted: its files may be kept;
+        "new" otherwise: files that are there are from other settings, and are to be replaced.
+    """
+    if index.is_file() and json.loads(index.read_text(encoding="utf-8")).get("info") == info:
+        return "finished"
+    index.unlink(missing_ok=True)
+    partial, settings = _unfinished(index), {k: v for k, v in info.items() if k != "images"}
+    if partial.is_file() and json.loads(partial.read_text(encoding="utf-8")) == settings:
+        return "begun"
+    _write_json(partial, settings)
+    return "new"
+
+
+def finish(index: Path, content: dict[str, Any]) -> None:
+    """Writes the index (whose `info` is that of `begin`) when all it describes is written."""
     _write_json(index, content)
-    partial.unlink()
+    _unfinished(index).unlink()
+
+
+def _unfinished(index: Path) -> Path:
+    return index.with_suffix(".unfinished.json")
 
 
 def _write_scene(
     scene: MiniatureScene, classes: Sequence[int], image: Path, panoptic: Path, semantic: Path
 ) -> None:
-    _write_image(image, scene.image, quality=95)
-    _write_image(panoptic, rgb_of_ids(scene.ids * _ID_STEP))
+    write_picture(image, scene.image, quality=JPEG_QUALITY)
+    write_picture(panoptic, rgb_of_ids(scene.ids * _ID_STEP))
     labels = np.full(scene.ids.shape, 255, np.uint8)
     for segment in scene.segments:
         labels[scene.ids == segment["id"]] = classes.index(segment["category"])
-    _write_image(semantic, labels)
+    write_picture(semantic, labels)
 
 
 def coco_segments(scene: MiniatureScene) -> list[dict[str, Any]]:
@@ -125,7 +147,8 @@ def _categories() -> dict[str, Any]:
     }
 
 
-def _write_image(path: Path, array: np.ndarray, **options: Any) -> None:
+def write_picture(path: Path, array: np.ndarray, **options: Any) -> None:
+    """Writes an image in the format of the name, whole or not at all; `options` are Pillow's."""
     write_atomically(path, lambda part: Image.fromarray(array).save(part, **options))
 
 

@@ -14,6 +14,7 @@ from frozenseg.data.benchmark import Benchmark
 from frozenseg.data.catalog import class_of_category
 from frozenseg.data.coco_instances import load_coco_instances
 from frozenseg.data.coco_panoptic import load_coco_panoptic
+from frozenseg.data.episodes import load_episodes
 from frozenseg.data.label_folder import load_pairs
 from frozenseg.vocab import Vocabulary
 
@@ -78,10 +79,23 @@ def _semantic(row: Benchmark, _vocabulary: Vocabulary, root: Path) -> Records:
     )
 
 
+def _episodes(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
+    return load_episodes(
+        index=root / row.episodes_json,
+        root=root,
+        class_of_category=class_of_category(row, vocabulary),
+        min_pixels=row.min_pixels,
+        max_items=row.max_items,
+        per_image=row.asks_per_image,
+        remedy=row.remedy,
+    )
+
+
 LOADERS: dict[str, Callable[[Benchmark, Vocabulary, Path], Records]] = {
     "panoptic": _panoptic,
     "instances": _instances,
     "lvis": _instances,
     "instance maps": _instance_maps,
+    "episodes": _episodes,
     "semantic": _semantic,
 }

@@ -92,6 +92,8 @@ def state(row: Benchmark, root: Path) -> str:
 def is_started(row: Benchmark, root: Path) -> bool:
     """Whether any of the annotations of a row is there (images are shared by several rows)."""
     annotations = [path for what, path in row.paths() if what not in ("images", "class list")]
+    if row.episodes_json:  # splits share the folder of label maps
+        annotations = [row.episodes_json]
     return any((root / path).exists() for path in annotations)
 
 

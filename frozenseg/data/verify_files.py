@@ -13,6 +13,7 @@ from frozenseg.data.benchmark import Benchmark
 from frozenseg.data.catalog import class_of_category
 from frozenseg.data.coco_instances import read_object
 from frozenseg.data.coco_panoptic import read_annotation_file
+from frozenseg.data.episodes import read_index
 from frozenseg.data.findings import Report
 from frozenseg.data.label_folder import find_pairs, walk_files
 from frozenseg.data.verify_json import (
@@ -28,6 +29,7 @@ WHAT = {
     "images": "folder of images",
     "panoptic_json": "panoptic annotation file",
     "panoptic_masks": "folder of panoptic maps",
+    "episodes_json": "index of episodes",
     "semantic_masks": "folder of label maps",
     "instance_json": "instance annotation file",
     "instance_masks": "folder of instance maps",
@@ -57,6 +59,9 @@ def list_samples(
         return [
             sample for sample in _of_pairs(row, root, report) if _has_bytes(sample, row, report)
         ]
+    if row.kind == "episodes":
+        complete = _with_files(row, _of_index(row, vocabulary, root, report), root, report)
+        return [sample for sample in complete if _has_bytes(sample, row, report)]
     masks = row.kind == "panoptic"
     json_file = root / (row.panoptic_json if masks else row.instance_json)
     content = read_annotation_file(json_file, row.repair, row.kind)
@@ -87,6 +92,25 @@ def _of_pairs(row: Benchmark, root: Path, report: Report) -> list[Sample]:
     return [
         Sample(image, semantic=mask) if semantic else Sample(image, instances=mask)
         for image, mask in pairs.both.values()
+    ]
+
+
+def _of_index(row: Benchmark, vocabulary: Vocabulary, root: Path, report: Report) -> list[Sample]:
+    json_file = root / row.episodes_json
+    entries = read_index(json_file, row.repair)
+    report.images = len(entries)
+    classes = class_of_category(row, vocabulary)
+    if not any(classes.keys() & entry.pixels.keys() for entry in entries):
+        problem = f"no image has one of the {len(classes)} classes"
+        report.error(problem, row.repair, str(json_file))
+    return [
+        Sample(
+            root / entry.image,
+            (entry.height, entry.width),
+            semantic=root / entry.labels,
+            pixels=entry.pixels,
+        )
+        for entry in entries
     ]
 
 

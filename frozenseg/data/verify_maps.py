@@ -14,6 +14,7 @@ import numpy as np
 
 from frozenseg.data.benchmark import Benchmark
 from frozenseg.data.coco_panoptic import ids_of_rgb, read_image, read_panoptic_png, read_values
+from frozenseg.data.episodes import describe
 from frozenseg.data.findings import Report
 
 SIZES_DIFFER = "an image and its mask (or annotation) have different sizes"
@@ -30,6 +31,7 @@ class Sample:
         size: (height, width) that the annotation file gives.
         panoptic, semantic, instances: masks.
         segments: `segments_info` of the panoptic annotation, or `annotations` of the instances.
+        pixels: of every class in the label map, as the index of episodes has them.
     """
 
     image: Path
@@ -38,6 +40,7 @@ class Sample:
     semantic: Path | None = None
     instances: Path | None = None
     segments: tuple[dict[str, Any], ...] = ()
+    pixels: dict[int, int] | None = None
 
     def files(self) -> Iterable[Path]:
         """All files of the sample."""
@@ -128,7 +131,7 @@ class MapChecker:
             self._empty(path)
         return ids.shape
 
-    def _semantic(self, path: Path, _sample: Sample) -> tuple[int, ...]:
+    def _semantic(self, path: Path, sample: Sample) -> tuple[int, ...]:
         values, mode = read_values(path)
         if values.ndim != 2:
             raise ValueError(
@@ -136,6 +139,9 @@ class MapChecker:
                 "not a map of labels"
             )
         row, report = self.row, self.report
+        if sample.pixels is not None:
+            self._compare_pixels(path, values, sample.pixels)
+            return values.shape
         if values.dtype.itemsize == 1 and max(max(self.values), row.ignore_label) > 255:
             problem = f"an 8-bit label map cannot hold {len(self.values)} classes{self._trap}"
             report.error(problem, row.repair, str(path))
@@ -150,6 +156,15 @@ class MapChecker:
         elif found <= {row.ignore_label}:
             self._empty(path)
         return values.shape
+
+    def _compare_pixels(self, path: Path, values_HW: np.ndarray, listed: dict[int, int]) -> None:
+        found = describe("", "", values_HW).pixels
+        if found == listed:
+            return
+        label = min(key for key in found | listed if found.get(key) != listed.get(key))
+        counts = f"{found.get(label, 0)} pixels, the index says {listed.get(label, 0)}"
+        problem = f"a label map is not what the index of episodes says{self._trap}"
+        self.report.error(problem, self.row.repair, f"{path}: label {label} has {counts}")
 
     def _range_problem(self, wrong: list[int]) -> str:
         low, high, ignored = min(self.values), max(self.values), self.row.ignore_label

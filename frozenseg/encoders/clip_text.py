@@ -5,15 +5,14 @@ Legend: N prompts, L tokens, W width of the tower, K channels of CLIP's joint sp
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor, nn
+
+from frozenseg.encoders.identity import WeightIdentity, attention_heads
 
 _TOWER_PARTS = (
     "token_embedding",
@@ -36,7 +35,7 @@ class ClipText:
         prefix = "text_" if self._tower is model else ""
         self._pool_type: str = getattr(self._tower, f"{prefix}pool_type", "argmax")
         self._eos_id: int | None = getattr(self._tower, f"{prefix}eos_id", None)
-        self._identity: tuple[Any, str] | None = None
+        self._identity = WeightIdentity()
         is_causal = getattr(self._tower, "attn_mask", None) is not None
         has_class_token = getattr(self._tower, "cls_emb", None) is not None
         if not is_causal or has_class_token or self._pool_type not in ("argmax", "eos"):
@@ -117,29 +116,19 @@ class ClipText:
     def identity(self) -> str:
         """A digest of everything an embedding depends on: architecture, activation and weights.
 
-        It is computed on first use (about a second for the largest models), and again only after
-        the weights were written to or moved. Raises: ValueError for a tower on the meta device.
+        Computed on first use, see `WeightIdentity`. Raises: ValueError for a tower on the meta
+        device.
         """
-        if self.device.type == "meta":
-            raise ValueError("a CLIP model on the meta device has no weights to identify")
-        state = _tower_state(self._tower)
-        signature = tuple((tensor.data_ptr(), _version(tensor)) for tensor in state.values())
-        if self._identity is None or self._identity[0] != signature:
-            self._identity = (signature, self._digest(state))
-        return self._identity[1]
+        return self._identity.of(_tower_state(self._tower), self._describe)
 
-    def _digest(self, state: dict[str, Tensor]) -> str:
-        with ThreadPoolExecutor(max_workers=4) as workers:  # hashing releases the interpreter lock
-            digests = list(workers.map(_hash_tensor, state.values()))
-        modules = self._tower.transformer.modules()
-        description = {
-            "transformer": repr(self._tower.transformer),
+    def _describe(self) -> dict[str, Any]:
+        transformer = self._tower.transformer
+        return {
+            "transformer": repr(transformer),
             "final_norm": repr(self._tower.ln_final),
-            "heads": [module.num_heads for module in modules if hasattr(module, "num_heads")],
+            "heads": attention_heads(transformer),
             "pool": [self._pool_type, self._eos_id],
-            "weights": list(zip(state, digests, strict=True)),
         }
-        return hashlib.sha256(json.dumps(description).encode()).hexdigest()
 
     def _end(self, tokens_NL: Tensor) -> Tensor:
         """Position of the end-of-text token, which has the largest id of all in CLIP's words."""
@@ -158,15 +147,3 @@ def _tower_state(tower: nn.Module) -> dict[str, Tensor]:
         elif value is not None:
             state[part] = value.detach()
     return state
-
-
-def _version(tensor: Tensor) -> int:
-    """How often the tensor was written to (inference tensors keep no count)."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def _hash_tensor(tensor: Tensor) -> str:
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    digest = hashlib.sha256(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-    digest.update(data.data)
-    return digest.hexdigest()

@@ -14,10 +14,10 @@ import open_clip
 import torch
 from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from frozenseg.encoders.clip_config import ClipConfig, read_clip_config
-from frozenseg.encoders.state_files import read_state_dict
+from frozenseg.encoders.skip_init import SkipInitialisers
+from frozenseg.encoders.state_files import BATCH_COUNTER, differences, read_state_dict
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,11 @@ def load_clip(
     config = read_clip_config(model_name)
     source = _find_weights(config, weights)
     if "meta" in (torch.device(device).type, torch.get_default_device().type):
-        with _SkipInitialisers():
+        with SkipInitialisers():
             return _build(config, quick_gelu=source.quick_gelu).eval().to("meta")
     state, is_openai_archive = source.read()
     # Initial values take seconds to compute for large models, and the weights overwrite them.
-    with _SkipInitialisers() if state else contextlib.nullcontext():
+    with SkipInitialisers() if state else contextlib.nullcontext():
         model = _build(config, quick_gelu=source.quick_gelu or is_openai_archive)
     if state:
         _load_strictly(model, state, model_name=model_name, source=source.label)
@@ -141,48 +141,10 @@ def _load_strictly(
     """Fills `model`; every parameter must be in `state` with its shape, and nothing else."""
     if hasattr(model, "text"):
         state = convert_to_custom_text_state_dict(state)
-    expected = model.state_dict()
-    missing = [
-        name
-        for name in expected
-        # OpenAI's files leave the batch counter out; eval mode never reads it.
-        if name not in state and not name.endswith("num_batches_tracked")
-    ]
-    unexpected = [name for name in state if name not in expected]
-    reshaped = [
-        f"{name} ({list(state[name].shape)} in the file, {list(tensor.shape)} in the model)"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    problems = [
-        f"{len(names)} {what}, first {names[0]}"
-        for what, names in (
-            ("of another shape", reshaped),
-            ("missing", missing),
-            ("unexpected", unexpected),
-        )
-        if names
-    ]
+    problems = differences(state, model.state_dict(), optional=BATCH_COUNTER)
     if problems:
         raise ValueError(
-            f"CLIP weights {source} do not fit model {model_name}: parameters {'; '.join(problems)}"
-            ". Is CLIP_MODEL_NAME the model these weights were made for?"
+            f"CLIP weights {source} do not fit model {model_name}: parameters {problems}"
+            ". Were these weights made for this model (CLIP_MODEL_NAME)?"
         )
     model.load_state_dict(state, strict=False)
-
-
-class _SkipInitialisers(TorchFunctionMode):
-    """Leaves new parameters unset where an initialiser would compute their starting values."""
-
-    _NAMES = frozenset(
-        {"uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "erfinv_"}
-        | {"mul_", "add_", "clamp_"}  # how timm shapes its truncated normal
-    )
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self._NAMES:
-            target = args[0] if args else kwargs.get("tensor")
-            if isinstance(target, nn.Parameter):
-                return target
-        return func(*args, **kwargs)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from frozenseg.encoders.sam_config import SAM_CONFIGS, SamConfig
-from frozenseg.encoders.state_files import read_state_dict
+from frozenseg.encoders.state_files import differences, read_state_dict
 
 KEY = "MODEL.SAM_PRETRAINED_WEIGHTS"
 _BLOCK = 2**22  # bytes read at a time
@@ -38,7 +38,7 @@ def read_sam_weights(
     check_digits(path)
     state, _ = read_state_dict(path)
     state = {name: t for name, t in state.items() if not name.startswith(config.unused)}
-    problems = _differences(state, expected)
+    problems = differences(state, expected)
     if problems:
         raise ValueError(
             f"{KEY}: {path} does not fit SAM {config.name}: {problems}. Is MODEL.SAM_NAME the "
@@ -76,17 +76,3 @@ def check_digits(path: Path) -> None:
             f"{checksum.hexdigest()[: len(digits[1])]}, not with {digits[1]} as its name says. "
             f"Get it again from {config.source}, or rename weights of your own"
         )
-
-
-def _differences(state: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
-    reshaped = [
-        f"{name} ({list(state[name].shape)} in the file, {list(tensor.shape)} in the model)"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    groups = (
-        ("of another shape", reshaped),
-        ("missing", [name for name in expected if name not in state]),
-        ("unexpected", [name for name in state if name not in expected]),
-    )
-    return "; ".join(f"{len(names)} {what}, first {names[0]}" for what, names in groups if names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor
 # What OpenAI's archives of CLIP carry beside the parameters; nobody else's files have all three.
 _OPENAI_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
 _WRAPPERS = ("state_dict", "model")
+# The batch counter of a batch norm: older files leave it out, and eval mode never reads it.
+BATCH_COUNTER = "num_batches_tracked"
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], bool]:
@@ -60,6 +63,30 @@ def read_file(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers' errors (zip, pickle, JSON, ...) share no base
         raise ValueError(f"weights file {path} {_refusal(path, error)}") from error
+
+
+def differences(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, optional: str = ""
+) -> str:
+    """What keeps `state` from filling a model whose own is `expected`; "" if nothing does.
+
+    For instance "2 missing, first norm.weight; 1 unexpected, first head.bias". Names that end in
+    `optional`, if given, may be missing.
+    """
+    reshaped = [
+        f"{name} ({list(state[name].shape)} in the file, {list(tensor.shape)} in the model)"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    missing = [name for name in expected if name not in state]
+    if optional:
+        missing = [name for name in missing if not name.endswith(optional)]
+    groups = (
+        ("of another shape", reshaped),
+        ("missing", missing),
+        ("unexpected", [name for name in state if name not in expected]),
+    )
+    return "; ".join(f"{len(names)} {what}, first {names[0]}" for what, names in groups if names)
 
 
 def _refusal(path: Path, error: Exception) -> str:

@@ -84,10 +84,11 @@ class ConvNeXtTower:
     def pool(self, dense_BChw: Tensor, mask_logits_BQhw: Tensor) -> Tensor:
         """Mean of the map inside the mask, then the trunk's head and the projection."""
         pooled_BQC = pool_by_masks(dense_BChw, mask_logits_BQhw)
-        embeddings_PK = self._projection(
-            self._trunk.head(pooled_BQC.flatten(0, 1)[..., None, None])
-        )
-        return embeddings_PK.unflatten(0, pooled_BQC.shape[:2])
+        return self.embed(pooled_BQC.flatten(0, 1)).unflatten(0, pooled_BQC.shape[:2])
+
+    def embed(self, vectors_NC: Tensor) -> Tensor:
+        """Vectors of the map, each through the trunk's head and the projection: (N, K)."""
+        return self._projection(self._trunk.head(vectors_NC[..., None, None]))
 
 
 class ResNetTower:

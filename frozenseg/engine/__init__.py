@@ -1,5 +1,5 @@
 """Training, evaluation and prediction; importing the room registers the models in detectron2."""
 
-from frozenseg import mask_classification
+from frozenseg import fusioner, mask_classification
 
-__all__ = ["mask_classification"]
+__all__ = ["fusioner", "mask_classification"]

@@ -7,7 +7,7 @@ from typing import Any
 import detectron2.modeling
 from detectron2.config import CfgNode
 
-from frozenseg.encoders.clip import CONFIG_SECTIONS
+from frozenseg.engine.architectures import ARCHITECTURES
 
 
 def build_model(cfg: CfgNode) -> Any:
@@ -19,7 +19,7 @@ def build_model(cfg: CfgNode) -> Any:
     registry = detectron2.modeling.META_ARCH_REGISTRY
     name = cfg.MODEL.META_ARCHITECTURE
     if name not in registry:
-        known = [n for n in CONFIG_SECTIONS if n in registry]
+        known = [n for n in ARCHITECTURES if n in registry]
         raise ValueError(
             f"MODEL.META_ARCHITECTURE {name!r} is not registered; this project has "
             f"{', '.join(known)}"

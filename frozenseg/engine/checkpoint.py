@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from frozenseg.encoders.state_files import read_file
 
-FROZEN_PREFIXES = ("backbone.", "sam.")
+FROZEN_PREFIXES = ("backbone.", "sam.", "visual.", "language.")
 # In a file, but not in every model: accepted without a match.
 OPTIONAL_PREFIXES = (*FROZEN_PREFIXES, "criterion.")
 # Batch norm's counter of training steps: some files leave it out, and eval mode never reads it.
@@ -33,6 +33,13 @@ SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
     ("void_embedding.weight", 1, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
     ("backbone.*", None, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
     ("sam.*", None, "MODEL.FROZEN_SEG.SAM_MODEL_NAME"),
+    ("visual.*", None, "MODEL.FUSIONER.VISUAL"),
+    ("language.*", None, "MODEL.FUSIONER.LANGUAGE"),
+    ("*.visual_proj.0.*", 0, "MODEL.FUSIONER.VISUAL"),
+    ("*.visual_proj.1.weight", 1, "MODEL.FUSIONER.VISUAL"),
+    ("*.text_proj.*", 1, "MODEL.FUSIONER.LANGUAGE"),
+    ("*.mlp.*", None, "MODEL.FUSIONER.WIDTH and FEEDFORWARD"),
+    ("method.*", None, "MODEL.FUSIONER.WIDTH"),
     ("criterion.empty_weight", 0, "MODEL.SEM_SEG_HEAD.NUM_CLASSES and DATASETS.TRAIN"),
     ("*.pixel_decoder.input_proj.*.0.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
     ("*.pixel_decoder.adapter_1.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
@@ -186,7 +193,7 @@ def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
     ]
     return (
         f"{source} does not fit the model: {'; '.join(parts)}. The file was made for another "
-        "architecture or other sizes (MODEL.META_ARCHITECTURE, CLIP_MODEL_NAME, "
+        "architecture or other sizes (MODEL.META_ARCHITECTURE, CLIP_MODEL_NAME, MODEL.FUSIONER, "
         "MODEL.MASK_FORMER.DEC_LAYERS, MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS) or lost a part "
         "of an encoder: use its own config (a training may start from FC-CLIP's weights, without "
         "SAM's branch, or from those for other classes, by MODEL.INIT_FROM)"

@@ -90,7 +90,8 @@ def evaluate_dataset(
         gt_dir=meta.get("gt_dir"),
     )
     records = DatasetCatalog.get(name)
-    mapper = build_mapper(cfg, False, row.test_size, proposals_of(cfg, name))
+    proposals = proposals_of(cfg, name)
+    mapper = build_mapper(cfg, False, row.test_size, proposals, episodes=row.kind == "episodes")
     cast(Any, model).set_vocabulary(vocabulary)
     loader = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
     if comm.is_main_process() and on_terminal():

@@ -7,7 +7,7 @@ frozen encoders too, so that nothing else need be downloaded for them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -66,12 +66,15 @@ MODELS: Mapping[str, NamedModel] = MappingProxyType({model.name: model for model
 DEFAULT_MODEL = "miniature-fcclip"
 
 
-def model_config(name_or_path: str | Path, weights: str | None = None) -> tuple[CfgNode, str]:
+def model_config(
+    name_or_path: str | Path, weights: str | None = None, opts: Sequence[str] = ()
+) -> tuple[CfgNode, str]:
     """The config of a named model or a YAML file, and the file of its weights.
 
     Args:
         weights: a file or a name of the table; None takes the model's own, of a YAML file its
             MODEL.WEIGHTS; "" is none: the decoder stays random.
+        opts: config keys and values that go before the config's.
     Raises: ValueError for an unknown name, or if no weights are known; FileNotFoundError for a
         missing file; what `locate` raises.
     """
@@ -80,12 +83,13 @@ def model_config(name_or_path: str | Path, weights: str | None = None) -> tuple[
 
     model = MODELS.get(str(name_or_path))
     if model is None:
-        cfg = load_config(_yaml_path(name_or_path))
+        cfg = load_config(_yaml_path(name_or_path), list(opts))
     elif weights is None:
         own = str(locate(model.name))  # before the config: it says what is missing
-        cfg = load_config(config_path(model.config), _encoder_opts(model))
+        cfg = load_config(config_path(model.config), [*_encoder_opts(model), *opts])
     else:
-        cfg = load_config(config_path(model.config), _encoder_opts(model, only_packaged=True))
+        encoders = _encoder_opts(model, only_packaged=True)
+        cfg = load_config(config_path(model.config), [*encoders, *opts])
     resolve_names(cfg)
     if weights is not None:
         return cfg, resolve(str(weights))
@@ -93,8 +97,8 @@ def model_config(name_or_path: str | Path, weights: str | None = None) -> tuple[
         return cfg, own
     if not cfg.MODEL.WEIGHTS:
         raise ValueError(
-            f"{name_or_path} names no weights (MODEL.WEIGHTS): give weights=FILE, or weights='' "
-            "for a random decoder"
+            f"{name_or_path} names no weights (MODEL.WEIGHTS): give `weights`, a file or a name "
+            "('': a random decoder)"
         )
     return cfg, cfg.MODEL.WEIGHTS
 

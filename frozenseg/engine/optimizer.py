@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
+
+from frozenseg.engine.schedules import CONSTANT
 
 NORM_MODULES = (
     nn.modules.batchnorm._BatchNorm,  # every batch norm, synchronised or not
@@ -26,29 +29,46 @@ def parameter_groups(
     weight_decay: float,
     weight_decay_norm: float = 0.0,
     weight_decay_embed: float = 0.0,
+    weight_decay_bias: float | None = None,
+    constant: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Trainable parameters, each once, grouped by their weight decay.
 
     Norm modules and nn.Embedding (queries, the decoder's level embedding, void) have their own;
-    biases and bare parameters (logit_scale, the pixel decoder's level_embed) decay like weights.
-    Returns: groups {"params", "weight_decay"} in order of first use. Raises: ValueError if nothing
-    is trainable. Source: FC-CLIP's released training (spec, section 5).
+    bare parameters (logit_scale, the pixel decoder's level_embed) decay like weights, and so do
+    biases unless `weight_decay_bias` is given.
+    Args: constant: modules whose learning rate no schedule changes, and that do not decay.
+    Returns: groups {"params", "weight_decay"} in order of first use; those of `constant` modules
+        are marked. Raises: ValueError if nothing is trainable, or a constant module trains nothing.
+    Source: FC-CLIP's released training (spec, section 5); Fusioner's for the last two arguments.
     """
-    groups: dict[float, list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     taken: set[nn.Parameter] = set()
-    for module in model.modules():
+    unused = set(constant)
+    for name, module in model.named_modules():
+        owner = next((each for each in constant if f"{name}.".startswith(f"{each}.")), None)
         decay = weight_decay
         if isinstance(module, NORM_MODULES):
             decay = weight_decay_norm
         elif isinstance(module, nn.Embedding):
             decay = weight_decay_embed
-        for parameter in module.parameters(recurse=False):
+        for local, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in taken:
                 taken.add(parameter)
-                groups.setdefault(decay, []).append(parameter)
+                unused.discard(owner or "")
+                own = decay
+                if local == "bias" and weight_decay_bias is not None:
+                    own = weight_decay_bias
+                key = (0.0, True) if owner else (own, False)
+                groups.setdefault(key, []).append(parameter)
     if not taken:
         raise ValueError("the model has no trainable parameter")
-    return [{"params": params, "weight_decay": decay} for decay, params in groups.items()]
+    if unused:
+        raise ValueError(f"SOLVER.CONSTANT_MODULES: {sorted(unused)} hold no trained parameter")
+    return [
+        {"params": params, "weight_decay": decay, **({CONSTANT: True} if stays else {})}
+        for (decay, stays), params in groups.items()
+    ]
 
 
 def clip_full_model(optimizer: torch.optim.Optimizer, max_norm: float, norm_type: float) -> None:
@@ -81,6 +101,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay=solver.WEIGHT_DECAY,
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        constant=solver.CONSTANT_MODULES,
     )
     optimizer: torch.optim.Optimizer
     if solver.OPTIMIZER == "ADAMW":

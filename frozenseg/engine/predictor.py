@@ -77,7 +77,8 @@ class Predictor:
             task_settings: what the model computes for each task; None: `task` cannot change.
             precision: "float32", or "bfloat16" or "float16" where the operators allow it.
         """
-        check_task(task)
+        self.tasks: tuple[str, ...] = getattr(model, "tasks", TASKS)
+        check_task(task, self.tasks)
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r}: use one of {', '.join(PRECISIONS)}")
         model.eval()
@@ -106,7 +107,7 @@ class Predictor:
         Raises: ValueError for an unknown task, one that this model does not compute, or a
             threshold where there is none (semantic).
         """
-        check_task(task)
+        check_task(task, self.tasks)
         check_threshold(task, score_threshold)
         if self.task_settings is None:
             if task != self.task or score_threshold is not None:
@@ -164,7 +165,7 @@ class Predictor:
 def build_predictor(
     cfg: CfgNode,
     *,
-    task: str = "panoptic",
+    task: str | None = None,
     weights: str = "",
     score_threshold: float | None = None,
     precision: str = "float32",
@@ -172,6 +173,7 @@ def build_predictor(
     """A model from a config with its weights, ready for images on `cfg.MODEL.DEVICE`.
 
     Args:
+        task: None takes the first of those that the architecture computes.
         weights: a file, or a name of the table of weights; "" takes MODEL.WEIGHTS, and if that is
             empty too, the decoder is random.
         score_threshold: lowest score of a segment; None: the config's OBJECT_MASK_THRESHOLD for
@@ -180,12 +182,13 @@ def build_predictor(
     Returns: the predictor, and what was loaded (None: the decoder is random).
     Raises: ValueError or FileNotFoundError of the config, the data sets' words and the weights.
     """
+    from frozenseg.engine.architectures import random_encoders
     from frozenseg.engine.build import build_model
-    from frozenseg.engine.compat import random_encoders
     from frozenseg.engine.data_sets import register_data_sets
     from frozenseg.engine.weights import resolve, resolve_names
 
-    check_task(task)
+    tasks = possible_tasks(cfg)
+    task = check_task(task or tasks[0], tasks)
     cfg = cfg.clone()
     cfg.defrost()
     resolve_names(cfg)
@@ -231,10 +234,22 @@ def _turn_on(cfg: CfgNode, task: str) -> None:
     test.RECALL_ON = False
 
 
-def check_task(task: str) -> None:
-    """Raises: ValueError for an unknown task."""
+def possible_tasks(cfg: CfgNode) -> tuple[str, ...]:
+    """The tasks that the models of MODEL.META_ARCHITECTURE compute, the usual one first."""
+    from detectron2.modeling import META_ARCH_REGISTRY
+
+    name = cfg.MODEL.META_ARCHITECTURE  # an unknown one is an error of `build_model`
+    architecture = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    return getattr(architecture, "tasks", TASKS)
+
+
+def check_task(task: str, possible: Sequence[str] = TASKS) -> str:
+    """The task. Raises: ValueError for an unknown one, or one that a model does not compute."""
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
+    if task not in possible:
+        raise ValueError(f"this model computes {', '.join(possible)} segmentation, not {task}")
+    return task
 
 
 def check_threshold(task: str, score_threshold: float | None) -> None:

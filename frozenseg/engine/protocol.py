@@ -10,20 +10,17 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from frozenseg.data.benchmark import Benchmark
+from frozenseg.engine.architectures import architecture
 from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
-from frozenseg.engine.compat import clip_section
-from frozenseg.mask_classification.border import injects_sam
 from frozenseg.vocab import Vocabulary
 
-# What a model outputs -> the key below MODEL.MASK_FORMER.TEST that switches it on.
-TASK_KEYS = {
-    "panoptic": "PANOPTIC_ON",
-    "instance": "INSTANCE_ON",
-    "semantic": "SEMANTIC_ON",
-    "regions": "RECALL_ON",
-}
 # Name in the protocol -> attribute of the model.
-FROZEN_ENCODERS = {"clip_weights": "backbone", "sam_weights": "sam"}
+FROZEN_ENCODERS = {
+    "clip_weights": "backbone",
+    "sam_weights": "sam",
+    "visual_weights": "visual",
+    "language_weights": "language",
+}
 
 
 class WeightsIdentity(NamedTuple):
@@ -46,7 +43,9 @@ UNKNOWN_WEIGHTS = WeightsIdentity("", None, {})
 
 def identify_weights(model: nn.Module, checkpoint: str | Path = "") -> WeightsIdentity:
     """The identity of a model's weights; `checkpoint` is the file that they came from."""
-    encoders = {name: getattr(model, part, None) for name, part in FROZEN_ENCODERS.items()}
+    encoders = {
+        name: getattr(model, part) for name, part in FROZEN_ENCODERS.items() if hasattr(model, part)
+    }
     return WeightsIdentity(
         Path(checkpoint).name,
         checkpoint_hash(checkpoint) if checkpoint else None,
@@ -67,47 +66,16 @@ def protocol(
 
     Args: instance_ground_truth: name of every AP -> what it is computed on.
     """
-    clip, test = clip_section(cfg), cfg.MODEL.MASK_FORMER.TEST
-    threshold = row.object_mask_threshold
+    own = architecture(cfg)
     return {
-        "model": {"architecture": cfg.MODEL.META_ARCHITECTURE, "clip": _clip_name(clip)},
         "vocabulary": vocabulary.digest,
         "classes": len(vocabulary),
         "trained_on": list(cfg.DATASETS.TRAIN),
-        "templates": clip.TEMPLATES,
-        "ensemble": {
-            "enabled": clip.CLASS_ENSEMBLE,
-            "alpha": clip.GEOMETRIC_ENSEMBLE_ALPHA,
-            "beta": clip.GEOMETRIC_ENSEMBLE_BETA,
-            "on_valid_mask": clip.ENSEMBLE_ON_VALID_MASK,
-        },
-        "sam_injection": _sam_injection(cfg),
-        "thresholds": {
-            "object_mask": test.OBJECT_MASK_THRESHOLD if threshold is None else threshold,
-            "overlap": test.OVERLAP_THRESHOLD,
-            "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-        },
-        "tasks": [task for task, key in TASK_KEYS.items() if test[key]],
+        "tasks": own.tasks(cfg),
         "ignore_label": row.ignore_label,
         "instance_ground_truth": dict(instance_ground_truth or {}),
         "test_size": list(row.test_size or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)),
-    }
-
-
-def _clip_name(clip: CfgNode) -> str:
-    """CLIP_MODEL_NAME, of a path only the file's name."""
-    return Path(clip.CLIP_MODEL_NAME).name
-
-
-def _sam_injection(cfg: CfgNode) -> dict[str, Any] | None:
-    """How SAM's features enter the decoder; None where they do not."""
-    if not injects_sam(cfg):
-        return None
-    return {
-        "precision": cfg.MODEL.SAM_PRECISION,
-        "branch": cfg.MODEL.SAM_BRANCH,
-        "feature_layer": cfg.MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER,
-        "query_layer": cfg.MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER,
+        **own.protocol(cfg, row),
     }
 
 

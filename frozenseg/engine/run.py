@@ -15,8 +15,8 @@ from frozenseg.config import load_config
 from frozenseg.config_files import read_files
 from frozenseg.data.atomic import write_atomically
 from frozenseg.data.register import registered_benchmark
+from frozenseg.engine.architectures import random_encoders
 from frozenseg.engine.checkpoint import load_weights, require_weights
-from frozenseg.engine.compat import random_encoders
 from frozenseg.engine.data_sets import register_data_sets
 from frozenseg.engine.device import usable_device
 from frozenseg.engine.evaluate import evaluate

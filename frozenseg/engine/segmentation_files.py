@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from frozenseg.engine.segmentation import Segmentation
 
 PICTURES = (".jpg", ".jpeg", ".webp")
 MOST_PALETTE_IDS = 255
+KINDS = ("overlay", "sheet", "labels", "json")  # of `save_all`
 
 
 def save_one(segmentation: Segmentation, path: Path, about: Mapping[str, Any]) -> dict[str, Path]:
@@ -53,28 +54,36 @@ def save_all(
     name: str,
     image_HW3: NDArray[np.uint8],
     about: Mapping[str, Any],
+    kinds: Collection[str] = KINDS,
 ) -> dict[str, Path]:
     """Writes NAME_overlay.png, NAME_sheet.png, NAME_labels.png and, last, NAME.json.
 
     The label map is a 16-bit grey PNG of segment ids. Each file is complete or not there.
     Args:
         about: further entries of the JSON object, put first (image, model, weights, ...).
+        kinds: which of the files are written.
     Returns: the paths by kind ("overlay", "sheet", "labels", "json").
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {kind: folder / f"{name}_{kind}.png" for kind in ("overlay", "sheet", "labels")} | {
-        "json": folder / f"{name}.json"
+    paths = all_paths(folder, name, kinds)
+    pictures: dict[str, Callable[[], NDArray[Any]]] = {
+        "overlay": lambda: segmentation.overlay(image_HW3),
+        "sheet": lambda: segmentation.sheet(image_HW3),
+        "labels": lambda: segmentation.label_map_HW.astype(np.uint16),
     }
-    pictures: dict[str, NDArray[Any]] = {
-        "overlay": segmentation.overlay(image_HW3),
-        "sheet": segmentation.sheet(image_HW3),
-        "labels": segmentation.label_map_HW.astype(np.uint16),
-    }
-    for kind, array in pictures.items():
-        write_atomically(paths[kind], _picture_writer(Image.fromarray(array), "PNG"))
-    content = {**about, "label_map": paths["labels"].name, **segmentation.to_json()}
-    write_atomically(paths["json"], _json_writer(content))
+    for kind in (each for each in pictures if each in paths):
+        picture = Image.fromarray(pictures[kind]())
+        write_atomically(paths[kind], _picture_writer(picture, "PNG"))
+    if "json" in paths:
+        labels = {"label_map": paths["labels"].name} if "labels" in paths else {}
+        content = {**about, **labels, **segmentation.to_json()}
+        write_atomically(paths["json"], _json_writer(content))
     return paths
+
+
+def all_paths(folder: Path, name: str, kinds: Collection[str] = KINDS) -> dict[str, Path]:
+    """The files that `save_all` writes, by kind."""
+    files = {kind: f"{name}_{kind}.png" for kind in KINDS[:3]} | {"json": f"{name}.json"}
+    return {kind: folder / file for kind, file in files.items() if kind in kinds}
 
 
 def label_image(segmentation: Segmentation) -> Image.Image:

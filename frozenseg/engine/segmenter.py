@@ -12,14 +12,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frozenseg.engine.batches import segment_together
 from frozenseg.engine.images import ImageLike, Images, image_list, read_image, source_of
 from frozenseg.engine.model_zoo import DEFAULT_MODEL, MODELS, model_config
 from frozenseg.engine.predictor import Predictor, build_predictor, check_task, check_threshold
+from frozenseg.engine.results import Results
 from frozenseg.engine.segmentation import Segmentation
 from frozenseg.engine.words import Words, read_words, with_background
 from frozenseg.vocab import Vocabulary
@@ -91,8 +93,30 @@ class Segmenter:
         images = image_list(image)
         if images is None:
             source = source_of(image)  # type: ignore[arg-type]
-            return self._segment(read_image(image), source, request)  # type: ignore[arg-type]
-        return Results(images, partial(self._segment, request=request), skip_bad=skip_bad)
+            return self._segment_one(read_image(image), source, request)  # type: ignore[arg-type]
+        return Results(images, partial(self._segment_one, request=request), skip_bad=skip_bad)
+
+    def batch(
+        self,
+        images: Sequence[ImageLike],
+        vocabulary: Words | None = None,
+        task: str | None = None,
+        *,
+        background: str | None = None,
+        score_threshold: float | None = None,
+    ) -> list[Segmentation]:
+        """The segmentations of some images; those of one size go through the model together.
+
+        Results equal those of single calls up to rounding. Args and errors: see `__call__`.
+        """
+        request = self._request(vocabulary, task, background, score_threshold)
+        pixels = [read_image(image) for image in images]
+        return self._segment(pixels, [source_of(image) for image in images], request)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the model computes, the usual one first."""
+        return self.predictor.tasks
 
     def set_vocabulary(self, vocabulary: Words) -> None:
         """Changes the words of calls that name none. Raises: as `read_words`."""
@@ -107,23 +131,31 @@ class Segmenter:
     ) -> _Request:
         """Everything but the images, checked before anything is computed."""
         task = self.task if task is None else task
-        check_task(task)
+        check_task(task, self.tasks)
         check_threshold(task, score_threshold)
         words = self.vocabulary if vocabulary is None else read_words(vocabulary)
         all_words = words if background is None else with_background(words, background)
         return _Request(words, all_words, task, score_threshold)
 
     def _segment(
-        self, image_HW3: NDArray[np.uint8], source: str, request: _Request
-    ) -> Segmentation:
+        self, images: Sequence[NDArray[np.uint8]], sources: Sequence[str], request: _Request
+    ) -> list[Segmentation]:
         with self._lock:
             self.predictor.set_task(request.task, request.score_threshold)
             if self.predictor.vocabulary != request.all_words:
                 self.predictor.set_vocabulary(request.all_words)
-            found = self.predictor(image_HW3)
+            found = segment_together(self.predictor, images)
         if request.all_words is not request.words:
-            found = found.without(request.all_words.names[-1])
-        return dataclasses.replace(found, vocabulary=request.words, source=source)
+            found = [each.without(request.all_words.names[-1]) for each in found]
+        return [
+            dataclasses.replace(each, vocabulary=request.words, source=source)
+            for each, source in zip(found, sources, strict=True)
+        ]
+
+    def _segment_one(
+        self, image_HW3: NDArray[np.uint8], source: str, request: _Request
+    ) -> Segmentation:
+        return self._segment([image_HW3], [source], request)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,61 +168,14 @@ class _Request:
     score_threshold: float | None
 
 
-class Results:
-    """The segmentations of several images, computed one at a time as they are asked for.
-
-    An image that cannot be read raises its error when its turn comes (the next call goes on with
-    the image after it), or is left out. `len()`, the number of images, is known unless they come
-    from an iterator.
-
-    Attributes:
-        skipped: (path, reason) of the images that were left out so far.
-    """
-
-    def __init__(
-        self,
-        images: Sequence[ImageLike] | Iterator[ImageLike],
-        segment: Callable[[NDArray[np.uint8], str], Segmentation],
-        *,
-        skip_bad: bool = False,
-    ) -> None:
-        """`segment` takes the pixels and the path of one image."""
-        self.skipped: list[tuple[str, str]] = []
-        self._images, self._segment, self._skip_bad = images, segment, skip_bad
-        self._rest = iter(images)
-
-    def __len__(self) -> int:
-        if isinstance(self._images, Sequence):
-            return len(self._images)
-        raise TypeError("the number of images is not known: they come from an iterator")
-
-    def __length_hint__(self) -> int:
-        return len(self._images) if isinstance(self._images, Sequence) else 0
-
-    def __iter__(self) -> Results:
-        return self
-
-    def __next__(self) -> Segmentation:
-        for image in self._rest:
-            try:
-                image_HW3 = read_image(image)
-            except (OSError, ValueError, TypeError) as error:
-                if not self._skip_bad:
-                    raise
-                self.skipped.append((source_of(image), str(error)))
-                logger.warning("%d image(s) left out: %s", len(self.skipped), error)
-                continue
-            return self._segment(image_HW3, source_of(image))
-        raise StopIteration
-
-
 def load(
     name_or_config: str | Path = DEFAULT_MODEL,
     weights: str | Path | None = None,
     device: str = "auto",
-    task: str = "panoptic",
+    task: str | None = None,
     *,
     precision: str = "float32",
+    opts: Sequence[str] = (),
 ) -> Segmenter:
     """A model with its weights, ready for images.
 
@@ -199,17 +184,20 @@ def load(
         weights: a file or a name of the table of weights; None: the named model's own, or the
             config's MODEL.WEIGHTS; "": none, the decoder is random (with a warning).
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU if there is one.
-        task: "panoptic", "semantic" or "instance", where a call does not say.
+        task: "panoptic", "semantic" or "instance", where a call does not say; None: panoptic, or
+            semantic for models that compute nothing else (Fusioner).
         precision: "float32"; "bfloat16" and "float16" compute parts of it in half precision.
+        opts: config keys and values that go before the config's: ("INPUT.MIN_SIZE_TEST", "640").
     Raises: ValueError for an unknown name (with the nearest), task or device; FileNotFoundError
         for weights that are not there, with where to get them; ConnectionError.
     """
     from frozenseg.config import config_hash
     from frozenseg.engine.device import pick_device
 
-    check_task(task)
+    if task is not None:
+        check_task(task)
     device = pick_device(device)
-    cfg, path = model_config(name_or_config, None if weights is None else str(weights))
+    cfg, path = model_config(name_or_config, None if weights is None else str(weights), opts)
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, path
     predictor, report = build_predictor(cfg, task=task, precision=precision)
     _say_what_was_loaded(report, path)
@@ -225,7 +213,7 @@ def load(
 def segment(
     image: Images,
     vocabulary: Words | None = None,
-    task: str = "panoptic",
+    task: str | None = None,
     *,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",

@@ -20,9 +20,10 @@ from frozenseg.config_files import leaves
 from frozenseg.data.loader import TrainLoader
 from frozenseg.data.mapper import build_mapper
 from frozenseg.engine.accumulation import BatchParts
+from frozenseg.engine.architectures import random_encoders
 from frozenseg.engine.build import build_model
 from frozenseg.engine.checkpointer import Checkpointer
-from frozenseg.engine.compat import random_encoders, unwrap, wrap_for_processes
+from frozenseg.engine.compat import unwrap, wrap_for_processes
 from frozenseg.engine.data_sets import register_data_sets
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.hooks import ProgressBar, on_terminal
@@ -30,6 +31,7 @@ from frozenseg.engine.moving_average import MovingAverage
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.engine.out_of_memory import retry_out_of_memory
 from frozenseg.engine.precision import choose_precision
+from frozenseg.engine.schedules import build_schedule, with_epochs
 from frozenseg.engine.train_step import TrainStep
 from frozenseg.engine.writers import WandbWriter
 
@@ -51,12 +53,14 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         parts = batch_parts(cfg, comm.get_world_size())
+        loader = self.build_train_loader(cfg, self.seed)
+        self.cfg = cfg = with_epochs(cfg, len(loader.dataset))
         torch.manual_seed(self.seed)  # initial weights
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainStep(
             wrap_for_processes(model),
-            self.build_train_loader(cfg, self.seed),
+            loader,
             optimizer,
             precision=choose_precision(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE),
             seed=self.seed,
@@ -82,8 +86,6 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The model of the config, with the number of its parameters in the log."""
-        import frozenseg.mask_classification.model  # noqa: F401  registers the architectures
-
         model = build_model(cfg)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
@@ -94,6 +96,11 @@ class Trainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """See `frozenseg.engine.optimizer`."""
         return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        """detectron2's schedules and our own, by SOLVER.LR_SCHEDULER_NAME."""
+        return build_schedule(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, seed: int = 0) -> TrainLoader:

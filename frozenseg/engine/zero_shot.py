@@ -23,8 +23,8 @@ from frozenseg.data.custom import is_dataset_file, register_dataset_file
 from frozenseg.data.findings import Report
 from frozenseg.data.register import register_benchmarks, registered_benchmark
 from frozenseg.data.verify_files import check_paths
+from frozenseg.engine.architectures import random_encoders
 from frozenseg.engine.checkpoint import load_weights, require_weights
-from frozenseg.engine.compat import random_encoders
 from frozenseg.engine.evaluate import description, evaluate_dataset
 from frozenseg.engine.out_of_memory import retry_out_of_memory
 from frozenseg.engine.protocol import WeightsIdentity, identify_weights

@@ -12,6 +12,7 @@ from detectron2.evaluation import DatasetEvaluator
 from frozenseg.data.catalog import Benchmark, class_of_category
 from frozenseg.evaluation import cityscapes
 from frozenseg.evaluation.averages import Groups, class_groups
+from frozenseg.evaluation.episodes import EpisodeEvaluator
 from frozenseg.evaluation.instance import InstanceEvaluator, LvisEvaluator
 from frozenseg.evaluation.instance_truth import (
     CITYSCAPES_MAPS,
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 # AP on the benchmark's own instance annotation, where AP on the panoptic one is also computed.
 OFFICIAL = "instance_official"
+EPISODES = "episodes"
 
 
 def scored_tasks(row: Benchmark, tasks: Collection[str]) -> list[str]:
@@ -39,10 +41,12 @@ def scored_tasks(row: Benchmark, tasks: Collection[str]) -> list[str]:
     """
     scored = [task for task in tasks if _truth_of(task) in row.tasks]
     if not scored:
+        remedy = "switch on one of MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON"
+        if EPISODES in row.tasks:
+            remedy = "only Fusioner says what is none of the words that an item asks for"
         raise ValueError(
             f"data set {row.name!r} has ground truth for {', '.join(row.tasks)} but the model "
-            f"outputs {', '.join(tasks) or 'nothing'}: switch on one of "
-            "MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON"
+            f"outputs {', '.join(tasks) or 'nothing'}: {remedy}"
         )
     return scored
 
@@ -73,9 +77,10 @@ def build_evaluators(
     """Evaluators for those of `tasks` that the benchmark's ground truth can score.
 
     Args:
-        tasks: what the model outputs, of "panoptic", "instance", "semantic", "regions" (recall
-            and class accuracy of all queries, and of SAM's proposals where the model outputs
-            them, on panoptic ground truth).
+        tasks: what the model outputs, of "panoptic", "instance", "semantic", "episodes" (labels of
+            what an item asks for, and background), "regions" (recall and class accuracy of all
+            queries, and of SAM's proposals where the model outputs them, on panoptic ground
+            truth).
         seen: per class whether training knew it; scores are then also split by it.
         json_file: where the row's `instance_json` lies.
         gt_dir: Cityscapes' folder gtFine/<split>; its own scripts are then run if installed.
@@ -90,6 +95,8 @@ def build_evaluators(
     if "instance" in scored:
         things = class_groups(vocabulary.thing_mask, seen, stuff=False)
         built += _instance_evaluators(row, vocabulary, things, json_file)
+    if EPISODES in scored:
+        built.append(EpisodeEvaluator(names))
     if "semantic" in scored:
         built.append(SemanticEvaluator(names, groups, row.ignore_label))
     if "regions" in scored:

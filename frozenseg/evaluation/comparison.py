@@ -9,6 +9,8 @@ from tabulate import tabulate
 
 from frozenseg.data.benchmark import Benchmark
 from frozenseg.data.catalog import BENCHMARKS, row_vocabulary
+from frozenseg.evaluation.episode_notes import episode_notes
+from frozenseg.evaluation.folds import FoldMean, fold_means
 from frozenseg.evaluation.published import MATCHES, Published, measured
 from frozenseg.evaluation.results import column
 
@@ -19,7 +21,7 @@ SHOWN_DIFFERENCES = 8
 
 
 def side_by_side(runs: Runs, published: Published | None) -> list[dict[str, Any]]:
-    """One row per data set and score that is published or measured.
+    """One row per data set and score that is published or measured, then the means over folds.
 
     Args: runs: name of a run -> data set -> its entry.
     Returns: dataset, score, published (or None), source, and for every run {"value", "column"}.
@@ -29,27 +31,64 @@ def side_by_side(runs: Runs, published: Published | None) -> list[dict[str, Any]
     for name in data_sets:
         entries = {run: runs[run][name] for run in runs if name in runs[run]}
         benchmark = next(iter(entries.values()))["benchmark"]
-        known = published.scores.get(benchmark, {}) if published else {}
+        known = _figures(published, benchmark)
         for score in MATCHES:
             values = {run: measured(entry, score) for run, entry in entries.items()}
-            if score not in known and not any(values.values()):
-                continue
-            rows.append(
-                {
-                    "dataset": name,
-                    "score": score,
-                    "published": known[score]["value"] if score in known else None,
-                    "source": published.source(benchmark, score)
-                    if published and score in known
-                    else None,
-                    "runs": {
-                        run: {"column": found[0], "value": found[1]}
-                        for run, found in values.items()
-                        if found
-                    },
-                }
-            )
+            rows += _row_of(name, score, values, known.get(score), published)
+    return rows + _mean_rows(runs, published)
+
+
+def _figures(published: Published | None, benchmark: str) -> Mapping[str, Any]:
+    """Score -> figure of a single data set."""
+    figures = published.scores.get(benchmark, {}) if published else {}
+    return {score: figure for score, figure in figures.items() if "folds" not in figure}
+
+
+def _mean_rows(runs: Runs, published: Published | None) -> list[dict[str, Any]]:
+    """The rows of runs that scored several folds; a published mean needs all of its folds."""
+    means: dict[str, dict[str, FoldMean]] = {}
+    for run, entries in runs.items():
+        for mean in fold_means(entries.values()):
+            if len(mean.folds) > 1:
+                means.setdefault(mean.title, {})[run] = mean
+    rows = []
+    for title, found in means.items():
+        mean = next(iter(found.values()))
+        figures = published.scores.get(mean.benchmark, {}) if published else {}
+        for score in MATCHES:
+            figure = figures.get(score, {})
+            fits = (figure.get("folds"), figure.get("split")) == (len(mean.folds), mean.kind)
+            values = {
+                run: (score, one.scores[score]) if score in one.scores else None
+                for run, one in found.items()
+            }
+            rows += _row_of(title, score, values, figure if fits else None, published)
     return rows
+
+
+def _row_of(
+    name: str,
+    score: str,
+    values: Mapping[str, tuple[str, float] | None],
+    figure: Mapping[str, Any] | None,
+    published: Published | None,
+) -> list[dict[str, Any]]:
+    """The row of one score, none where it is neither published nor measured."""
+    if figure is None and not any(values.values()):
+        return []
+    return [
+        {
+            "dataset": name,
+            "score": score,
+            "published": figure["value"] if figure else None,
+            "source": published.sources[figure["source"]] if published and figure else None,
+            "runs": {
+                run: {"column": found[0], "value": found[1]}
+                for run, found in values.items()
+                if found
+            },
+        }
+    ]
 
 
 def comparison_text(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> str:
@@ -78,6 +117,8 @@ def notes_of(entry: Entry, published: Published) -> list[str]:
     row = _row(entry["dataset"])
     if row is None:
         return ["the data set is no row of the catalog; what it holds is not known here"]
+    if "episodes" in row.tasks:
+        return list(episode_notes(entry, row, published))
     return [
         *_word_notes(protocol, row),
         *_setting_notes(protocol, expected, row),

@@ -1,7 +1,8 @@
 """Scores that authors published, and which of ours stand beside them.
 
-The figures are data: published.json, each with its source. They are those of the headers in
-configs/; figures that were not checked are not there.
+The figures are data, each with its source: published.json has those of mask classification, which
+stand in the headers of configs/, too; published_episodes.json has Fusioner's, under the labels that
+its authors print. Figures that were not checked are not there.
 """
 
 from __future__ import annotations
@@ -9,23 +10,35 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from frozenseg.evaluation.results import column
 
 FILE = Path(__file__).with_name("published.json")
+EPISODES_FILE = Path(__file__).with_name("published_episodes.json")
+FAMILY = "fusioner/"  # before a label of published_episodes.json
+ITEMS_MIOU = "mIoU of items"
 # Published score -> columns of ours that may stand beside it, the best match first.
 MATCHES = {
     "PQ": ("PQ",),
     "AP": ("AP, Cityscapes", "AP, official", "AP"),
     "mIoU": ("mIoU",),
+    ITEMS_MIOU: (ITEMS_MIOU,),
+    "FB-IoU": ("FB-IoU",),
 }
 
 
 class Published(NamedTuple):
     """A published model: its name, what it is, scores of benchmarks, and how they were measured.
 
-    `scores` is {benchmark: {score: {"value": percent, "source": key of `sources`, ...}}}.
+    Attributes:
+        name: config without ".yaml", or "fusioner/" and the label that its authors print.
+        clip: its CLIP; "" for Fusioner.
+        scores: {benchmark: {score: {"value": percent, "source": key of `sources`, ...}}}. A figure
+            with "folds" and "split" is the mean over so many folds of a benchmark.
+        model: Fusioner's method, visual and language encoder; {} for others, and where the label
+            does not tell or is of other encoders than this project has.
     """
 
     name: str
@@ -34,6 +47,7 @@ class Published(NamedTuple):
     scores: Mapping[str, Mapping[str, Mapping[str, Any]]]
     protocol: Mapping[str, Any]
     sources: Mapping[str, str]
+    model: Mapping[str, str] = MappingProxyType({})
 
     def source(self, benchmark: str, score: str) -> str:
         """Where a figure stands."""
@@ -41,7 +55,7 @@ class Published(NamedTuple):
 
 
 def published_models() -> tuple[Published, ...]:
-    """All of published.json."""
+    """Those of published.json."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
     return tuple(
         Published(
@@ -56,17 +70,50 @@ def published_models() -> tuple[Published, ...]:
     )
 
 
+def published_pairings() -> tuple[Published, ...]:
+    """Those of published_episodes.json: means over the folds' held-out classes."""
+    content = json.loads(EPISODES_FILE.read_text(encoding="utf-8"))
+    mean = {"source": "paper", "folds": content["folds"], "split": content["split"]}
+    return tuple(
+        Published(
+            FAMILY + row["label"],
+            "Fusioner",
+            "",
+            {name: {ITEMS_MIOU: {"value": value, **mean}} for name, value in row["mIoU"].items()},
+            _protocol(content, row),
+            {"paper": content["source"]},
+            row.get("model", {}),
+        )
+        for row in content["rows"]
+    )
+
+
+def _protocol(content: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a row's protocol: the templates are those of CLIP's towers."""
+    protocol = {**content["protocol"], "items": content["items"]}
+    if not row.get("model", {}).get("language", "").startswith("clip"):
+        del protocol["templates"]
+    return protocol
+
+
 def published_model(name: str) -> Published:
     """The model of a name such as "fcclip/r50". Raises: ValueError that lists the known ones."""
-    models = {model.name: model for model in published_models()}
+    models = {model.name: model for model in (*published_models(), *published_pairings())}
     if name not in models:
         raise ValueError(f"no published scores of {name!r}; there are {', '.join(models)}")
     return models[name]
 
 
 def published_of(entry: Mapping[str, Any]) -> Published | None:
-    """The published model that an entry's protocol says it is; None if there is none."""
+    """The published model that an entry's protocol says it is; None if there is none.
+
+    Of two rows with the same encoders the one that the paper compares with other methods, which
+    has more figures.
+    """
     model = entry.get("protocol", {}).get("model", {})
+    if model.get("architecture") == "Fusioner":
+        pairs = (one for one in published_pairings() if one.model)
+        return next((one for one in pairs if one.model.items() <= model.items()), None)
     key = (model.get("architecture"), model.get("clip"))
     found = (one for one in published_models() if (one.architecture, one.clip) == key)
     return next(found, None)

@@ -34,6 +34,8 @@ PACKAGES = (
     "panopticapi-lite",
     "pycocotools",
 )
+COUNTS = ("classes", "items")  # what stands among the scores but is none
+EPISODES = ("episodes",)  # of items that ask for classes: one row of scores, not one per group
 # Column of a table -> the way to its groups below "metrics", and the score's name there.
 COLUMNS: dict[str, tuple[tuple[str, ...], str]] = {
     "PQ": (("panoptic",), "PQ"),
@@ -52,7 +54,12 @@ COLUMNS: dict[str, tuple[tuple[str, ...], str]] = {
     "mIoU": (("semantic", "ground_truth"), "mIoU"),
     "mIoU (v0.6)": (("semantic", "ground_truth_or_predicted"), "mIoU"),
     "IoU, Cityscapes": (("cityscapes_semantic",), "IoU"),
+    "mIoU of items": (EPISODES, "mIoU"),
+    "FB-IoU": (EPISODES, "FB_IoU"),
+    "IoU, foreground": (EPISODES, "foreground_IoU"),
+    "IoU, background": (EPISODES, "background_IoU"),
 }
+EPISODE_COLUMNS = tuple(name for name, (way, _) in COLUMNS.items() if way == EPISODES)
 
 
 def package_versions() -> dict[str, str]:
@@ -121,7 +128,7 @@ def flat_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
             if isinstance(value, Mapping):
                 if key != "per_class":
                     collect(f"{prefix}{key}/", value)
-            elif key != "classes" and value is not None and math.isfinite(value):
+            elif key not in COUNTS and value is not None and math.isfinite(value):
                 flat[f"{prefix}{key}"] = value
 
     collect("", metrics)
@@ -134,6 +141,8 @@ def column(metrics: Mapping[str, Any], name: str) -> dict[str, float]:
     groups: Mapping[str, Any] = metrics
     for key in way:
         groups = groups.get(key, {})
+    if way == EPISODES:
+        groups = {"all": groups}
     return {
         group: row[score]
         for group, row in groups.items()
@@ -147,7 +156,8 @@ def format_table(entry: Mapping[str, Any]) -> str:
     columns = {name: values for name in COLUMNS if (values := column(metrics, name))}
     groups = list(dict.fromkeys(group for values in columns.values() for group in values))
     rows = [[group, *(values.get(group, "") for values in columns.values())] for group in groups]
-    title = f"{entry['dataset']}: {entry['images']} images, {entry['seconds']:.0f} s"
+    what = "items" if "episodes" in metrics else "images"
+    title = f"{entry['dataset']}: {entry['images']} {what}, {entry['seconds']:.0f} s"
     table = tabulate(rows, headers=["classes", *columns], floatfmt=".2f", tablefmt="github")
     semantic = metrics.get("semantic")
     extra = ""

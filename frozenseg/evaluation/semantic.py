@@ -26,14 +26,19 @@ CONVENTIONS = ("ground_truth", "ground_truth_or_predicted")
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Pixel counts (C, C) int64, rows the truth; pixels with truth outside 0..C-1 are left out."""
+    """Pixel counts (C, C + 1) int64, rows the truth, whose pixels outside 0..C-1 are left out.
+
+    The last column counts what was predicted to be no class (negative values, as BACKGROUND).
+    """
     valid = (truth >= 0) & (truth < num_classes)
-    pairs = truth[valid].astype(np.int64) * num_classes + predicted[valid]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    columns = np.where(predicted[valid] < 0, num_classes, predicted[valid])
+    pairs = truth[valid].astype(np.int64) * (num_classes + 1) + columns
+    counts = np.bincount(pairs, minlength=num_classes * (num_classes + 1))
+    return counts.reshape(num_classes, num_classes + 1)
 
 
 def semantic_scores(confusion: np.ndarray, groups: Groups) -> dict[str, Any]:
-    """IoU and accuracy in percent of a confusion matrix (C, C), rows the truth.
+    """IoU and accuracy in percent of a `confusion_matrix` (C, C + 1).
 
     mIoU averages over the classes of the ground truth ("ground_truth": detectron2 main and most
     papers) or also over those that were only predicted, with IoU 0 ("ground_truth_or_predicted":
@@ -41,7 +46,7 @@ def semantic_scores(confusion: np.ndarray, groups: Groups) -> dict[str, Any]:
     in both.
     """
     correct = np.diag(confusion).astype(np.float64)
-    in_truth, in_prediction = confusion.sum(1), confusion.sum(0)
+    in_truth, in_prediction = confusion.sum(1), confusion.sum(0)[: len(correct)]
     iou = correct / np.maximum(in_truth + in_prediction - correct, 1)
     scores: dict[str, Any] = {}
     for convention, counted in zip(
@@ -77,7 +82,7 @@ class SemanticEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forgets all images."""
         classes = len(self.class_names)
-        self.confusion = np.zeros((classes, classes), dtype=np.int64)
+        self.confusion = np.zeros((classes, classes + 1), dtype=np.int64)
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds images. Raises: ValueError naming a label file that does not fit."""
@@ -113,6 +118,7 @@ class SemanticEvaluator(DatasetEvaluator):
         scores = semantic_scores(confusion, self.groups)
         correct = np.diag(confusion)
         in_truth = confusion.sum(1)
-        iou = correct / np.maximum(in_truth + confusion.sum(0) - correct, 1)
+        in_prediction = confusion.sum(0)[: len(correct)]
+        iou = correct / np.maximum(in_truth + in_prediction - correct, 1)
         scores["per_class"] = per_class({"IoU": iou}, in_truth > 0, self.class_names)
         return {"semantic": scores}

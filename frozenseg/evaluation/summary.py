@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from frozenseg.evaluation.results import read_results
+from frozenseg.evaluation.results import EPISODES, read_results
 
 # Score -> where it stands under "metrics": the way to its groups, and its name in each of them.
 PLACES = {
@@ -21,6 +21,8 @@ PLACES = {
     "recall50 with SAM": (("regions_with_sam",), "recall50"),
     "accuracy": (("regions",), "accuracy"),
     "accuracy with SAM": (("regions_with_sam",), "accuracy"),
+    "mIoU of items": (EPISODES, "mIoU"),
+    "FB-IoU": (EPISODES, "FB_IoU"),
 }
 GROUPS = ("all", "seen", "unseen", "unseen_things")
 Scores = Mapping[str, Mapping[str, float | None]]
@@ -39,6 +41,8 @@ def read_scores(results: Path, dataset: int = 0) -> dict[str, dict[str, float | 
         groups = metrics
         for key in way:
             groups = groups.get(key, {})
+        if way == EPISODES:
+            groups = {"all": groups} if groups else {}
         found = {group: groups[group][score] for group in GROUPS if group in groups}
         if found:
             scores[name] = found

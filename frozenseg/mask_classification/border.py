@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +17,14 @@ from frozenseg.encoders.classifier import TextClassifierBuilder
 from frozenseg.encoders.clip import config_section
 from frozenseg.encoders.sam import FrozenSAM, build_sam
 from frozenseg.encoders.sam_masks import MaskGeneration, SamMasks
+from frozenseg.encoders.text_cache import text_cache_dir
 from frozenseg.inference.task_heads import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
 from frozenseg.vocab import Vocabulary, get_templates
+from frozenseg.vocab.data_sets import data_sets_vocabulary
 
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -136,30 +136,5 @@ def task_settings(cfg: CfgNode) -> TaskSettings:
     )
 
 
-def text_cache_dir(configured: str) -> Path:
-    """The configured folder, else `$FROZENSEG_CACHE/text`, else the user's cache folder."""
-    if configured:
-        return Path(configured)
-    if os.environ.get("FROZENSEG_CACHE"):
-        return Path(os.environ["FROZENSEG_CACHE"]) / "text"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "frozenseg" / "text"
-
-
 def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
-    """The vocabulary of the first data set of `DATASETS.TRAIN` or `.TEST`.
-
-    Raises: ValueError if there is none, or if training sets have different ones (their class
-    indices would mean different words).
-    """
-    names = cfg.DATASETS[split]
-    if not names:
-        raise ValueError(f"DATASETS.{split} is empty: name a registered data set")
-    first, *others = (Vocabulary.from_metadata(MetadataCatalog.get(name)) for name in names)
-    for name, vocabulary in zip(names[1:], others, strict=True):
-        if split == "TRAIN" and vocabulary != first:
-            raise ValueError(
-                f"DATASETS.TRAIN: {names[0]} and {name} have different vocabularies, so their "
-                "class indices cannot be mixed; train on sets that share one"
-            )
-    return first
+    return data_sets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

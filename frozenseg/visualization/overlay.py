@@ -20,10 +20,10 @@ from frozenseg.visualization.regions import (
     label_anchors,
     masks_of,
 )
-from frozenseg.visualization.text import RGB, text_size
+from frozenseg.visualization.text import BLACK, RGB, WHITE, text_size
 
-OUTLINE = np.array((255.0, 255.0, 255.0))
 OUTLINE_OPACITY = 0.75
+BRIGHT = 170  # mean value from which on a segment is outlined in black, not white
 LABELS_PER_SEGMENT = 6  # at most, for a segment in several parts
 
 
@@ -57,18 +57,17 @@ def overlay_label_map(
     check_image(image_HW3)
     _check_size(image_HW3, label_map_HW.shape, "label map")
     shown_HW = np.where(np.isin(label_map_HW, list(styles)), label_map_HW, 0)
+    outline_HW = boundaries(shown_HW, _line_width(image_HW3))
     result_HW3 = image_HW3.copy()
     placed = []
     for number, (top, left), mask_HW in masks_of(shown_HW):
         style = styles[number]
-        height, width = mask_HW.shape
-        _blend(result_HW3[top : top + height, left : left + width], mask_HW, style.color, opacity)
+        here = np.s_[top : top + mask_HW.shape[0], left : left + mask_HW.shape[1]]
+        _paint(result_HW3[here], mask_HW, outline_HW[here] & mask_HW, style.color, opacity)
         if labels:
             anchors = label_anchors((top, left), mask_HW, most=LABELS_PER_SEGMENT)
             area = int(mask_HW.sum())
             placed += [_label(style, each, area) for each in _spread(anchors, shown_HW.shape)]
-    outline_HW = boundaries(shown_HW, _line_width(image_HW3))
-    _blend(result_HW3, outline_HW, OUTLINE, OUTLINE_OPACITY)
     draw_labels(result_HW3, placed)
     return result_HW3
 
@@ -99,9 +98,8 @@ def overlay_masks(
         (top, left), part_HW = found
         height, width = part_HW.shape
         region_HW3 = result_HW3[top : top + height, left : left + width]
-        _blend(region_HW3, part_HW, style.color, opacity)
         outline_HW = boundaries(np.pad(part_HW, 1).astype(np.uint8), _line_width(image_HW3))
-        _blend(region_HW3, outline_HW[1:-1, 1:-1], OUTLINE, OUTLINE_OPACITY)
+        _paint(region_HW3, part_HW, outline_HW[1:-1, 1:-1], style.color, opacity)
         if labels:
             anchor = label_anchors((top, left), part_HW)[0]
             placed.append(_label(style, anchor, int(part_HW.sum())))
@@ -133,10 +131,23 @@ def _line_width(image_HW3: NDArray[np.uint8]) -> int:
     return max(1, round((height * width) ** 0.5 / 600))
 
 
+def _paint(
+    region_HW3: NDArray[np.uint8],
+    mask_HW: NDArray[np.bool_],
+    outline_HW: NDArray[np.bool_],
+    color: RGB,
+    opacity: float,
+) -> None:
+    """Colours a segment and its outline in place: white, or black where white would not be seen."""
+    _blend(region_HW3, mask_HW, color, opacity)
+    bright = region_HW3[mask_HW].mean() >= BRIGHT
+    _blend(region_HW3, outline_HW, BLACK if bright else WHITE, OUTLINE_OPACITY)
+
+
 def _blend(
     region_HW3: NDArray[np.uint8],
     mask_HW: NDArray[np.bool_],
-    color: RGB | NDArray[np.floating],
+    color: RGB,
     opacity: float,
 ) -> None:
     """Mixes the colour into the masked pixels, in place."""

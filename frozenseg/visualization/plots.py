@@ -96,6 +96,7 @@ def _draw_losses(axes: Axes, losses: Mapping[str, Mapping[int, float]]) -> None:
         axes.plot(list(values), list(values.values()), color=color, label=label, marker=marker)
     axes.set(xlabel="iteration", ylabel="loss (median of 20 iterations)", title="training loss")
     axes.set_ylim(bottom=0)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
 

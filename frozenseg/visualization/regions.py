@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST_CROP = 512  # masks are thinned to about this side before the distance transform
+LARGEST_PLAIN_ID = 65535  # ids up to this one are looked up as they are
 CENTRAL = 0.95  # places of at least this share of the largest depth count as equally deep
 
 
@@ -35,12 +36,22 @@ def masks_of(
     """Yields (id, (top, left), mask cropped to its box) for every id except 0, ascending."""
     from scipy.ndimage import find_objects
 
-    ids, index = np.unique(label_map_HW, return_inverse=True)
-    index_HW = index.reshape(label_map_HW.shape).astype(np.int32) + 1
+    ids, index_HW = _consecutive(label_map_HW)
     for number, box in enumerate(find_objects(index_HW), start=1):
-        if box is not None and ids[number - 1] != 0:
+        if box is not None and ids[number] != 0:
             rows, columns = box
-            yield int(ids[number - 1]), (rows.start, columns.start), index_HW[box] == number
+            yield int(ids[number]), (rows.start, columns.start), index_HW[box] == number
+
+
+def _consecutive(
+    label_map_HW: NDArray[np.integer],
+) -> tuple[NDArray[np.integer] | range, NDArray[np.int32]]:
+    """(ids, map of their places in `ids`); places are at least 1, or 0 for the id 0."""
+    if label_map_HW.size and label_map_HW.min() >= 0 and label_map_HW.max() <= LARGEST_PLAIN_ID:
+        return range(LARGEST_PLAIN_ID + 1), label_map_HW.astype(np.int32)  # no sorting
+    ids, index = np.unique(label_map_HW, return_inverse=True)
+    places_HW = index.reshape(label_map_HW.shape).astype(np.int32) + 1
+    return np.concatenate((ids[:1], ids)), places_HW
 
 
 def crop(mask_HW: NDArray[np.bool_]) -> tuple[tuple[int, int], NDArray[np.bool_]] | None:

@@ -1,4 +1,4 @@
-"""Legends, and pictures side by side: image | ground truth | prediction.
+"""Legends, and pictures in one sheet: image | ground truth | prediction.
 
 Legend: H and W pixels. Images are RGB uint8 (H, W, 3).
 """
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from frozenseg.visualization.labels import caption
 from frozenseg.visualization.overlay import SegmentStyle, check_image
-from frozenseg.visualization.text import BLACK, WHITE, font, measure, shorten
+from frozenseg.visualization.text import BLACK, RGB, WHITE, draw_line, measure, shorten
 
 LOWEST_SHEET, HIGHEST_SHEET = 320, 900  # heights of the pictures on a sheet
 WIDEST_PICTURE = 1600
 LONGEST_ENTRY = 40
+MOST_COLUMNS = 3  # of a legend
+FEWEST_ROWS = 6  # that a sheet gives to a legend however low its pictures are
+WIDE = 3.0  # pictures of at least this width / height stand below one another
 FRAME = (205, 205, 205)
 
 
@@ -26,34 +29,64 @@ def legend(
 ) -> NDArray[np.uint8]:
     """A white panel `height` pixels high that lists names with their colours and scores.
 
-    Entries that do not fit are counted in the last row ("and 12 more").
+    It has up to three columns. Entries that do not fit are counted in the last row
+    ("and 12 more").
     Args: size: of the text, in pixels.
     """
+    row = _row_height(size)
+    rows = max(1, (height - size // 2) // row - bool(title))
+    room = MOST_COLUMNS * rows
+    shown = list(styles) if len(styles) <= room else list(styles)[: room - 1]
+    entries: list[tuple[str, RGB | None]] = [
+        (caption(style.name, style.score, LONGEST_ENTRY), style.color) for style in shown
+    ]
+    if len(shown) < len(styles):
+        entries.append((f"and {len(styles) - len(shown)} more", None))
+    elif not styles:
+        entries.append(("no segments", None))
+    lists = [entries[first : first + rows] for first in range(0, len(entries), rows)]
+    top = size // 4 + row * bool(title)
+    panel_HW3 = np.hstack([_entry_list(each, (height, size, top)) for each in lists])
+    if not title:
+        return panel_HW3
+    title = shorten(title, LONGEST_ENTRY)
+    missing = max(0, size + measure(title, size)[0] - panel_HW3.shape[1])
+    panel_HW3 = np.pad(panel_HW3, ((0, 0), (0, missing), (0, 0)), constant_values=255)
+    return _write(panel_HW3, (size // 2, size // 4), title, size)
+
+
+def _entry_list(
+    entries: Sequence[tuple[str, RGB | None]], layout: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """One column of a legend. Args: layout: height, text size, where the first entry begins."""
     from PIL import Image, ImageDraw
 
-    row = round(1.6 * size)
-    room = max(1, (height - size // 2) // row) - bool(title)
-    shown = list(styles) if len(styles) <= room else list(styles)[: max(0, room - 1)]
-    lines = [caption(style.name, style.score, LONGEST_ENTRY) for style in shown]
-    if len(shown) < len(styles):
-        lines.append(f"and {len(styles) - len(shown)} more")
-    elif not styles:
-        lines.append("no segments")
-    title = shorten(title, LONGEST_ENTRY)
-    widest = max(measure(line, size)[0] for line in [*lines, title])
-    panel = Image.new("RGB", (widest + 3 * size, height), WHITE)
-    draw = ImageDraw.Draw(panel)
-    y = size // 4
-    if title:
-        draw.text((size // 2, y), title, fill=BLACK, font=font(size))
-        y += row
-    for number, line in enumerate(lines):
-        if number < len(shown):
+    height, size, top = layout
+    widest = max(measure(text, size)[0] for text, _ in entries)
+    column = Image.new("RGB", (widest + 3 * size, height), WHITE)
+    draw = ImageDraw.Draw(column)
+    for number, (text, color) in enumerate(entries):
+        y = top + number * _row_height(size)
+        if color is not None:
             square = (size // 2, y + size // 6, size // 2 + size, y + size // 6 + size)
-            draw.rectangle(square, fill=shown[number].color, outline=FRAME)
-        draw.text((2 * size, y), line, fill=BLACK, font=font(size))
-        y += row
-    return np.asarray(panel).copy()
+            draw.rectangle(square, fill=color, outline=FRAME)
+        draw_line(draw, (2 * size, y), text, size, BLACK)
+    return np.asarray(column).copy()
+
+
+def _row_height(size: int) -> int:
+    return round(1.6 * size)
+
+
+def _write(
+    image_HW3: NDArray[np.uint8], place: tuple[int, int], text: str, size: int
+) -> NDArray[np.uint8]:
+    """The image with a black line of text."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(image_HW3)
+    draw_line(ImageDraw.Draw(picture), place, text, size, BLACK)
+    return np.asarray(picture).copy()
 
 
 def side_by_side(
@@ -63,7 +96,8 @@ def side_by_side(
 ) -> NDArray[np.uint8]:
     """One sheet: pictures at a common height, each under its title, then a legend.
 
-    Small pictures are enlarged without smoothing, large ones reduced, to 320 to 900 pixels high.
+    Very wide pictures stand below one another, others side by side. Small ones are enlarged
+    without smoothing, large ones reduced, to 320 to 900 pixels high.
     Args:
         pictures: (title, image) pairs, left to right.
         styles: the legend's entries; None leaves the legend out.
@@ -79,14 +113,29 @@ def side_by_side(
     size = max(12, round(height / 36))
     gap = size // 2
     columns = [_titled(title, _to_height(image, height), size) for title, image in pictures]
+    if all(width >= WIDE * height for height, width in sizes):
+        columns = [_joined(columns, gap, below=True)]
     if styles is not None:
-        columns.append(legend(styles, columns[0].shape[0], size, legend_title))
-    full = max(column.shape[0] for column in columns)
-    spaced: list[NDArray[np.uint8]] = []
-    for column in columns:
-        below = full - column.shape[0]
-        spaced.append(np.pad(column, ((gap, gap + below), (gap, 0), (0, 0)), constant_values=255))
-    return np.pad(np.hstack(spaced), ((0, 0), (0, gap), (0, 0)), constant_values=255)
+        rows = min(FEWEST_ROWS, len(styles)) + bool(legend_title)
+        least = size // 2 + rows * _row_height(size)
+        columns.append(legend(styles, max(columns[0].shape[0], least), size, legend_title))
+    sheet_HW3 = _joined(columns, gap)
+    return np.pad(sheet_HW3, ((gap, gap), (gap, gap), (0, 0)), constant_values=255)
+
+
+def _joined(
+    parts: Sequence[NDArray[np.uint8]], gap: int, *, below: bool = False
+) -> NDArray[np.uint8]:
+    """Pictures left to right, or one below the other, filled up with white to a common size."""
+    along, across = (0, 1) if below else (1, 0)
+    full = max(part.shape[across] for part in parts)
+    filled: list[NDArray[np.uint8]] = []
+    for number, part in enumerate(parts):
+        padding = [(0, 0), (0, 0), (0, 0)]
+        padding[across] = (0, full - part.shape[across])
+        padding[along] = (gap if number else 0, 0)
+        filled.append(np.pad(part, padding, constant_values=255))
+    return np.concatenate(filled, axis=along)
 
 
 def picture_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -104,14 +153,15 @@ def to_picture_size(image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _titled(title: str, image_HW3: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The image under a white bar with its title; the bar is widened for a narrow image."""
-    from PIL import Image, ImageDraw
-
     title = shorten(title, LONGEST_ENTRY)
     width = max(image_HW3.shape[1], measure(title, size)[0])
-    bar = Image.new("RGB", (width, round(1.5 * size)), WHITE)
-    ImageDraw.Draw(bar).text((0, 0), title, fill=BLACK, font=font(size))
+    bar_HW3 = np.full((round(1.5 * size), width, 3), 255, dtype=np.uint8)
     padding = ((0, 0), (0, width - image_HW3.shape[1]), (0, 0))
-    return np.vstack([np.asarray(bar), np.pad(image_HW3, padding, constant_values=255)])
+    titled = [
+        _write(bar_HW3, (0, 0), title, size),
+        np.pad(image_HW3, padding, constant_values=255),
+    ]
+    return np.vstack(titled)
 
 
 def _resize(image_HW3: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

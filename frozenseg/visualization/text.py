@@ -1,30 +1,18 @@
-"""Text in pictures: one font that every installation has, sizes, and readable colours."""
+"""Text in pictures: sizes, lines of any script, and readable colours."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from frozenseg.visualization.fonts import default_font, drawable, load_font, runs
+
 if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
+    from PIL.ImageDraw import ImageDraw
 
 RGB = tuple[int, int, int]
 BLACK: RGB = (0, 0, 0)
 WHITE: RGB = (255, 255, 255)
 SMALLEST_TEXT, LARGEST_TEXT = 10, 160
-
-
-@lru_cache(maxsize=64)
-def font(size: int) -> FreeTypeFont:
-    """DejaVu Sans (it ships with matplotlib) at `size` pixels: Latin, Greek, Cyrillic and more.
-
-    Characters that it lacks (Chinese, emoji) are drawn as an empty box, never an error.
-    """
-    from PIL import ImageFont
-
-    path = files("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size)
 
 
 def text_size(height: int, width: int) -> int:
@@ -35,14 +23,30 @@ def text_size(height: int, width: int) -> int:
 
 def measure(text: str, size: int) -> tuple[int, int]:
     """(width, height) in pixels of the box that holds one line, the same height for all texts."""
-    ascent, descent = font(size).getmetrics()
-    return round(font(size).getlength(text)), ascent + descent
+    ascent, descent = load_font(default_font(), size).getmetrics()
+    width = sum(load_font(path, size).getlength(part) for part, path in runs(text))
+    return round(width), ascent + descent
+
+
+def draw_line(draw: ImageDraw, place: tuple[float, float], text: str, size: int, ink: RGB) -> None:
+    """Draws one line; `place` is the left upper corner of the box that `measure` gives.
+
+    Every character is drawn in the first font that has it, all on one baseline.
+    """
+    x, top = place
+    baseline = top + load_font(default_font(), size).getmetrics()[0]
+    for part, path in runs(text):
+        font = load_font(path, size)
+        draw.text((x, baseline), part, fill=ink, font=font, anchor="ls")
+        x += font.getlength(part)
 
 
 def shorten(text: str, length: int) -> str:
-    """One line of at most `length` characters; what is cut is marked by an ellipsis."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    line = " ".join(line.split())
+    """One line of at most `length` characters; what is cut is marked by an ellipsis.
+
+    Characters that no font has are written out (`drawable`).
+    """
+    line = drawable("".join(letter if letter.isprintable() else " " for letter in text))
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 

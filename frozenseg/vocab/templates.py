@@ -2,6 +2,10 @@
 
 "vild_14" are the 14 prompts, wording and order, that the released models of this family were
 trained with. Source: ViLD, arXiv:2104.13921; FC-CLIP, arXiv:2308.02487.
+
+"fusioner_32" are 32 prompts of the families that Fusioner used with CLIP's text towers: photo, bad,
+cropped and masked photo, three sizes, "this is one", each with and without "in the scene". The
+families are the paper's, the wording of each prompt is ours.
 """
 
 from __future__ import annotations
@@ -12,6 +16,12 @@ from pathlib import Path
 from frozenseg.vocab.files import read_text
 
 _SIZES = ("small", "medium", "large")
+
+# (kind of photo, size of the thing)
+_VIEWS = (
+    *((f"{kind}photo", "") for kind in ("", "bad ", "cropped ", "masked ")),
+    *(("photo", f"{size} ") for size in _SIZES),
+)
 
 TEMPLATE_SETS: dict[str, tuple[str, ...]] = {
     "simple": ("a photo of a {}.",),
@@ -24,6 +34,16 @@ TEMPLATE_SETS: dict[str, tuple[str, ...]] = {
         *(f"a photo of a {size} {{}}." for size in _SIZES),
         *(f"This is a photo of a {size} {{}}." for size in _SIZES),
         *(f"There is a {size} {{}} in the scene." for size in _SIZES),
+    ),
+    "fusioner_32": tuple(
+        f"{prompt}{place}."
+        for place in ("", " in the scene")
+        for prompt in (
+            *(f"a {photo} of a {size}{{}}" for photo, size in _VIEWS),
+            *(f"a {photo} of the {size}{{}}" for photo, size in _VIEWS),
+            "this is a {}",
+            "this is one {}",
+        )
     ),
 }
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.io import savemat
 
 from frozenseg.vocab import Vocabulary
+from tests.data.raw_episodes import make_coco_20i, make_fss, make_pascal_5i
 from tests.data.raw_street_scenes import make_bdd100k, make_cityscapes, make_mapillary
 from tests.data.raw_writers import (
     HEIGHT,
@@ -36,9 +37,12 @@ __all__ = [
     "make_bdd100k",
     "make_cityscapes",
     "make_coco",
+    "make_coco_20i",
     "make_coco_stuff",
+    "make_fss",
     "make_lvis",
     "make_mapillary",
+    "make_pascal_5i",
     "make_pascal_context",
     "make_pascal_voc",
     "run_prepare",

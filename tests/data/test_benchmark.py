@@ -20,6 +20,7 @@ def row(**fields) -> Benchmark:
         ({"instance_json": "i.json"}, "instances"),
         ({"instance_json": "i.json", "evaluator": "lvis"}, "lvis"),
         ({"instance_masks": "m"}, "instance maps"),
+        ({"semantic_masks": "m", "episodes_json": "e.json"}, "episodes"),
     ],
 )
 def test_the_files_tell_the_kind_of_ground_truth(fields, kind):
@@ -37,6 +38,12 @@ def test_needed_paths_are_those_that_the_records_use():
         "class list": "c.txt",
     }
     assert dict(row(instance_json="i.json").paths()) == {"images": "i", "instance_json": "i.json"}
+
+
+def test_images_are_asked_for_all_their_classes_in_training_and_in_mosaics():
+    assert row(split="fold0_train").asks_per_image
+    assert row(split="test", asked_together=True).asks_per_image
+    assert not row(split="fold0_seen_val").asks_per_image
 
 
 def test_only_a_file_name_counts_as_a_class_file():

@@ -24,6 +24,14 @@ def test_find_images_takes_files_folders_and_patterns_without_repeats(tmp_path):
     assert found.unmatched == ("nothing*.png",)
 
 
+def test_find_images_takes_other_endings_from_folders(tmp_path):
+    for name in ("a.png", "b.MP4", "c.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [p.name for p in find_images([str(tmp_path)], {".png", ".mp4"}).files] == [
+        "a.png", "b.MP4"
+    ]  # fmt: skip
+
+
 def test_names_with_glob_characters_are_taken_literally(tmp_path):
     path = tmp_path / "photo [1].png"
     path.write_bytes(b"x")

@@ -12,6 +12,7 @@ from frozenseg.data.miniature import (
     THINGS,
     _coverage,
     draw_crop,
+    draw_crop_with_mask,
     draw_scene,
 )
 from frozenseg.data.miniature_classes import ALL, CLASSES, COLORS, SEEN, SHAPES
@@ -110,3 +111,20 @@ def test_crops_hold_one_thing_on_one_stuff():
     assert CLASSES[thing].is_thing
     assert not CLASSES[stuff].is_thing
     assert (draw_crop(1, 7, size=48)[0] == image).all()
+
+
+def test_the_mask_of_a_crop_is_where_the_thing_is():
+    """The pixels inside have the colour of the thing, however light and texture change it."""
+    table = np.array([rgb for _, rgb in COLORS.values()], float)
+    right = []
+    for index in range(40):
+        image, mask, thing, stuff = draw_crop_with_mask(2, index, size=96)
+        assert mask.shape == (96, 96)
+        assert mask.dtype == bool
+        assert 0.08 < mask.mean() < 0.75
+        same, *classes = draw_crop(2, index, size=96)
+        assert (same == image).all()
+        assert classes == [thing, stuff]
+        nearest = np.abs(table - np.median(image[mask], axis=0)).sum(1).argmin()
+        right.append(nearest == CLASSES[thing].color)
+    assert np.mean(right) > 0.85

@@ -8,9 +8,11 @@ from frozenseg.data.miniature_classes import (
     ALL,
     CLASSES,
     COLORS,
+    FOLDS,
     SEEN,
     SHAPES,
     all_names,
+    held_out,
     vocabulary_text,
 )
 from frozenseg.vocab import Vocabulary, seen_classes
@@ -53,3 +55,16 @@ def test_names_include_the_synonyms_and_no_name_has_two_meanings():
         for name in all_names(c):
             assert owners.setdefault(name, c) == c
     assert len(owners) == 64 * 6 + 6 * 3
+
+
+def test_folds_hold_out_every_thing_once_and_every_word_remains():
+    folds = [held_out(fold) for fold in range(FOLDS)]
+    assert sorted(i for fold in folds for i in fold) == [i for i in ALL if CLASSES[i].is_thing]
+    for fold in folds:
+        assert Counter(CLASSES[i].shape for i in fold) == dict.fromkeys(range(len(SHAPES)), 2)
+        assert Counter(CLASSES[i].color for i in fold) == dict.fromkeys(range(len(COLORS)), 2)
+
+
+def test_names_alone_are_the_canonical_ones():
+    text = vocabulary_text((0, 64, 9), synonyms=False)
+    assert text == "red circle;grass:stuff;yellow square"

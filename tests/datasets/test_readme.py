@@ -15,8 +15,11 @@ from frozenseg.data.preparation import (
     bdd100k,
     cityscapes,
     coco,
+    coco_20i,
+    fss_mosaic,
     mapillary,
     pascal,
+    pascal_5i,
 )
 
 FOLDER = Path(__file__).resolve().parents[2] / "datasets"
@@ -29,9 +32,12 @@ SOURCES = (
     cityscapes.SOURCE,
     coco.COCO,
     coco.STUFF,
+    coco_20i.SOURCE,
+    fss_mosaic.SOURCE,
     mapillary.SOURCE,
     pascal.VOC,
     pascal.CONTEXT,
+    pascal_5i.SOURCE,
 )
 
 

@@ -1,4 +1,4 @@
-"""Small CLIP models with random weights in every parameter."""
+"""Small CLIP models with random weights in every parameter, and a small BERT's folder."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ CONVNEXT = {
     "image_size": 64,
 }
 TRUNK = {"depths": [1, 1, 2, 1], "dims": [8, 12, 16, 24]}
+
+
+BERT = {
+    "model_type": "bert",
+    "vocab_size": 24,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 10,
+}
+BERT_WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a photo of red blue circle star cat . , ##s e".split()
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -67,5 +79,31 @@ def make_clip(clip_config: Callable[..., Path]) -> Callable[..., Any]:
 
     def build(kind: str, **settings: Any) -> Any:
         return randomise(load_clip(str(clip_config(kind, **settings))))
+
+    return build
+
+
+@pytest.fixture
+def bert_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Writes config.json and vocab.txt: `bert_folder(words=[...], **config)`; no weights."""
+
+    def write(words: Any = None, **config: Any) -> Path:
+        folder = tmp_path / f"bert{len(list(tmp_path.glob('bert*')))}"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({**BERT, **config}))
+        (folder / "vocab.txt").write_text("\n".join(words or BERT_WORDS) + "\n", encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def make_bert() -> Callable[[], Any]:
+    """transformers' model of `bert_folder`, with the same random numbers every time."""
+    transformers = pytest.importorskip("transformers")
+
+    def build() -> Any:
+        config = transformers.BertConfig.from_dict(BERT)
+        return randomise(transformers.BertModel(config, add_pooling_layer=False)).eval()
 
     return build

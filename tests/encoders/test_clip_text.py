@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from frozenseg.encoders import clip_text
+from frozenseg.encoders import identity
 from frozenseg.encoders.clip_text import ClipText
 
 PROMPTS = ["a photo of a cat.", "dog!", "There is a small traffic light in the scene.", ""]
@@ -109,7 +109,7 @@ def test_identity_is_that_of_the_text_alone(make_clip):
 def test_identity_is_computed_once(make_clip, monkeypatch):
     text = ClipText(make_clip("resnet"))
     first = text.identity
-    monkeypatch.setattr(clip_text, "_hash_tensor", lambda tensor: pytest.fail("hashed again"))
+    monkeypatch.setattr(identity, "_hash_tensor", lambda tensor: pytest.fail("hashed again"))
     assert text.identity == first
 
 

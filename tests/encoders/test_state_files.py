@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from frozenseg.encoders.state_files import read_state_dict
+from frozenseg.encoders.state_files import differences, read_state_dict
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(2.0)}
 
@@ -110,3 +110,15 @@ def test_files_without_named_tensors_are_refused(tmp_path, content, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pt"):
         read_state_dict(tmp_path / "none.pt")
+
+
+def test_differences_are_counted_with_the_first_of_each_kind():
+    ones, twos = torch.ones(1), torch.ones(2)
+    expected = {"a": ones, "b": ones, "norm.num_batches_tracked": ones}
+    assert differences(expected, expected) == ""
+    found = differences({"a": twos, "c": ones, "d": ones}, expected, optional="_tracked")
+    assert found == (
+        "1 of another shape, first a ([2] in the file, [1] in the model); 1 missing, first b; "
+        "2 unexpected, first c"
+    )
+    assert differences({"a": ones}, expected).startswith("2 missing, first b")

@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from frozenseg.engine.segmentation import from_label_map, from_masks
+from frozenseg.engine.segmentation_files import KINDS, all_paths, save_all
 from frozenseg.vocab import Vocabulary
 
 WORDS = Vocabulary.parse("cat, kitten; dog; sky:stuff")
@@ -48,6 +49,20 @@ def test_json(tmp_path):
     cat = content["segments"][0]
     assert (cat["category_name"], cat["score"], cat["bbox"]) == ("cat", 0.75, [3, 2, 7, 4])
     assert np.array_equal(coco_mask.decode(cat["segmentation"]), example().label_map == 4)
+
+
+def test_all_files_or_those_that_are_wanted(tmp_path):
+    result = example()
+    written = save_all(result, tmp_path / "all", "x", result.image_HW3, {"model": "m"})
+    assert set(written) == set(KINDS)
+    content = json.loads(written["json"].read_text(encoding="utf-8"))
+    assert (content["model"], content["label_map"]) == ("m", "x_labels.png")
+    some = save_all(result, tmp_path / "some", "x", result.image_HW3, {}, ("json", "overlay"))
+    assert sorted(path.name for path in (tmp_path / "some").iterdir()) == [
+        "x.json", "x_overlay.png"
+    ]  # fmt: skip
+    assert some == all_paths(tmp_path / "some", "x", ("json", "overlay"))
+    assert "label_map" not in json.loads(some["json"].read_text(encoding="utf-8"))
 
 
 def test_npz_needs_no_pickle(tmp_path):

@@ -31,19 +31,21 @@ class StripesModel(nn.Module):
         self.words_set.append(vocabulary.names)
 
     def forward(self, batch):
-        height, width = batch[0]["height"], batch[0]["width"]
         vocabulary = self.vocabulary
         time.sleep(0.001)  # other threads run here
         assert vocabulary is self.vocabulary, "another call changed the words"
+        return [self.output(each["height"], each["width"], vocabulary) for each in batch]
+
+    def output(self, height, width, vocabulary):
         stripe = torch.arange(width) * len(vocabulary) // width
         labels = stripe.expand(height, width)
         if self.task_settings.semantic:
-            return [{"semantic_labels": labels}]
+            return {"semantic_labels": labels}
         info = [
             {"id": i + 1, "category_id": i, "isthing": thing, "score": 0.5}
             for i, thing in enumerate(vocabulary.thing_mask)
         ]
-        return [{"panoptic_seg": (labels.int() + 1, info)}]
+        return {"panoptic_seg": (labels.int() + 1, info)}
 
 
 @pytest.fixture
@@ -116,6 +118,18 @@ def test_several_images_are_computed_as_they_are_asked_for(segmenter, folder):
 )
 def test_lists_and_batches(segmenter, images):
     assert [each.label_map.shape for each in segmenter(images, "cat")] == [(20, 30)] * 2
+
+
+def test_a_batch_gives_what_single_calls_give(segmenter, folder):
+    images = [IMAGE, np.zeros((10, 24, 3), dtype=np.uint8), folder / "b.png"]
+    for words, task, background in (("cat; dog", "semantic", None), ("cat", "panoptic", "rest")):
+        found = segmenter.batch(images, words, task, background=background)
+        assert [each.source for each in found] == ["", "", str(folder / "b.png")]
+        for image, each in zip(images, found, strict=True):
+            alone = segmenter(image, words, task, background=background)
+            assert names(each) == names(alone)
+            assert np.array_equal(each.label_map, alone.label_map)
+            assert each.vocabulary == alone.vocabulary
 
 
 def test_a_bad_file_among_others(segmenter, folder):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from frozenseg.data.catalog import find_benchmark, load_vocabulary, row_vocabulary
-from frozenseg.evaluation.build import build_evaluators, instance_sources
+from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
 from tests.data import raw_datasets
 
 ROW = find_benchmark("shapes_val_panoptic")
@@ -60,3 +60,15 @@ def test_the_ground_truth_of_ap_is_named():
     }
     assert "groups count as crowds" in sources["cityscapes_fine_instance_seg_val"]["instance"]
     assert sources["bdd10k_val_sem_seg"] == {}
+
+
+def test_episodes_score_the_labels_of_what_is_asked_for():
+    row = replace(ROW, name="x", tasks=("episodes",))
+    with pytest.raises(ValueError, match=r"outputs semantic: only Fusioner"):
+        kinds(row, ["semantic"])
+    assert kinds(row, ["semantic", "episodes"]) == ["EpisodeEvaluator"]
+    assert scored_tasks(row, ["panoptic", "semantic"]) == ["semantic"]
+    with pytest.raises(ValueError, match=r"'x'.*ground truth for episodes.*outputs panoptic"):
+        kinds(row, ["panoptic"])
+    with pytest.raises(ValueError, match=r"ground truth for panoptic.*outputs episodes"):
+        kinds(replace(ROW, tasks=("panoptic",)), ["episodes"])

@@ -129,3 +129,91 @@ def test_two_runs_differ_in_what_their_protocols_say(entry):
     assert protocol_differences(entry, other) == ["ensemble.alpha: 0.4, 0.7", "images: 2000, 5"]
     other["protocol"] = {f"key{i}": i for i in range(30)}
     assert protocol_differences(entry, other)[-1].endswith(" more")
+
+
+FUSIONER = published_model("fusioner/Fusioner ViT-L/14")  # PASCAL-5i 59.0, COCO-20i 33.5
+
+
+def fold_entry(fold, miou, kind="val"):
+    """An evaluation of a fold as published."""
+    row = find_benchmark(f"pascal_5i_fold{fold}_{kind}")
+    return {
+        "benchmark": row.benchmark,
+        "dataset": row.name,
+        "split": row.split,
+        "images": (346, 451, 725, 346)[fold],
+        "metrics": {"episodes": {"mIoU": miou, "FB_IoU": miou + 10, "classes": 5}},
+        "protocol": {
+            "model": {
+                "architecture": "Fusioner", "method": "early", "visual": "clip-vit-l-14",
+                "language": "clip-vit-l-14", "threshold": 0.5,
+                "window": {"crop": 224, "stride": 149},
+            },
+            "vocabulary": row_vocabulary(row).digest,
+            "templates": "fusioner_32",
+            "trained_on": [f"pascal_5i_fold{fold}_train"],
+        },
+    }  # fmt: skip
+
+
+def by_name(*entries):
+    return {entry["dataset"]: entry for entry in entries}
+
+
+def test_the_mean_of_all_folds_stands_beside_the_published_one():
+    mine = by_name(*(fold_entry(fold, 40.0 + 10 * fold) for fold in range(4)))
+    rows = {(row["dataset"], row["score"]): row for row in side_by_side({"a": mine}, FUSIONER)}
+    first = rows["pascal_5i_fold0_val", "mIoU of items"]
+    assert (first["published"], first["runs"]["a"]["value"]) == (None, 40)
+    mean = rows["pascal_5i val, mean of 4 folds", "mIoU of items"]
+    assert (mean["published"], mean["runs"]["a"]["value"]) == (59.0, 55)
+    assert "arXiv:2210.15138" in mean["source"]
+    other = rows["pascal_5i val, mean of 4 folds", "FB-IoU"]
+    assert (other["published"], other["runs"]["a"]["value"]) == (None, 65)
+    assert "-4.00" in comparison_text(list(rows.values()), ["a"])
+
+
+def test_a_mean_of_other_folds_or_classes_is_not_the_published_one():
+    some = by_name(fold_entry(0, 40.0), fold_entry(1, 50.0))
+    seen = by_name(*(fold_entry(fold, 80.0, "seen_val") for fold in range(4)))
+    alone = by_name(fold_entry(2, 30.0))
+    rows = side_by_side({"a": some, "b": seen, "c": alone}, FUSIONER)
+    assert {row["published"] for row in rows} == {None}
+    means = [row["dataset"] for row in rows if "mean" in row["dataset"]]
+    assert (
+        means
+        == ["pascal_5i val, mean of 2 folds"] * 2 + ["pascal_5i seen_val, mean of 4 folds"] * 2
+    )
+
+
+def test_a_fold_as_published_leaves_the_note_that_it_is_one_of_four():
+    [note] = notes_of(fold_entry(1, 50.0), FUSIONER)
+    assert "59.0 is the mean of 4 folds" in note
+    assert notes_of(fold_entry(1, 50.0, "seen_val"), FUSIONER) == []
+
+
+FOLD_CHANGES = {
+    "words": (("protocol", "vocabulary"), "f" * 64, "not the benchmark's class names"),
+    "templates": (("protocol", "templates"), "simple", "templates: simple here, fusioner_32"),
+    "threshold": (("protocol", "model", "threshold"), 0.4, "probability: 0.4 here, 0.5"),
+    "window": (("protocol", "model", "window"), {"crop": 9}, "window: {'crop': 9} here"),
+    "leak": (
+        ("protocol", "trained_on"),
+        ["pascal_5i_fold0_train"],
+        "trained on pascal_5i_fold0_train here; pascal_5i_fold1_train leaves out the classes",
+    ),
+    "items": (("images",), 450, "450 items were scored, the published list has 451"),
+}
+
+
+@pytest.mark.parametrize("name", FOLD_CHANGES)
+def test_each_difference_of_a_fold_is_named(name):
+    way, value, expected = FOLD_CHANGES[name]
+    entry = fold_entry(1, 50.0)
+    node = entry
+    for key in way[:-1]:
+        node = node[key]
+    node[way[-1]] = value
+    notes = notes_of(entry, FUSIONER)
+    assert len(notes) == 2
+    assert any(expected in note for note in notes)

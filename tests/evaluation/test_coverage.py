@@ -36,3 +36,13 @@ def test_an_image_that_two_processes_scored_is_reported(monkeypatch):
     monkeypatch.setattr(coverage.comm, "gather", lambda mine: [mine, other])
     with pytest.raises(ValueError, match=r"1 images were scored more than once, such as 0\.jpg"):
         check.evaluate()
+
+
+def test_classes_of_an_image_that_are_asked_for_one_by_one_are_items():
+    items = [{"file_name": "a.jpg", "asked": (index,)} for index in (0, 4)]
+    check = CoverageCheck(2)
+    check.process(items, [{}, {}])
+    assert check.evaluate() == {}
+    check.process(items[:1], [{}])
+    with pytest.raises(ValueError, match=r"more than once, such as a\.jpg \(0,\)"):
+        check.evaluate()

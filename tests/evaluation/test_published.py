@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from frozenseg.config import load_config
+from frozenseg.config import get_config, load_config
 from frozenseg.data.catalog import BENCHMARKS, find_benchmark
-from frozenseg.evaluation.published import measured, published_model, published_models, published_of
+from frozenseg.evaluation.published import (
+    measured,
+    published_model,
+    published_models,
+    published_of,
+    published_pairings,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = {
@@ -95,3 +101,68 @@ def test_ap_is_that_of_the_best_matching_ground_truth():
     metrics["cityscapes_instance"] = {"all": {"AP": 3.0}}
     assert measured({"metrics": metrics}, "AP") == ("AP, Cityscapes", 3.0)
     assert measured({"metrics": metrics}, "mIoU") is None
+
+
+PAIRS = {
+    "CLIP-B": "clip-vit-b-16", "CLIP-L": "clip-vit-l-14", "DINO-B": "dino-vit-b-16",
+    "MoCo-B": "moco-v3-vit-b-16", "BERT-B": "bert-base", "BERT-L": "bert-large",
+}  # fmt: skip
+# Visual encoder -> mIoU on PASCAL-5i with CLIP's own tower (its base one), BERT-B, BERT-L.
+EARLY = {
+    "CLIP-B": (52.1, 49.1, 49.7), "CLIP-L": (59.0, 54.6, 54.0),
+    "DINO-B": (55.2, 53.9, 53.7), "MoCo-B": (56.3, 56.4, 56.8),
+}  # fmt: skip
+LATE = {
+    "CLIP-B": (43.6, 45.9, 46.0), "CLIP-L": (50.1, 52.1, 52.1),
+    "DINO-B": (54.1, 53.3, 54.3), "MoCo-B": (54.5, 55.3, 55.0),
+}  # fmt: skip
+
+
+def test_the_pairings_of_fusioner_have_the_labels_encoders_and_figures_of_the_paper():
+    rows = {one.name: one for one in published_pairings()}
+    for method, table in (("early", EARLY), ("late", LATE)):
+        for visual, values in table.items():
+            clip = "CLIP-L" if visual == "CLIP-L" else "CLIP-B"
+            for language, value in zip((clip, "BERT-B", "BERT-L"), values, strict=True):
+                one = rows.pop(f"fusioner/{visual}+{language}, {method} fusion")
+                figure = {"value": value, "source": "paper", "folds": 4, "split": "val"}
+                assert one.scores == {"pascal_5i": {"mIoU of items": figure}}
+                encoders = {"visual": PAIRS[visual], "language": PAIRS[language]}
+                assert one.model == {"method": method, **encoders}
+    found = {
+        name.removeprefix("fusioner/"): [
+            one.scores.get(benchmark, {}).get("mIoU of items", {}).get("value")
+            for benchmark in ("pascal_5i", "coco_20i")
+        ]
+        for name, one in rows.items()
+    }
+    assert found == {
+        "Fusioner ViT-L/14": [59.0, 33.5],
+        "Fusioner ResNet-101": [46.4, 27.6],
+        "LSeg ViT-L/16": [52.3, 27.2],
+        "LSeg ResNet-101": [47.4, 23.4],
+        "ZS3Net": [38.3, 21.1],
+        "SPNet": [18.3, None],
+    }
+    assert "arXiv:2210.15138" in rows["fusioner/SPNet"].source("pascal_5i", "mIoU of items")
+
+
+def test_the_published_protocol_of_items_is_that_of_the_rows():
+    defaults = get_config().MODEL.FUSIONER
+    for one in published_pairings():
+        assert set(one.scores) <= {row.benchmark for row in BENCHMARKS}
+        assert one.protocol["threshold"] == defaults.THRESHOLD
+        assert one.protocol["window"] == {"crop": defaults.CROP, "stride": defaults.STRIDE}
+        of_clip = one.model.get("language", "").startswith("clip")
+        assert one.protocol.get("templates") == (defaults.TEMPLATES if of_clip else None)
+
+
+def test_an_entry_of_fusioner_finds_its_pairing():
+    model = {"architecture": "Fusioner", "method": "late", "threshold": 0.5,
+             "visual": "dino-vit-b-16", "language": "bert-large"}  # fmt: skip
+    found = published_of({"protocol": {"model": model}})
+    assert found == published_model("fusioner/DINO-B+BERT-L, late fusion")
+    large = {**model, "method": "early", "visual": "clip-vit-l-14", "language": "clip-vit-l-14"}
+    assert published_of({"protocol": {"model": large}}).name == "fusioner/Fusioner ViT-L/14"
+    assert published_of({"protocol": {"model": {**model, "visual": "vit.json"}}}) is None
+    assert published_of({"protocol": {"model": {"architecture": "Fusioner"}}}) is None

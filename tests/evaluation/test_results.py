@@ -92,3 +92,57 @@ def test_the_overview_has_a_row_per_data_set_and_apr_of_lvis():
     assert [cell.strip() for cell in third.split("|")[1:-1]] == [
         *("l_val", "5", "", "", "", "12.50", "", "", "6.25")
     ]
+
+
+EPISODES = {
+    "dataset": "pascal_5i_fold0_val",
+    "images": 346,
+    "seconds": 3.0,
+    "metrics": {
+        "episodes": {
+            "mIoU": 51.25,
+            "FB_IoU": 62.5,
+            "foreground_IoU": 45.5,
+            "background_IoU": 79.5,
+            "items": 346,
+            "classes": 5,
+            "per_class": {"bus": {"IoU": 12.75, "items": 9}},
+        }
+    },
+}
+
+
+def test_scores_of_items_are_one_row():
+    assert column(EPISODES["metrics"], "mIoU of items") == {"all": 51.25}
+    assert column(EPISODES["metrics"], "mIoU") == {}
+    assert flat_scores(EPISODES["metrics"]) == {
+        "episodes/mIoU": 51.25,
+        "episodes/FB_IoU": 62.5,
+        "episodes/foreground_IoU": 45.5,
+        "episodes/background_IoU": 79.5,
+    }
+    table = format_table(EPISODES)
+    assert table.startswith("pascal_5i_fold0_val: 346 items, 3 s")
+    for number in ("51.25", "62.50", "45.50", "79.50"):
+        assert table.count(number) == 1
+    assert "12.75" not in table
+    first, _, second, third = overview_table([ENTRY, EPISODES]).splitlines()
+    assert [cell.strip() for cell in first.split("|")[-5:-1]] == [
+        *("mIoU of items", "FB-IoU", "IoU, foreground", "IoU, background")
+    ]
+    assert [cell.strip() for cell in third.split("|")[-5:-1]] == [
+        "51.25",
+        "62.50",
+        "45.50",
+        "79.50",
+    ]
+    assert "41.50" in second
+
+
+def test_episodes_without_a_score_show_none(tmp_path):
+    scores = {**EPISODES["metrics"]["episodes"], "mIoU": float("nan")}
+    entry = {**EPISODES, "metrics": {"episodes": scores}}
+    write_results(tmp_path / "results.json", [entry])
+    [read] = read_results(tmp_path / "results.json")
+    assert column(read["metrics"], "mIoU of items") == {}
+    assert column(read["metrics"], "FB-IoU") == {"all": 62.5}

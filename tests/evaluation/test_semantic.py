@@ -127,9 +127,25 @@ def test_labels_that_do_not_fit_are_reported(tmp_path):
 
 def test_a_confusion_matrix_leaves_out_unlabelled_pixels():
     matrix = confusion_matrix(np.array([0, 1, -1, 1]), np.array([0, 0, 1, 1]), 2)
-    np.testing.assert_array_equal(matrix, [[1, 0], [1, 1]])
+    np.testing.assert_array_equal(matrix, [[1, 0, 0], [1, 1, 0]])
+
+
+def test_a_pixel_without_a_class_is_wrong_but_nobodys_false_alarm(tmp_path):
+    truth, guess = np.array([[0, 0, 1, 1, 255]]), np.array([[0, -1, 1, -1, -1]])
+    matrix = confusion_matrix(np.where(truth == 255, -1, truth), guess, 2)
+    np.testing.assert_array_equal(matrix, [[1, 0, 1], [0, 1, 1]])
+    path = tmp_path / "a.png"
+    Image.fromarray(truth.astype(np.uint8)).save(path)
+    evaluator = SemanticEvaluator(NAMES, GROUPS, ignore_label=255)
+    record = {"file_name": "a.jpg", "sem_seg_file_name": str(path)}
+    evaluator.process([record], [{"semantic_labels": torch.from_numpy(guess)}])
+    result = evaluator.evaluate()["semantic"]
+    assert result["ground_truth"]["all"] == {"mIoU": 50, "classes": 2}
+    assert result["ground_truth_or_predicted"]["all"] == result["ground_truth"]["all"]
+    assert result["per_class"] == {"a": {"IoU": 50}, "b": {"IoU": 50}}
+    assert result["pixel_accuracy"] == 50
 
 
 def test_nothing_evaluated_is_nan_not_a_crash():
-    empty = semantic_scores(np.zeros((4, 4), np.int64), GROUPS)
+    empty = semantic_scores(np.zeros((4, 5), np.int64), GROUPS)
     assert np.isnan(empty["ground_truth"]["all"]["mIoU"])

@@ -87,3 +87,11 @@ def test_scores_that_changed_are_an_error(other, scores):
         require_same_scores(scores, {**scores, "PQ": {**scores["PQ"], "all": other}})
     with pytest.raises(ValueError, match="mIoU"):
         require_same_scores(scores, {**scores, "mIoU": {}})
+
+
+def test_scores_of_items(tmp_path):
+    path = tmp_path / "results.json"
+    write_results(path, [{"metrics": {"episodes": {"mIoU": 51.2, "FB_IoU": NAN, "items": 3}}}])
+    scores = read_scores(path)
+    assert scores == {"mIoU of items": {"all": 51.2}, "FB-IoU": {"all": None}}
+    assert "51.2" in score_table(scores)

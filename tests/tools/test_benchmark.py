@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def test_figures_of_a_small_model(tmp_path):
     out = tmp_path / "figures.json"
     command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--config-file", str(CONFIG)]
     command += ["--size", "64", "96", "--runs", "1", "--warmup", "0", "--text-sample", "8"]
+    command += ["--words", "12"]
     result = subprocess.run(
         [*command, "--json", str(out)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -31,4 +33,10 @@ def test_figures_of_a_small_model(tmp_path):
     assert sum(seconds[name] for name in heads) == pytest.approx(seconds["task heads"])
     assert all(figures["gflop"][name] > 0 for name in stages[:3])
     assert figures["text"]["prompts"] == 14 * figures["text"]["synonyms"]
+    queries = int(re.search(r"NUM_OBJECT_QUERIES: (\d+)", CONFIG.read_text())[1])
+    assert figures["queries"] == queries
     assert figures["peak memory (GB)"] > 0
+    changes = figures["change of words"]
+    assert [row["words"] for row in changes] == [12, 12, 22, 12]
+    assert [row["prompts"] for row in changes] == [14 * 12, 0, 14 * 10, 0]
+    assert "10 new words added" in result.stdout

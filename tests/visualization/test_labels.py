@@ -69,3 +69,18 @@ def test_text_shrinks_in_a_narrow_segment_but_stays_readable():
     narrow = labels.draw_labels(canvas(600, 800), [label(400, 300, radius=1.0)])[0]
     ratio = (narrow[2] - narrow[0]) / (wide[2] - wide[0])
     assert 0.6 < ratio < 0.9
+
+
+def test_the_label_of_a_segment_smaller_than_text_leaves_it_uncovered():
+    for x, y in ((150, 100), (150, 0), (150, 199), (0, 100), (299, 199)):
+        ((left, top, right, bottom),) = labels.draw_labels(canvas(), [label(x, y, radius=2.0)])
+        assert not (left <= x < right and top <= y < bottom)
+        assert max(left - x, x - right, top - y, y - bottom) <= 8  # it stands close by
+
+
+def test_labels_leave_most_of_the_image_visible_but_one_is_always_there():
+    wanted = [label(x, y) for x in range(20, 300, 40) for y in range(8, 200, 16)]
+    boxes = labels.draw_labels(canvas(), wanted)
+    share = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes) / (200 * 300)
+    assert 0.2 < share <= labels.LARGEST_SHARE
+    assert len(labels.draw_labels(canvas(16, 40), [label(20, 8), label(20, 8)])) == 1

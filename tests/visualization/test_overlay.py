@@ -158,3 +158,13 @@ def test_far_parts_of_a_segment_are_named_too_but_not_near_ones():
     assert label_count([100, 500], 60) == 2
     assert label_count([250, 350], 45) == 1
     assert label_count([100, 500], 5) == 1  # no room for text in either
+
+
+@pytest.mark.parametrize(("value", "ink"), [(0, 255), (255, 0)])
+def test_outlines_differ_from_dark_and_from_bright_segments(value, ink):
+    image = np.full((40, 40, 3), value, dtype=np.uint8)
+    style = SegmentStyle("cat", (90, 230, 220))  # two of one class: only the outline parts them
+    result = overlay_label_map(image, halves(40, 40), {1: style, 2: style}, labels=False)
+    plain, outline = result[20, 30].astype(int), result[20, 20].astype(int)
+    assert np.abs(outline - plain).max() > 60
+    assert np.abs(outline - ink).mean() < np.abs(plain - ink).mean()

@@ -106,3 +106,17 @@ def test_nearest_resize_keeps_ids_and_type():
     assert np.array_equal(large, label_map.repeat(2, 0).repeat(3, 1))
     assert regions.nearest_resize(label_map, (2, 2)) is label_map
     assert regions.nearest_resize(label_map == 5, (1, 1)).dtype == bool
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (65535, 7), (2**30, 3), (-5, 4)])
+def test_masks_of_any_ids_are_the_same(numbers):
+    label_map = np.zeros((6, 9), dtype=np.int64)
+    label_map[1:3, 2:5], label_map[3:, 6:] = numbers
+    found = {number: (corner, mask) for number, corner, mask in regions.masks_of(label_map)}
+    assert list(found) == sorted(numbers)
+    assert found[numbers[0]][0] == (1, 2)
+    assert found[numbers[1]][0] == (3, 6)
+    for number, ((top, left), mask) in found.items():
+        whole = np.zeros(label_map.shape, dtype=bool)
+        whole[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+        assert np.array_equal(whole, label_map == number)

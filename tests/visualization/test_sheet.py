@@ -110,3 +110,18 @@ def test_a_picture_of_that_size_is_not_resized_again():
     height, width = image.shape[:2]
     corners = [(y, x) for y in range(40) for x in range(20)]
     assert any(np.array_equal(sheet[y : y + height, x : x + width], image) for y, x in corners)
+
+
+def test_a_legend_has_columns_where_one_is_not_enough():
+    many = [SegmentStyle(f"class {i}", (i, 0, 0)) for i in range(30)]
+    one, three = legend(many[:10], 300), legend(many, 300)
+    assert three.shape[1] > 2 * one.shape[1]
+    assert all(has_color(three, style.color) for style in many)  # 10 rows in 3 columns
+
+
+def test_wide_pictures_stand_below_one_another_and_keep_their_legend():
+    sheet = side_by_side([("image", plain(10, 900, BLUE)), ("truth", plain(10, 900, RED))], STYLES)
+    rows = [np.flatnonzero((sheet[:, :400] == np.array(c)).all(-1).any(1)) for c in (BLUE, RED)]
+    assert rows[0].max() < rows[1].min()
+    assert has_color(sheet[:, -200:], RED)
+    assert has_color(sheet[:, -200:], BLUE)

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
-from frozenseg.visualization import text
+from frozenseg.visualization import fonts, text
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,29 @@ def test_every_script_can_be_measured(name):
     width, height = text.measure(name, 16)
     assert width > 0
     assert height == text.measure("x", 16)[1]
+
+
+def ink(line, size=32):
+    """Columns and rows that the ink of a line covers, drawn at (10, 20)."""
+    picture = Image.new("RGB", (400, 100), text.WHITE)
+    text.draw_line(ImageDraw.Draw(picture), (10, 20), line, size, text.BLACK)
+    dark = np.asarray(picture)[..., 0] < 128
+    return np.flatnonzero(dark.any(0)), np.flatnonzero(dark.any(1))
+
+
+@pytest.mark.parametrize("line", ["cat", "\u2905 cat \u2905", "Áy"])
+def test_ink_stays_in_the_box_that_is_measured(line):
+    columns, rows = ink(line)
+    width, height = text.measure(line, 32)
+    assert columns.min() >= 10
+    assert columns.max() <= 10 + width + 1
+    assert rows.min() >= 20
+    assert rows.max() <= 20 + height
+
+
+def test_names_that_no_font_has_stay_apart(monkeypatch):
+    monkeypatch.setattr("frozenseg.visualization.fonts.installed_fonts", lambda: ())
+    fonts.font_with.cache_clear()
+    assert text.shorten("人", 20) == "U+4EBA"
+    assert text.shorten("犬", 20) == "U+72AC"
+    fonts.font_with.cache_clear()

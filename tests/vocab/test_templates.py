@@ -31,6 +31,26 @@ def test_vild_14_wording() -> None:
     assert templates[-1] == "There is a large {} in the scene."
 
 
+def test_fusioner_32_families() -> None:
+    templates = get_templates("fusioner_32")
+    assert len(templates) == 32
+    assert templates[0] == "a photo of a {}."
+    assert "a cropped photo of the {} in the scene." in templates
+    assert "this is one {} in the scene." in templates
+    for family, count in {
+        "bad photo": 4,
+        "cropped photo": 4,
+        "masked photo": 4,
+        "small": 4,
+        "medium": 4,
+        "large": 4,
+        "this is one": 2,
+        "in the scene": 16,
+        "photo of the": 14,
+    }.items():
+        assert sum(family in template for template in templates) == count, family
+
+
 @pytest.mark.golden
 def test_vild_14_makes_the_recorded_prompts(shared_dir: Path) -> None:
     path = shared_dir / "golden" / "fcclip_tiny_convnext" / "vocab.json"
@@ -70,7 +90,9 @@ def test_bad_user_files(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_unknown_set_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown template set 'vild'; use one of simple, vild_14"):
+    with pytest.raises(
+        ValueError, match="unknown template set 'vild'; use one of fusioner_32, simple, vild_14"
+    ):
         get_templates("vild")
     with pytest.raises(FileNotFoundError, match=r"none.txt"):
         get_templates("none.txt")

@@ -108,7 +108,7 @@ def measure_image(
     """Median seconds of every stage, of each task head, and of the whole call."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
-    clock = StageClock(torch.cuda.synchronize if device != "cpu" else lambda: None)
+    clock = StageClock(waiting(device))
     with ExitStack() as stack:
         for owner, name, stage in _timed(model):
             timed = clock.wrap(stage, getattr(owner, name))
@@ -124,6 +124,11 @@ def measure_image(
     heads = sum(medians.get(name, 0.0) for name in HEADS)
     medians["mask resize, sigmoid"] = medians["task heads"] - heads
     return medians
+
+
+def waiting(device: str) -> Callable[[], None]:
+    """A function that returns when the device has done its work."""
+    return (lambda: None) if device == "cpu" else torch.cuda.synchronize
 
 
 def _timed(model: Any) -> list[tuple[Any, str, str]]:
@@ -190,6 +195,15 @@ def parameters(model: Any) -> dict[str, float]:
         name: sum(p.numel() for p in module.parameters()) / 1e6
         for name, module in networks(model).items()
     }
+
+
+def count_queries(model: Any) -> int:
+    """How many masks the decoder gives for an image, whatever decoder it is."""
+    side = model.size_divisibility
+    with torch.no_grad():
+        _, features = model.encode([{"image": torch.zeros(3, side, side, dtype=torch.uint8)}])
+        classifier, void = model.classifier(model.vocabulary), model.void_embedding.weight
+        return int(model.sem_seg_head(features, classifier, void).final.mask_logits_BQHW.shape[1])
 
 
 def random_text(model: Any) -> None:

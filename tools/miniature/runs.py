@@ -11,11 +11,22 @@ from typing import Any
 import torch
 
 from frozenseg.data.atomic import write_atomically
+from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
 from tools.miniature.curves import plot_log
 from tools.miniature.pool import open_crops, open_scenes
 from tools.miniature.training import Schedule, train
 
-CLIP_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "miniature" / "miniature_clip.json"
+_CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "miniature"
+CLIP_CONFIG = _CONFIGS / "miniature_clip.json"
+VIT_CONFIG, BERT_FOLDER = _CONFIGS / "miniature_vit.json", _CONFIGS / "miniature_bert"
+# Per command the name of what it makes.
+FILES = {
+    "clip": "miniature_clip",
+    "sam": "miniature_sam",
+    "vision": "miniature_vit",
+    "language": "miniature_bert",
+}
+_NEEDS_SCENES, _NEEDS_CROPS = ("clip", "sam", "vision"), ("clip", "vision")
 _POOL_SEED = 1000  # worlds of training pictures; evaluations use other seeds
 
 
@@ -25,77 +36,110 @@ def pretrain(args: argparse.Namespace) -> None:
         raise ValueError(f"--minutes is {args.minutes}; give a positive time, or --steps")
     torch.manual_seed(args.seed)
     folder = args.output / args.command
-    pool_seed = _POOL_SEED + args.seed
-    scenes = open_scenes(args.pool, seed=pool_seed, count=args.scenes)
-    model: Any
-    task: Any
-    if args.command == "clip":
-        from tools.miniature.clip_training import ClipTask, MiniatureClip
-
-        crops = open_crops(args.pool, seed=pool_seed, count=args.crops)
-        model = MiniatureClip(str(CLIP_CONFIG))
-        task = ClipTask(model, scenes, crops, args.seed)
-        peak_rate = 2e-3
-    else:
-        from tools.miniature.sam_training import MiniatureSam, SamTask
-
-        model = MiniatureSam()
-        task = SamTask(model, scenes, args.seed)
-        peak_rate = 1e-3
+    model, task, peak_rate = _prepare(args)
     schedule = Schedule(minutes=args.minutes, steps=args.steps, peak_rate=peak_rate)
     figures = train(model, task.loss, schedule, folder, resume=args.resume)
-    name = f"miniature_{args.command}"
+    name = FILES[args.command]
     model.export(args.output / f"{name}.safetensors")
-    plot_log(folder / "log.jsonl", folder / "curves.png", title=f"miniature {args.command}")
+    plot_log(folder / "log.jsonl", folder / "curves.png", title=name.replace("_", " "))
     facts = {
         "model": name,
         "seed": args.seed,
         **figures,
-        "scenes": args.scenes,
+        **({"scenes": args.scenes} if args.command in _NEEDS_SCENES else {}),
         "threads": args.threads,
         "torch": torch.__version__,
         "machine": platform.machine(),
         "command": _command(args),
+        **({"pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD} if args.command == "vision" else {}),
     }
     write_json(args.output / f"{name}.json", facts)
     print(f"{args.output / name}.safetensors: {figures['steps']} steps, {figures['seconds']:.0f} s")
 
 
+def _prepare(args: argparse.Namespace) -> tuple[Any, Any, float]:
+    """The model of the command, its task, and its learning rate."""
+    if args.command == "language":
+        from tools.miniature.language_training import LanguageTask, MiniatureBert
+
+        bert = MiniatureBert(BERT_FOLDER)
+        return bert, LanguageTask(bert, args.seed), 2e-3
+    pool_seed = _POOL_SEED + args.seed
+    scenes = open_scenes(args.pool, seed=pool_seed, count=args.scenes)
+    if args.command == "sam":
+        from tools.miniature.sam_training import MiniatureSam, SamTask
+
+        sam = MiniatureSam()
+        return sam, SamTask(sam, scenes, args.seed), 1e-3
+    crops = open_crops(args.pool, seed=pool_seed, count=args.crops)
+    if args.command == "clip":
+        from tools.miniature.clip_training import ClipTask, MiniatureClip
+
+        clip = MiniatureClip(str(CLIP_CONFIG))
+        return clip, ClipTask(clip, scenes, crops, args.seed), 2e-3
+    from tools.miniature.vision_training import MiniatureVision, VisionTask, read_vit_config
+
+    vision = MiniatureVision(read_vit_config(VIT_CONFIG))
+    return vision, VisionTask(vision, scenes, crops, args.seed), 1e-3
+
+
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Measures the models in `args.weights` on held-out pictures and prints the figures."""
-    figures: dict[str, Any] = {}
-    if "clip" in args.models:
+    figures = {model: _measure(model, args) for model in FILES if model in args.models}
+    print(json.dumps(figures, indent=1))
+    if args.record:
+        for model, measured in figures.items():
+            facts_file = args.weights / f"{FILES[model]}.json"
+            facts = json.loads(facts_file.read_text(encoding="utf-8"))
+            world = {"seed": args.seed, "scenes": args.scenes, "crops": args.crops}
+            held_out = {} if model == "language" else {"held_out": world}
+            write_json(facts_file, facts | held_out | {"measured": measured})
+    return figures
+
+
+def _measure(model: str, args: argparse.Namespace) -> dict[str, Any]:
+    weights = args.weights / f"{FILES[model]}.safetensors"
+    if model == "clip":
         from tools.miniature.clip_evaluation import evaluate_clip
 
-        figures["clip"] = evaluate_clip(
+        return evaluate_clip(
             str(CLIP_CONFIG),
-            str(args.weights / "miniature_clip.safetensors"),
+            str(weights),
             seed=args.seed,
             scenes=args.scenes,
             crops=args.crops,
             sizes=args.sizes,
         )
-    if "sam" in args.models:
+    if model == "sam":
         from tools.miniature.sam_evaluation import evaluate_sam
 
-        figures["sam"] = evaluate_sam(
-            args.weights / "miniature_sam.safetensors", seed=args.seed, scenes=args.scenes
-        )
-    print(json.dumps(figures, indent=1))
-    if args.record:
-        for model, measured in figures.items():
-            facts_file = args.weights / f"miniature_{model}.json"
-            facts = json.loads(facts_file.read_text(encoding="utf-8"))
-            world = {"seed": args.seed, "scenes": args.scenes, "crops": args.crops}
-            write_json(facts_file, facts | {"held_out": world, "measured": measured})
-    return figures
+        return evaluate_sam(weights, seed=args.seed, scenes=args.scenes)
+    clip_weights = args.weights / f"{FILES['clip']}.safetensors"
+    if model == "vision":
+        from tools.miniature.vision_evaluation import compare_vision
+
+        encoders = {
+            "trained": (str(VIT_CONFIG), str(weights)),
+            "random": (str(VIT_CONFIG), ""),
+            "miniature_clip": (str(CLIP_CONFIG), str(clip_weights)),
+        }
+        return compare_vision(encoders, seed=args.seed, scenes=args.scenes)
+    from tools.miniature.language_evaluation import compare_language
+
+    return compare_language(
+        {
+            "trained": (str(BERT_FOLDER), str(weights)),
+            "random": (str(BERT_FOLDER), ""),
+            "miniature_clip": (str(CLIP_CONFIG), str(clip_weights)),
+        }
+    )
 
 
 def _command(args: argparse.Namespace) -> str:
     """What repeats the training; folders are left to their defaults."""
     length = f"--steps {args.steps}" if args.steps else f"--minutes {args.minutes:g}"
-    sizes = f"--scenes {args.scenes}"
-    crops = f"--crops {args.crops}" if args.command == "clip" else ""
+    sizes = f"--scenes {args.scenes}" if args.command in _NEEDS_SCENES else ""
+    crops = f"--crops {args.crops}" if args.command in _NEEDS_CROPS else ""
     parts = [args.command, length, f"--seed {args.seed} --threads {args.threads}", sizes, crops]
     return " ".join(["python tools/pretrain_miniature.py", *filter(None, parts)])
 

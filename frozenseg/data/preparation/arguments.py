@@ -15,21 +15,27 @@ if TYPE_CHECKING:
 MOST_WORKERS = 8  # more rarely help: the disk is busy by then
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options of every prepare script."""
+SPLITS = ("train", "val")
+
+
+def make_parser(
+    description: str | None, splits: tuple[str, ...] = SPLITS
+) -> argparse.ArgumentParser:
+    """A parser with the options of every prepare script; no --splits if there are none."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--root", type=Path, help="folder of all data sets (default: $DETECTRON2_DATASETS)"
     )
-    parser.add_argument(
-        "--splits",
-        nargs="+",
-        choices=("train", "val"),
-        default=["val"],
-        help="default: val, which is what an evaluation needs",
-    )
+    if splits:
+        parser.add_argument(
+            "--splits",
+            nargs="+",
+            choices=splits,
+            default=["val"],
+            help="default: val, which is what an evaluation needs",
+        )
     parser.add_argument(
         "--workers",
         type=_positive,
@@ -53,7 +59,7 @@ def start(args: argparse.Namespace) -> Preparation:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return Preparation(
         root=(args.root or datasets_root()).expanduser().absolute(),
-        splits=tuple(dict.fromkeys(args.splits)),
+        splits=tuple(dict.fromkeys(getattr(args, "splits", ()))),
         workers=args.workers,
         overwrite=args.overwrite,
         allow_empty=args.allow_empty,

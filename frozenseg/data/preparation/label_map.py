@@ -1,4 +1,4 @@
-"""Reading the label map of a MATLAB file (.mat, version 5), as PASCAL Context has them.
+"""Reading the label map of a MATLAB file (.mat, version 5), as PASCAL Context and SBD have them.
 
 scipy reads them, but of a damaged file it may fail with any exception or even crash (seen with
 scipy 1.17), so that the structure is checked first; compressed elements carry a checksum.
@@ -23,6 +23,16 @@ _COMPRESSED, _MATRIX = 15, 14
 
 def read_label_map(path: Path) -> np.ndarray:
     """`LabelMap` (H, W) int32. Raises: FileNotFoundError, or ValueError if it is damaged."""
+    return _read(path, "LabelMap").astype(np.int32)
+
+
+def read_segmentation(path: Path) -> np.ndarray:
+    """`GTcls.Segmentation` (H, W) uint8. Raises: as `read_label_map`."""
+    return _read(path, "GTcls", "Segmentation").astype(np.uint8)
+
+
+def _read(path: Path, name: str, field: str = "") -> np.ndarray:
+    """The whole numbers (H, W) of a variable, or of a field of it."""
     require_raw(path)
     data = path.read_bytes()
     if not data:
@@ -30,10 +40,14 @@ def read_label_map(path: Path) -> np.ndarray:
     reason = _damage(data)
     if reason:
         raise ValueError(f"{path}: damaged or incomplete ({reason}); {DAMAGED}")
-    label_map_HW = _load(path, data)
-    if label_map_HW is None or label_map_HW.ndim != 2 or label_map_HW.dtype.kind not in "ui":
-        raise ValueError(f"{path}: has no LabelMap of whole numbers (height, width); {AGAIN}")
-    return label_map_HW.astype(np.int32)
+    values_HW = _load(path, data, name)
+    if values_HW is not None and field:
+        has_field = field in (values_HW.dtype.names or ()) and values_HW.size == 1
+        values_HW = values_HW[field].item() if has_field else None
+    if values_HW is None or values_HW.ndim != 2 or values_HW.dtype.kind not in "ui":
+        what = ".".join(filter(None, (name, field)))
+        raise ValueError(f"{path}: has no {what} of whole numbers (height, width); {AGAIN}")
+    return values_HW
 
 
 def _damage(data: bytes) -> str:
@@ -59,12 +73,12 @@ def _damage(data: bytes) -> str:
     return "" if place > _HEADER else "the file ends too early"
 
 
-def _load(path: Path, data: bytes) -> np.ndarray | None:
+def _load(path: Path, data: bytes, name: str) -> np.ndarray | None:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
-        return loadmat(io.BytesIO(data), variable_names=["LabelMap"]).get("LabelMap")
+        return loadmat(io.BytesIO(data), variable_names=[name]).get(name)
     except (
         MatReadError, OSError, EOFError, ValueError, TypeError, LookupError, NotImplementedError,
     ) as error:  # fmt: skip

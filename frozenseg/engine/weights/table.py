@@ -113,6 +113,19 @@ _ROWS = (
         40_728_226,
     ),
     WeightFile(
+        "dino-vit-b-16",
+        "dino_vitbase16_pretrain.pth",
+        "github.com/facebookresearch/dino, README, 'Pretrained models', ViT-B/16, 'backbone only'; "
+        "or VISUAL_WEIGHTS timm",
+        "Apache-2.0",
+    ),
+    WeightFile(
+        "moco-v3-vit-b-16",
+        "vit-b-300ep.pth.tar",
+        "github.com/facebookresearch/moco-v3, CONFIG.md, ViT-Base, 300 epochs, 'pretrain ckpt'",
+        "CC-BY-NC-4.0",
+    ),
+    WeightFile(
         "laion2b_s29b_b131k_ft_soup",
         "",
         f"{_OPEN_CLIP} (convnext_large_d_320)",
@@ -121,7 +134,7 @@ _ROWS = (
     WeightFile(
         "openai",
         "",
-        f"{_OPEN_CLIP} (RN50, RN101, RN50x4, RN50x16, RN50x64)",
+        f"{_OPEN_CLIP} (RN50, RN101, RN50x4, RN50x16, RN50x64, ViT-B-16, ViT-L-14)",
         "MIT (github.com/openai/CLIP)",
     ),
 )

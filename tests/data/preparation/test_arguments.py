@@ -29,6 +29,13 @@ def test_options_reach_the_preparation():
     assert logging.getLogger().isEnabledFor(logging.WARNING)
 
 
+def test_a_benchmark_without_splits_has_no_such_option():
+    parser = make_parser("x", splits=())
+    assert start(parser.parse_args([])).splits == ()
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--splits", "val"])
+
+
 @pytest.mark.parametrize("words", [["--workers", "0"], ["--workers", "x"], ["--splits", "test"]])
 def test_wrong_values_are_refused(words):
     with pytest.raises(SystemExit) as end:

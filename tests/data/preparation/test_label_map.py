@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from frozenseg.data.preparation.label_map import read_label_map
+from frozenseg.data.preparation.label_map import read_label_map, read_segmentation
 
 VALUES = np.arange(600, dtype=np.uint16).reshape(20, 30)
 
@@ -16,6 +16,31 @@ def test_label_maps_are_read_as_they_are(tmp_path, compressed):
     path = tmp_path / "a.mat"
     savemat(path, {"Other": [1.5], "LabelMap": VALUES}, do_compression=compressed)
     assert (read_label_map(path) == VALUES).all()
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_segmentations_are_read_from_their_struct(tmp_path, compressed):
+    path, values = tmp_path / "a.mat", VALUES.astype(np.uint8)
+    truth = {"Boundaries": [1.5], "Segmentation": values, "CategoriesPresent": [3]}
+    savemat(path, {"Other": [1.5], "GTcls": truth}, do_compression=compressed)
+    assert (read_segmentation(path) == values).all()
+    assert read_segmentation(path).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"LabelMap": VALUES},
+        {"GTcls": VALUES},
+        {"GTcls": {"Boundaries": VALUES}},
+        {"GTcls": {"Segmentation": VALUES / 2}},
+    ],
+)
+def test_files_of_another_kind_are_no_segmentations(tmp_path, content):
+    path = tmp_path / "a.mat"
+    savemat(path, content)
+    with pytest.raises(ValueError, match=r"a\.mat: has no GTcls\.Segmentation of whole numbers"):
+        read_segmentation(path)
 
 
 @pytest.mark.parametrize("compressed", [True, False])

@@ -1,0 +1,1 @@
+"""What `demo/demo.py` does with images, videos and cameras."""

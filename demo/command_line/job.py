@@ -1,0 +1,127 @@
+"""What is done with every image and frame, and what result files say about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from frozenseg.engine.segmentation import Segmentation
+    from frozenseg.engine.segmenter import Segmenter
+    from frozenseg.vocab import Vocabulary
+
+
+@dataclass
+class Counts:
+    """Files by what became of them: segmented, done before, not readable."""
+
+    done: int = 0
+    kept: int = 0
+    bad: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.done + self.kept + self.bad
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.done + other.done, self.kept + other.kept, self.bad + other.bad)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The model, the words and the results that are wanted.
+
+    Attributes:
+        folder: of the results.
+        kinds: which of overlay, sheet, labels, json are written.
+        batch_size: images that go through the model together.
+        every: of a video, every how many frames are segmented.
+        max_frames: of a video or camera; None: all.
+        overwrite: segment again what has been segmented in the same way.
+    """
+
+    segmenter: Segmenter
+    vocabulary: Vocabulary
+    task: str = "panoptic"
+    background: str | None = None
+    score_threshold: float | None = None
+    folder: Path = Path("output/demo")
+    kinds: frozenset[str] = frozenset(("overlay", "sheet", "labels", "json"))
+    batch_size: int = 1
+    every: int = 1
+    max_frames: int | None = None
+    overwrite: bool = False
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
+        """The segmentations of some images."""
+        return self.segmenter.batch(
+            images,
+            self.vocabulary,
+            self.task,
+            background=self.background,
+            score_threshold=self.score_threshold,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What changes results beside the model, the words and the task."""
+        return {
+            "precision": self.segmenter.predictor.precision,
+            "score_threshold": self.score_threshold,
+            "background": self.background,
+        }
+
+    def about_image(self, path: Path) -> dict[str, Any]:
+        """What an image's JSON file says first: where everything in it comes from."""
+        return self._about("image", path, self.settings())
+
+    def about_video(self, path: Path) -> dict[str, Any]:
+        """The same of a video."""
+        more = {"every": self.every, "max_frames": self.max_frames}
+        return self._about("video", path, self.settings() | more)
+
+    def words(self) -> dict[str, Any]:
+        """Task and words as they stand in JSON files."""
+        import numpy as np
+
+        from frozenseg.engine.segmentation import Segmentation
+
+        empty = Segmentation(np.zeros((1, 1), np.int32), (), self.vocabulary, self.task).to_json()
+        return {key: empty[key] for key in ("format_version", "task", "vocabulary")}
+
+    def is_done(self, paths: Collection[Path], record: Path, about: dict[str, Any]) -> bool:
+        """Whether all files are there and were made of the same file in the same way.
+
+        Args:
+            record: the JSON file that says how they were made; without it nothing is known.
+        """
+        if self.overwrite or "json" not in self.kinds:
+            return False
+        if not all(path.is_file() for path in (*paths, record)):
+            return False
+        try:
+            found = json.loads(record.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        wanted = json.loads(json.dumps({**about, **self.words()}))
+        return isinstance(found, dict) and all(found.get(key) == wanted[key] for key in wanted)
+
+    def _about(self, kind: str, path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+        model = dict(self.segmenter.about)
+        if model.get("weights"):
+            model["weights_file"] = stamp(Path(model["weights"]))
+        return {kind: str(path), "file": stamp(path), "model": model, "settings": settings}
+
+
+def stamp(path: Path) -> dict[str, float] | None:
+    """Size and time of a file: another file of the same name has others. None for no file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return {"bytes": state.st_size, "modified": round(state.st_mtime, 3)}

@@ -1,0 +1,139 @@
+"""What happens when something is pressed on the web page: a request in, contents of the page out.
+
+`frozenseg` does the work. Like page.py this module imports gradio, when a page is served.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from demo.web.limits import Limits, check_image_file, read_image_file, read_typed_words
+from demo.web.models import LoadedModel, ModelShelf, usual_thresholds
+from demo.web.results import ResultFolder, about_model
+from demo.web.viewer import message_html, status_line, viewer_html
+from frozenseg.cli import describe, is_user_error
+
+logger = logging.getLogger(__name__)
+
+DOWNLOADS = ("↓ Overlay", "↓ Label map", "↓ JSON")
+EMPTY = '<div class="fs-empty">The segments, with names, scores and areas, appear here.</div>'
+_MINIATURE = (
+    "Knows its small synthetic world only: circles, squares, triangles, stars, crosses, rings, "
+    "hearts and moons in eight colours on grass, water, brick, sand, gravel, wood."
+)
+
+
+class Request(NamedTuple):
+    """What the page's controls hold, unchecked."""
+
+    image: str | None
+    words: str | None
+    model: str
+    task: str
+    threshold: float | None
+
+
+class Actions:
+    """The functions behind the controls; each answers with a result or a sentence, never fails."""
+
+    def __init__(self, models: ModelShelf, limits: Limits, folder: Path) -> None:
+        """`folder`: for the files of results."""
+        self.models = models
+        self.limits = limits
+        self._results = ResultFolder(folder)
+        self._lock = threading.Lock()
+
+    def segment(
+        self,
+        image: str | None,
+        words: str | None,
+        model: str,
+        task: str,
+        threshold: float | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how gradio finds it
+    ) -> tuple[Any, ...]:
+        """The contents of message, viewer and downloads."""
+        request = Request(image, words, model, task, threshold)
+        try:
+            with self._lock:
+                shown, files = self._segment(request, progress)
+        except Exception as error:
+            hidden = [gr.DownloadButton(visible=False) for _ in DOWNLOADS]
+            return _message(sentence(error)), EMPTY, *hidden
+        buttons = [
+            gr.DownloadButton(label, value=str(file), visible=True)
+            for label, file in zip(DOWNLOADS, files, strict=True)
+        ]
+        return _message(""), shown, *buttons
+
+    def look(self, image: str | None) -> Any:
+        """The content of message after an image was uploaded: what is wrong with it, if anything."""
+        try:
+            check_image_file(image, self.limits)
+        except ValueError as error:
+            return _message(sentence(error))
+        return _message("")
+
+    def choose(
+        self,
+        model: str,
+        task: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        """The contents of message, model and threshold after another model or task was chosen."""
+        try:
+            with self._lock:
+                usual = usual_thresholds(self._get(model, progress).segmenter).get(task)
+        except Exception as error:
+            return _message(sentence(error)), gr.skip(), gr.skip()
+        slider = gr.Slider(value=usual or 0.0, visible=usual is not None)
+        return _message(""), gr.Dropdown(info=model_note(model)), slider
+
+    def _segment(
+        self, request: Request, progress: gr.Progress
+    ) -> tuple[str, tuple[Path, Path, Path]]:
+        """The viewer's HTML and the files. Raises: ValueError in words for the visitor."""
+        vocabulary = read_typed_words(request.words, self.limits)
+        image_HW3 = read_image_file(request.image, self.limits)
+        loaded = self._get(request.model, progress)
+        new_words = loaded.new_words(vocabulary)
+        progress(0.3, desc=f"segmenting ({new_words} new words)" if new_words else "segmenting")
+        threshold = None if request.task == "semantic" else request.threshold
+        start = time.perf_counter()
+        segmentation = loaded.segmenter(
+            image_HW3, vocabulary, request.task, score_threshold=threshold
+        )
+        seconds = time.perf_counter() - start
+        loaded.meet(vocabulary)
+        about = {"model": about_model(loaded.segmenter.about)}
+        files = self._results.write(segmentation, Path(request.image or "").name, about)
+        status = status_line(len(segmentation.segments), seconds, new_words)
+        return viewer_html(segmentation, status), files
+
+    def _get(self, model: str, progress: gr.Progress) -> LoadedModel:
+        if model not in self.models.loaded:
+            progress(0.0, desc=f"loading {model}")
+        return self.models.get(model)
+
+
+def model_note(model: str) -> str:
+    """A line below the choice of the model, "" where there is nothing to say."""
+    return _MINIATURE if model.startswith("miniature-") else ""
+
+
+def sentence(error: Exception) -> str:
+    """What the page says about an error; one that is not the visitor's goes into the log."""
+    if is_user_error(error):
+        return describe(error)
+    logger.error("a request failed", exc_info=error)
+    return f"Something went wrong on the server ({type(error).__name__}); its log says more."
+
+
+def _message(text: str) -> Any:
+    return gr.HTML(message_html(text), visible=bool(text))

@@ -1,0 +1,137 @@
+"""What a visitor of the web page may send, and the sentence that says so where it is too much.
+
+Nothing here opens an image: its header tells the size, before any pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from frozenseg.vocab import Vocabulary
+
+LONGEST_WORD = 200  # of frozenseg.vocab: a longer name is an error there
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest request.
+
+    Attributes:
+        megabytes: of an uploaded file, 2**20 bytes each.
+        megapixels: of an image; a larger one is refused before it is decoded.
+        words: names, synonyms included.
+    """
+
+    megabytes: float = 30.0
+    megapixels: float = 25.0
+    words: int = 1000
+
+
+def check_image_file(path: str | None, limits: Limits) -> Path:
+    """The path of an uploaded image that may be decoded.
+
+    Raises: ValueError, in words for the visitor, for no file, an empty one, none that Pillow
+        knows, too many bytes or too many pixels.
+    """
+    if not path:
+        raise ValueError("Choose an image first: drop one, browse, or take a photograph.")
+    file = Path(path)
+    size = file.stat().st_size if file.is_file() else 0
+    if not size:
+        raise ValueError(f"{file.name} is empty (0 bytes): choose another file.")
+    if size > limits.megabytes * 2**20:
+        raise ValueError(
+            f"{file.name} has {size / 2**20:,.1f} MB; at most {limits.megabytes:g} MB can be "
+            "uploaded: save it smaller."
+        )
+    width, height = _size_in_header(file)
+    if width * height > limits.megapixels * 1e6:
+        raise ValueError(
+            f"{file.name} has {width * height / 1e6:,.0f} megapixels ({width:,} x {height:,}); at "
+            f"most {limits.megapixels:g} are accepted: make it smaller."
+        )
+    return file
+
+
+def read_image_file(path: str | None, limits: Limits) -> NDArray[np.uint8]:
+    """The pixels of an uploaded image, RGB uint8 (H, W, 3), upright.
+
+    Raises: ValueError as `check_image_file`, and for a damaged file; no message names the folders
+        of the server.
+    """
+    from frozenseg.data.image_files import read_rgb
+
+    file = check_image_file(path, limits)
+    try:
+        return read_rgb(file)
+    except (ValueError, OSError) as error:
+        raise ValueError(without_folders(str(error), file)) from error
+
+
+def read_typed_words(text: str | None, limits: Limits) -> Vocabulary:
+    """The vocabulary that a visitor typed: words, or the name of one of the built-in tables.
+
+    Unlike the command line this never opens a file: the text comes from anyone.
+    Raises: ValueError, in words for the visitor.
+    """
+    from frozenseg.vocab import Vocabulary
+    from frozenseg.vocab.benchmarks import table_names
+
+    words = (text or "").strip()
+    if not words:
+        raise ValueError("Type at least one word, for instance: cat, kitten; dog; sky:stuff")
+    count = sum(bool(part.strip()) for part in re.split(r"[;,\n]", words))
+    if count > limits.words:
+        raise ValueError(_too_many(count, limits))
+    if len(words) > (LONGEST_WORD + 10) * limits.words:
+        raise ValueError(f"The words have {len(words):,} characters: remove some.")
+    if words in table_names():
+        vocabulary = Vocabulary.from_table(words)
+        if len(vocabulary.all_synonyms) > limits.words:
+            raise ValueError(_too_many(len(vocabulary.all_synonyms), limits))
+        return vocabulary
+    try:
+        return Vocabulary.parse(words)
+    except ValueError as error:
+        raise ValueError(f"The words cannot be read: {error}") from error
+
+
+def without_folders(message: str, file: Path) -> str:
+    """A message in which a file is called by its name alone, as its owner knows it."""
+    return message.replace(str(file), file.name)
+
+
+def _too_many(count: int, limits: Limits) -> str:
+    return (
+        f"{count:,} words were given; at most {limits.words:,} are accepted (synonyms count): "
+        "remove some."
+    )
+
+
+def _size_in_header(file: Path) -> tuple[int, int]:
+    """(width, height); nothing is decoded. Raises: ValueError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                return image.size
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"{file.name} is not an image that can be read here: use JPEG, PNG, WebP, TIFF, BMP "
+            "or GIF."
+        ) from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"{file.name} has far too many pixels: make it smaller.") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's damaged files
+        message = without_folders(str(error), file)
+        raise ValueError(f"{file.name} is damaged or incomplete ({message}).") from error

@@ -1,0 +1,28 @@
+"""Building models without the seconds that random starting values cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+
+class SkipInitialisers(TorchFunctionMode):
+    """Leaves new parameters unset where an initialiser would compute their starting values.
+
+    For models whose every parameter is overwritten by weights, or which only lend their names.
+    """
+
+    _NAMES = frozenset(
+        {"uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "erfinv_"}
+        | {"mul_", "add_", "clamp_"}  # how timm shapes its truncated normal
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self._NAMES:
+            target = args[0] if args else kwargs.get("tensor")
+            if isinstance(target, nn.Parameter):
+                return target
+        return func(*args, **kwargs)

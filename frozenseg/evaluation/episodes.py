@@ -1,0 +1,121 @@
+"""mIoU and foreground-background IoU of items that each ask for some classes of an image.
+
+Legend: C classes, A classes that an item asks for, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from frozenseg.evaluation.averages import per_class
+from frozenseg.evaluation.semantic import predicted_labels
+from frozenseg.structures import IGNORED
+
+
+def item_confusion(
+    truth: np.ndarray, predicted: np.ndarray, asked: Sequence[int], num_classes: int
+) -> np.ndarray:
+    """Pixel counts (A + 1, A + 1) int64 of an item, rows the truth, its last class the background.
+
+    Background is all that is not asked for, other classes included; IGNORED pixels are left out.
+    Args: truth, predicted: labels (H, W), class indices or values of `structures`.
+    """
+    column_of = np.full(num_classes + 1, len(asked), dtype=np.int64)
+    column_of[list(asked)] = np.arange(len(asked))
+    scored = truth != IGNORED
+    rows, columns = (
+        column_of[np.where((labels >= 0) & (labels < num_classes), labels, num_classes)]
+        for labels in (truth[scored], predicted[scored])
+    )
+    side = len(asked) + 1
+    return np.bincount(rows * side + columns, minlength=side**2).reshape(side, side)
+
+
+class EpisodeEvaluator(DatasetEvaluator):
+    """Scores `semantic_labels` (H, W) of every item on its `labels` (H, W) and `asked`.
+
+    Intersections and unions of a class are summed over the items that ask for it; mIoU is the mean
+    over the classes asked for at least once. A class none of whose scored pixels is true or
+    predicted has no IoU and does not take part. FB-IoU is the mean of the IoU of foreground (any
+    class asked for, whichever) and of background, both summed over all items.
+    Source: Fusioner, arXiv:2210.15138, and few-shot segmentation before it.
+    """
+
+    def __init__(self, class_names: tuple[str, ...]) -> None:
+        self.class_names = class_names
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all items."""
+        # per class: intersection, union, items; over all: foreground's two, background's two, items
+        self.class_counts = np.zeros((len(self.class_names), 3), dtype=np.int64)
+        self.totals = np.zeros(5, dtype=np.int64)
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        """Adds items. Raises: ValueError naming an image whose output does not fit."""
+        for item, output in zip(inputs, outputs, strict=True):
+            truth, predicted = item["labels"].numpy(), predicted_labels(output)
+            name, asked = item["file_name"], list(item["asked"])
+            _check(name, asked, truth.shape, predicted.shape)
+            counts = item_confusion(truth, predicted, asked, len(self.class_names))
+            right, total = np.diag(counts), counts.sum()
+            self.class_counts[asked, 0] += right[:-1]
+            self.class_counts[asked, 1] += (counts.sum(0) + counts.sum(1) - right)[:-1]
+            self.class_counts[asked, 2] += 1
+            foreground = counts[:-1, :-1].sum()
+            self.totals += foreground, total - right[-1], right[-1], total - foreground, 1
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """{"episodes": scores} in percent, on the main process."""
+        gathered = comm.gather((self.class_counts, self.totals))
+        if not comm.is_main_process():
+            return None
+        class_counts, totals = (np.sum(part, axis=0) for part in zip(*gathered, strict=True))
+        return {"episodes": episode_scores(class_counts, totals, self.class_names)}
+
+
+def episode_scores(
+    class_counts: np.ndarray, totals: np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """The scores in percent from summed counts, NaN where there is nothing to score.
+
+    Args:
+        class_counts: (C, 3): intersection, union, number of items that ask for the class.
+        totals: intersection and union of the foreground, of the background, number of items.
+    Returns: mIoU, FB_IoU, foreground_IoU, background_IoU, items, classes (that mIoU averages
+        over) and per_class {name: {"IoU": percent, "items": number}}.
+    """
+    intersection, union, items = class_counts.T
+    counted = union > 0
+    iou = intersection / np.maximum(union, 1)
+    foreground, background = (
+        100 * float(part / whole) if whole else float("nan")
+        for part, whole in (totals[:2], totals[2:4])
+    )
+    classes: dict[str, dict[str, Any]] = per_class({"IoU": iou}, counted, class_names)
+    for index in np.flatnonzero(counted):
+        classes[class_names[index]]["items"] = int(items[index])
+    return {
+        "mIoU": 100 * float(iou[counted].mean()) if counted.any() else float("nan"),
+        "FB_IoU": (foreground + background) / 2,
+        "foreground_IoU": foreground,
+        "background_IoU": background,
+        "items": int(totals[4]),
+        "classes": int(counted.sum()),
+        "per_class": classes,
+    }
+
+
+def _check(name: str, asked: list[int], truth: tuple[int, ...], predicted: tuple[int, ...]) -> None:
+    if truth != predicted:
+        raise ValueError(
+            f"{name}: the model's labels have shape {predicted}, the ground truth has {truth}: the "
+            "output must have the height and width that the mapper gives"
+        )
+    if not asked or len(set(asked)) < len(asked):
+        raise ValueError(f"{name}: asks for the classes {asked}: at least one, each once")

@@ -1,0 +1,124 @@
+"""Where the config ends: keyword arguments of the Fusioner model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from torch import nn
+
+from frozenseg.encoders.classifier import TextClassifierBuilder
+from frozenseg.encoders.feature_cache import CachedVisualEncoder
+from frozenseg.encoders.language import FrozenLanguageEncoder, load_language_encoder
+from frozenseg.encoders.text_cache import text_cache_dir
+from frozenseg.encoders.visual import FrozenVisualEncoder, load_visual_encoder
+from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
+from frozenseg.fusioner.method import AskedWords
+from frozenseg.fusioner.spnet import SPNet
+from frozenseg.fusioner.zs3net import ZS3Net
+from frozenseg.vocab import Vocabulary, get_templates
+from frozenseg.vocab.data_sets import data_sets_vocabulary
+
+# Weights that bring nothing but, perhaps, OpenAI's activation.
+NO_WEIGHTS = ("", "openai:")
+
+
+def model_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Builds the parts of the model that the config describes.
+
+    Raises: ValueError and FileNotFoundError that name the key.
+    """
+    settings: Any = cfg.MODEL.FUSIONER
+    device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
+    visual = load_visual_encoder(settings.VISUAL, settings.VISUAL_WEIGHTS, device)
+    language = load_language_encoder(settings.LANGUAGE, settings.LANGUAGE_WEIGHTS, device)
+    train_vocabulary = _vocabulary(cfg, "TRAIN")
+    return {
+        "visual": visual,
+        "language": language,
+        "method": build_method(settings, visual, language),
+        "features": feature_cache(visual, settings.FEATURE_CACHE_DIR),
+        "text_classifier": TextClassifierBuilder(
+            language,
+            templates=get_templates(settings.TEMPLATES),
+            cache_dir=text_cache_dir(cfg.MODEL.TEXT_CACHE_DIR),
+        ),
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "threshold": settings.THRESHOLD,
+        "crop": settings.CROP,
+        "stride": settings.STRIDE,
+        "windows_at_once": settings.WINDOWS_AT_ONCE,
+        "train_vocabulary": train_vocabulary,
+        "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
+    }
+
+
+def build_method(
+    settings: CfgNode, visual: FrozenVisualEncoder, language: FrozenLanguageEncoder
+) -> nn.Module:
+    """What MODEL.FUSIONER.METHOD names, for these encoders.
+
+    Raises: ValueError for an unknown name.
+    """
+    if settings.METHOD not in METHODS:
+        raise ValueError(
+            f"MODEL.FUSIONER.METHOD is {settings.METHOD!r}: use one of {', '.join(METHODS)}"
+        )
+    channels = {"visual_channels": visual.channels, "text_channels": language.channels}
+    return METHODS[settings.METHOD](settings, channels)
+
+
+def _asked_words(fusion: type[nn.Module], settings: Any, channels: dict[str, int]) -> nn.Module:
+    joined = fusion(
+        **channels,
+        width=settings.WIDTH,
+        layers=settings.LAYERS,
+        heads=settings.HEADS,
+        feedforward=settings.FEEDFORWARD,
+    )
+    return AskedWords(joined, width=settings.WIDTH, temperature=settings.TEMPERATURE)
+
+
+METHODS: dict[str, Callable[[Any, dict[str, int]], nn.Module]] = {
+    "early": lambda settings, channels: _asked_words(EarlyFusion, settings, channels),
+    "late": lambda settings, channels: _asked_words(LateFusion, settings, channels),
+    "spnet": lambda settings, channels: SPNet(**channels, width=settings.WIDTH),
+    "zs3net": lambda settings, channels: ZS3Net(**channels, width=settings.WIDTH),
+}
+
+
+def feature_cache(visual: FrozenVisualEncoder, folder: str) -> CachedVisualEncoder | None:
+    """Patches kept on disk below MODEL.FUSIONER.FEATURE_CACHE_DIR; None without one."""
+    return CachedVisualEncoder(visual, Path(folder)) if folder else None
+
+
+def random_encoders(cfg: CfgNode) -> dict[str, str]:
+    """The frozen encoders that get no weights from the config: name prefix -> the key for them."""
+    settings: Any = cfg.MODEL.FUSIONER
+    weights = {"visual": settings.VISUAL_WEIGHTS, "language": settings.LANGUAGE_WEIGHTS}
+    return {
+        f"{part}.": f"MODEL.FUSIONER.{part.upper()}_WEIGHTS"
+        for part, value in weights.items()
+        if value in NO_WEIGHTS
+    }
+
+
+def describe(cfg: CfgNode) -> dict[str, Any]:
+    """What scores depend on besides the checkpoint, for the record."""
+    settings: Any = cfg.MODEL.FUSIONER
+    return {
+        "method": settings.METHOD,
+        "visual": Path(settings.VISUAL).name,
+        "language": Path(settings.LANGUAGE).name,
+        "templates": settings.TEMPLATES,
+        "threshold": settings.THRESHOLD,
+        "window": {"crop": settings.CROP, "stride": settings.STRIDE},
+    }
+
+
+def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
+    return data_sets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

@@ -1,0 +1,81 @@
+"""What the model asks of a method, and the usual one: ask for words, see where they are.
+
+Legend: B images, T words, C training classes, V channels of patches, K of word vectors, D of the
+fusion, h and w patches, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from frozenseg.fusioner.head import binary_loss, cosine_logits
+from frozenseg.fusioner.upsampler import Upsampler
+from frozenseg.structures import IGNORED
+
+BACKGROUND_WORD = "background"
+
+
+class Method(Protocol):
+    """From frozen patches and word vectors to logits; all that is trained.
+
+    Attributes:
+        takes_background: the vector of `BACKGROUND_WORD` is wanted as a further, last word.
+    """
+
+    takes_background: bool
+
+    def __call__(self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, T, H, W) at `size`: of a pixel, above 0 for words that beat background."""
+
+    def losses(
+        self, patches_BVhw: Tensor, words_CK: Tensor, labels_BHW: Tensor, asked_B: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses by name.
+
+        Args:
+            words_CK: of all training classes.
+            labels_BHW: class indices, and the negative values of `frozenseg.structures`.
+            asked_B: for each image the class that is asked for (methods may ask for all).
+        """
+
+
+class AskedWords(nn.Module):
+    """Fusioner and its late-fusion comparison: they differ in the fusion alone.
+
+    Trained by asking for one class that is in the image, everything else being background.
+    Source: Fusioner, arXiv:2210.15138, section 3.
+    """
+
+    takes_background = False
+
+    def __init__(self, fusion: nn.Module, *, width: int, temperature: float) -> None:
+        """`fusion`: an `EarlyFusion` or `LateFusion` of that width."""
+        super().__init__()
+        self.fusion = fusion
+        self.decoder = Upsampler(width)
+        self.temperature = temperature
+
+    def forward(self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits (B, T, H, W); all words are asked for at once, and see each other."""
+        words_BTK = words_TK.expand(len(patches_BVhw), -1, -1)
+        return self._logits(patches_BVhw, words_BTK, size)
+
+    def losses(
+        self, patches_BVhw: Tensor, words_CK: Tensor, labels_BHW: Tensor, asked_B: Tensor
+    ) -> dict[str, Tensor]:
+        """`loss_bce`: binary cross-entropy of the asked class."""
+        size = (labels_BHW.shape[1], labels_BHW.shape[2])
+        logits_B1HW = self._logits(patches_BVhw, words_CK[asked_B].unsqueeze(1), size)
+        inside_BHW = labels_BHW == asked_B[:, None, None]
+        return {"loss_bce": binary_loss(logits_B1HW[:, 0], inside_BHW, labels_BHW != IGNORED)}
+
+    def _logits(self, patches_BVhw: Tensor, words_BTK: Tensor, size: tuple[int, int]) -> Tensor:
+        patches_BND = patches_BVhw.flatten(2).transpose(1, 2)
+        patches_BND, words_BTD = self.fusion(patches_BND, words_BTK)
+        patches_BDhw = patches_BND.transpose(1, 2).unflatten(2, patches_BVhw.shape[-2:])
+        with torch.autocast(patches_BDhw.device.type, enabled=False):  # norms of half precision
+            features = self.decoder(patches_BDhw.float())
+            return cosine_logits(features, words_BTD.float(), size, temperature=self.temperature)

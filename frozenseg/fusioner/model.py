@@ -1,0 +1,200 @@
+"""The meta-architecture "Fusioner": any frozen visual encoder with any frozen language encoder.
+
+Legend: B images, T words asked, C classes, S rows of a text classifier (synonyms), K channels of
+word vectors, V channels of patches, h and w patches, H and W pixels, R rows of a band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from frozenseg.encoders.classifier import TextClassifierBuilder
+from frozenseg.fusioner.border import model_arguments
+from frozenseg.fusioner.method import BACKGROUND_WORD, Method
+from frozenseg.inference.sliding_window import sliding_window
+from frozenseg.inference.words import labels_of
+from frozenseg.structures import TextClassifier
+from frozenseg.vocab import Vocabulary
+
+Samples = Sequence[Mapping[str, Any]]
+
+
+@META_ARCH_REGISTRY.register()
+class Fusioner(nn.Module):
+    """Says for every pixel which of the asked words it belongs to, or that it is background.
+
+    In training mode `forward` gives losses, in eval mode one dict per image with `semantic_labels`.
+    Source: Fusioner, arXiv:2210.15138.
+
+    Attributes:
+        tasks: what it computes.
+    """
+
+    tasks = ("semantic",)
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        visual: nn.Module,
+        language: nn.Module,
+        method: nn.Module,
+        text_classifier: TextClassifierBuilder,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        train_vocabulary: Vocabulary,
+        test_vocabulary: Vocabulary,
+        threshold: float = 0.5,
+        crop: int = 224,
+        stride: int = 149,
+        windows_at_once: int = 8,
+        features: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """
+        Args:
+            visual, language: frozen encoders.
+            method: see `frozenseg.fusioner.method.Method`; the only part that is trained.
+            text_classifier: gives the vectors of words by `language` (and caches them).
+            pixel_mean, pixel_std: RGB statistics in the range 0..255.
+            train_vocabulary: the words that training labels index.
+            test_vocabulary: the words to segment with; `set_vocabulary` changes them.
+            threshold: of the probability that a pixel belongs to a word.
+            crop, stride: side and step of the test windows, in pixels.
+            windows_at_once: windows that are computed together.
+            features: stands in for `visual`, with what it has seen before on disk.
+        """
+        super().__init__()
+        self.visual, self.language, self.method = visual, language, method
+        self.threshold = threshold
+        self.crop, self.stride, self.windows_at_once = crop, stride, windows_at_once
+        self.train_vocabulary = train_vocabulary
+        self._text_classifier = text_classifier
+        self._features = (features or visual,)  # in a tuple: not a second module of the same name
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
+            self.register_buffer(name, buffer, persistent=False)
+        self.set_vocabulary(test_vocabulary)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The border: the whole config to keyword arguments."""
+        return model_arguments(cfg)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are moved to."""
+        return self.pixel_mean.device
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """The words to segment with from now on; text is computed at the next image."""
+        self.vocabulary = vocabulary
+
+    def classifier(self, vocabulary: Vocabulary) -> TextClassifier:
+        """Vectors of the words of a vocabulary on the model's device."""
+        return self._text_classifier(vocabulary)
+
+    def forward(self, batched_inputs: Samples) -> Any:
+        """Losses by name in training mode, else one dict of results per image.
+
+        Training samples have `image` (uint8 RGB (3, H, W), all of one size), `labels` (int32
+        (H, W)) and `asked`, a class index. At test time images may have any size; `asked`, class
+        indices of the vocabulary, may be left out: all of them; `height` and `width` are the size
+        of the result, by default the image's. `semantic_labels` is int32 (height, width).
+        """
+        if self.training:
+            return self._losses(batched_inputs)
+        with torch.no_grad():
+            return [{"semantic_labels": self._segment(sample)} for sample in batched_inputs]
+
+    def patches(self, images_B3HW: Tensor) -> Tensor:
+        """The frozen visual encoder's patches (B, V, h, w) of normalised images."""
+        return self._features[0](images_B3HW)
+
+    def _losses(self, samples: Samples) -> dict[str, Tensor]:
+        if any("labels" not in sample for sample in samples):
+            raise ValueError(
+                "a training sample has no `labels`; INPUT.DATASET_MAPPER_NAME must be 'episodes'"
+            )
+        images = torch.stack([self._normalised(sample["image"]) for sample in samples])
+        labels_BHW = torch.stack([sample["labels"] for sample in samples]).to(self.device)
+        asked_B = torch.tensor([int(sample["asked"]) for sample in samples], device=self.device)
+        # A class is asked for by its name; synonyms count at test time.
+        classifier = self.classifier(self.train_vocabulary)
+        classes = torch.arange(classifier.num_classes, device=self.device)
+        first_C = torch.searchsorted(classifier.class_of_synonym_S, classes)
+        words_CK = self._with_background(classifier.embeddings_SK[first_C])
+        method: Any = self.method
+        return method.losses(self.patches(images), words_CK, labels_BHW, asked_B)
+
+    def _segment(self, sample: Mapping[str, Any]) -> Tensor:
+        """Class indices int32 (height, width), BACKGROUND where no word fits."""
+        image = self._normalised(sample["image"])
+        height, width = image.shape[-2:]
+        classifier = self.classifier(self.vocabulary)
+        asked_T = torch.tensor(sample.get("asked", range(classifier.num_classes)))
+        words_SK, class_S = _rows_of(classifier, asked_T.to(self.device))
+        words_SK = self._with_background(words_SK)
+        method: Method = self.method  # type: ignore[assignment]
+
+        def score(windows_B3cc: Tensor) -> Tensor:
+            size = (windows_B3cc.shape[-2], windows_B3cc.shape[-1])
+            logits_BSHW = method(self.patches(windows_B3cc), words_SK, size)
+            return _best_synonym(logits_BSHW, class_S, len(asked_T))
+
+        labels = torch.empty(height, width, dtype=torch.int32, device=self.device)
+        bands = sliding_window(
+            image, score, crop=self.crop, stride=self.stride, batch=self.windows_at_once
+        )
+        asked = asked_T.to(self.device, torch.int32)
+        for rows, logits_TRW in bands:
+            place_RW = labels_of(logits_TRW, self.threshold)
+            labels[rows] = torch.where(place_RW < 0, place_RW, asked[place_RW.clamp(min=0).long()])
+        size = (int(sample.get("height", height)), int(sample.get("width", width)))
+        if size == (height, width):
+            return labels
+        resized = F.interpolate(labels[None, None].double(), size=size, mode="nearest-exact")
+        return resized[0, 0].to(torch.int32)
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        return (image.to(self.device) - self.pixel_mean) / self.pixel_std
+
+    def _with_background(self, words_SK: Tensor) -> Tensor:
+        """The words and, for methods that want it, the vector of background as the last."""
+        method: Any = self.method
+        if not method.takes_background:
+            return words_SK
+        background = self._text_classifier.embed((BACKGROUND_WORD,))
+        return torch.cat((words_SK, background.to(words_SK)))
+
+
+def _rows_of(classifier: TextClassifier, asked_T: Tensor) -> tuple[Tensor, Tensor]:
+    """The vectors of the asked classes' synonyms, and for each its place among the asked."""
+    owner_S = classifier.class_of_synonym_S
+    place_C = torch.full((classifier.num_classes,), -1, device=asked_T.device)
+    place_C[asked_T] = torch.arange(len(asked_T), device=asked_T.device)
+    place_S = place_C[owner_S]
+    return classifier.embeddings_SK[place_S >= 0], place_S[place_S >= 0]
+
+
+def _best_synonym(logits_BSHW: Tensor, class_S: Tensor, count: int) -> Tensor:
+    """Logits (B, T, H, W) of the best synonym of every class."""
+    if len(class_S) == count:
+        order_T = class_S.argsort()
+        return logits_BSHW if _is_range(order_T) else logits_BSHW[:, order_T]
+    shape = (len(logits_BSHW), count, *logits_BSHW.shape[-2:])
+    index = class_S[None, :, None, None].expand(logits_BSHW.shape)
+    empty = logits_BSHW.new_full(shape, float("-inf"))
+    return empty.scatter_reduce(1, index, logits_BSHW, reduce="amax", include_self=False)
+
+
+def _is_range(order_T: Tensor) -> bool:
+    return bool((order_T[1:] > order_T[:-1]).all())
