@@ -2,6 +2,7 @@
 #
 #   make quickstart   a small training, its evaluation, and pictures, end to end
 #   make demo         segments a few pictures at once with the shipped weights; ARGS="--input a.jpg"
+#   make app          a web page for your images and words; ARGS="--port 8000 --host 0.0.0.0"
 #   make test         all tests; ARGS="tests/vocab -k parse" for a part of them
 #   make lint         ruff, its format check, mypy
 #   make format       applies the format and the safe fixes
@@ -13,7 +14,7 @@ ARGS ?=
 DEMO_DATA := output/demo/datasets
 export PYTHON MIN_DISK_GB
 
-.PHONY: help setup quickstart demo test lint format clean
+.PHONY: help setup quickstart demo app test lint format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,6 +28,9 @@ quickstart: setup
 demo: setup
 	$(PY) datasets/prepare_miniature.py --root $(DEMO_DATA) --train 0 --dev 0 --val 4
 	$(PY) demo/demo.py --input $(DEMO_DATA)/miniature/val --output output/demo $(ARGS)
+
+app: setup
+	$(PY) demo/app.py $(ARGS)
 
 test: setup
 	$(PY) -m pytest $(ARGS)

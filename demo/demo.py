@@ -122,7 +122,7 @@ def _prepare(args: argparse.Namespace) -> Job:
     return Job(
         segmenter,
         segmenter.vocabulary if vocabulary is None else vocabulary,
-        args.task,
+        segmenter.task,
         args.background,
         args.score_threshold,
         folder=Path(args.output),

@@ -118,9 +118,11 @@ CHANGES: dict[str, Change] = {
             ("CROP", 64),
             ("STRIDE", 100),
             ("WINDOWS_AT_ONCE", 2),
-            ("FEATURE_CACHE_DIR", "features"),
         )
     },
+    "MODEL.FUSIONER.FEATURE_CACHE_DIR": Change(
+        "features", given={**_FUSIONER, "INPUT.EPISODES.AUGMENT": False}
+    ),
     "MODEL.TEXT_CACHE_DIR": Change("/elsewhere"),
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": Change("OtherPixelDecoder"),
     "MODEL.SEM_SEG_HEAD.MASK_DIM": Change(64, refused=_AGREE),

@@ -7,10 +7,10 @@
     python tools/pretrain_miniature.py language --minutes 5 --output output/miniature
     python tools/pretrain_miniature.py evaluate --weights output/miniature
 
-`vision` sees pictures alone and `language` reads text alone; `clip` has pictures with captions, `sam`
-pictures with masks. Each writes miniature_{clip,sam,vit,bert}.safetensors, log, curves and facts;
-`evaluate` without --weights measures the models shipped in frozenseg/weights. A stopped training
-goes on with --resume. --steps instead of --minutes makes a run exactly repeatable.
+`vision` sees pictures alone and `language` reads text alone; `clip` has pictures with captions,
+`sam` pictures with masks. Each writes miniature_{clip,sam,vit,bert}.safetensors, log, curves and
+facts; `evaluate` without --weights measures the models shipped in frozenseg/weights. A stopped
+training goes on with --resume. --steps instead of --minutes makes a run exactly repeatable.
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         help='a word for everything else, such as "background, other": there is no segment where '
         "it fits best",
     )
-    group.add_argument("--task", choices=TASKS, default="panoptic")
+    group.add_argument(
+        "--task", choices=TASKS, help="default: panoptic; semantic for Fusioner, which has no other"
+    )
     group.add_argument(
         "--score-threshold",
         type=_probability,

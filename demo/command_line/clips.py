@@ -113,12 +113,12 @@ def segmented_frames(
 
 
 def _chunks(job: Job, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
-    """Frames until `job.batch_size` of them are to be segmented."""
+    """Frames until `job.batch_size` of them are to be segmented; none waits without need."""
     chunk: list[Frame] = []
     for frame in frames:
         chunk.append(frame)
         chosen = sum(each.number % job.every == 0 for each in chunk)
-        if chosen >= job.batch_size or len(chunk) >= MOST_WAITING:
+        if chosen in (0, job.batch_size) or len(chunk) >= MOST_WAITING:
             yield chunk
             chunk = []
     if chunk:

@@ -67,7 +67,7 @@ def segment_images(job: Job, files: Mapping[Path, str]) -> Counts:
             for batch in batches.rest():
                 _segment_batch(job, batch, counts, progress)
         except KeyboardInterrupt:
-            progress.write(f"stopped: {counts.total} of {len(files)} images done")
+            progress.write(f"stopped after {counts.total} of {len(files)} images")
             raise
     return counts
 

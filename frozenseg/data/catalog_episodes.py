@@ -16,6 +16,7 @@ TASKS = ("episodes",)
 AGAIN = "--overwrite"
 OWN_SIZE = (0, 0)  # test images are not resized
 SPLITS = ("train", "val", "seen_val")
+MINIATURE_ITEMS = 400
 COCO_ITEMS = 1000  # a fold of COCO-20i is scored on its first 1,000 items
 PASCAL_PIXELS = 2048  # regions of fewer pixels are no items of PASCAL-5i
 PASCAL_COUNTS = {"train": 10582, "val": 1449}
@@ -146,7 +147,7 @@ def _miniature(fold: int, split: str) -> Benchmark:
         images=f"miniature_folds/{source}",
         semantic_masks=f"miniature_folds/{source}_labels",
         episodes_json=f"miniature_folds/{source}.json",
-        max_items=0 if split == "train" else COCO_ITEMS,
+        max_items=0 if split == "train" else MINIATURE_ITEMS,
     )
 
 

@@ -65,7 +65,8 @@ def load_clip(
     else:
         logger.warning(
             "CLIP %s has random weights: words and masks mean nothing to it until weights are "
-            "loaded (CLIP_PRETRAINED_WEIGHTS, or a checkpoint that contains them)",
+            "loaded (CLIP_PRETRAINED_WEIGHTS, VISUAL_WEIGHTS or LANGUAGE_WEIGHTS in the config, or "
+            "a checkpoint that contains them)",
             model_name,
         )
     return model.eval().to(device)

@@ -6,12 +6,13 @@ Legend: B images, H and W pixels, h and w patches, C channels.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 
 _FIRST_STRIDE, _STRIDE = 4, 2
 
@@ -36,15 +37,16 @@ class ConvStem(PatchEmbed):
                 f"stem_channels {list(channels)} makes patches of {stride} pixels, patch_size is "
                 f"{self.patch_size[0]}; one entry more doubles the patch"
             )
-        inputs, width = self.proj.in_channels, self.proj.out_channels
+        whole: Any = self.proj
+        inputs, width = whole.in_channels, whole.out_channels
         layers: list[nn.Module] = [nn.Conv2d(inputs, channels[0], _FIRST_STRIDE, _FIRST_STRIDE)]
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in itertools.pairwise(channels):
             layers += [nn.GELU(), nn.Conv2d(before, after, 3, _STRIDE, 1)]
         self.proj = nn.Sequential(*layers, nn.GELU(), nn.Conv2d(channels[-1], width, 1))
         for layer in self.proj:
             if isinstance(layer, nn.Conv2d):  # without norms, the usual start would fade out
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                nn.init.zeros_(cast(Tensor, layer.bias))
 
 
 def build_vit(arguments: dict[str, Any]) -> VisionTransformer:

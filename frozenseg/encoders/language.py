@@ -129,19 +129,19 @@ def load_language_encoder(
         name: a row of `LANGUAGE_ENCODERS`, the path of a `.json` CLIP configuration, or a folder
             with a BERT in transformers' layout (config.json, vocab.txt, model.safetensors).
         weights: for a CLIP as in `load_clip`. For a BERT: the path of a weights file (for a row of
-            the table with config.json and vocab.txt beside it, or their folder); "hub" - what the
-            authors publish, from the hub or its local cache; "" - the folder's own weights, random
-            numbers with one warning where it has none or a row was named.
+            the table with config.json and vocab.txt beside it, or their folder); "hub" - what its
+            authors publish, from the hub or its local cache; "" - the weights in the folder, else
+            random numbers with one warning.
         device: "meta" builds names and shapes only; no weights are then read or downloaded.
     Raises:
-        FileNotFoundError: a file is missing. ValueError: unknown name, bad file, or weights of
-            another model. ConnectionError: weights could not be downloaded. ImportError: a BERT
-            without transformers.
+        FileNotFoundError: a file is missing. ConnectionError: weights could not be downloaded.
+        ValueError: unknown name, bad file, or weights of another model.
+        ImportError: a BERT without transformers.
     """
     is_meta = torch.device(device).type == "meta"
-    is_file = name.lower().endswith(".json")
-    spec = LanguageEncoderSpec(clip=name) if is_file else LANGUAGE_ENCODERS.get(name)
-    folder = Path(name).expanduser()
+    spec, folder = LANGUAGE_ENCODERS.get(name), Path(name).expanduser()
+    if name.lower().endswith(".json"):
+        spec = LanguageEncoderSpec(clip=name)
     if spec and spec.clip:
         clip = load_clip(spec.clip, weights, device)
         del clip.visual

@@ -41,7 +41,8 @@ class ClipWriter:
         even = not any(side % 2 for side in size)
         for suffix in (".mp4", ".avi") if even else (".avi",):
             self.path = stem.with_name(stem.name + suffix)
-            self._part = stem.with_name(f".{stem.name}.{os.getpid()}.part{suffix}")
+            part = f".{stem.name}.{os.getpid()}.part{suffix}"
+            self._part = stem.absolute().with_name(part)  # FFmpeg: see open_video
             self._writer = _writer(self._part, fps, (size[1], size[0]))
             if self._writer.isOpened():
                 return

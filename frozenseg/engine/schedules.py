@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, _LRScheduler
 
 CONSTANT = "constant"  # entry of a parameter group: its learning rate stays
 
 
-class CosineGroups(LambdaLR):
+# detectron2's hook keeps the state of schedulers of torch's old base class only.
+class CosineGroups(LambdaLR, _LRScheduler):
     """Linear warm-up from 0, then a cosine; groups marked `CONSTANT` keep their learning rate.
 
     The weight decay of the falling groups that have one rises along a cosine over the whole

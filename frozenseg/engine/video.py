@@ -134,7 +134,7 @@ def open_video(path: Path) -> Video:
         raise FileNotFoundError(f"{path}: no such video file")
     if not path.stat().st_size:
         raise ValueError(f"{path}: the file is empty (0 bytes)")
-    capture = open_capture(str(path))
+    capture = open_capture(str(path.absolute()))  # FFmpeg takes "a:b.mp4" for a protocol
     if capture is None:
         raise ValueError(f"{path}: not a video that OpenCV can read, or damaged or incomplete")
     return Video(capture, str(path), exact=path.suffix.lower() in COUNTED_SUFFIXES)

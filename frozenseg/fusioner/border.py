@@ -12,7 +12,11 @@ from torch import nn
 
 from frozenseg.encoders.classifier import TextClassifierBuilder
 from frozenseg.encoders.feature_cache import CachedVisualEncoder
-from frozenseg.encoders.language import FrozenLanguageEncoder, load_language_encoder
+from frozenseg.encoders.language import (
+    FrozenLanguageEncoder,
+    brings_weights,
+    load_language_encoder,
+)
 from frozenseg.encoders.text_cache import text_cache_dir
 from frozenseg.encoders.visual import FrozenVisualEncoder, load_visual_encoder
 from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
@@ -40,7 +44,7 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "visual": visual,
         "language": language,
         "method": build_method(settings, visual, language),
-        "features": feature_cache(visual, settings.FEATURE_CACHE_DIR),
+        "features": feature_cache(visual, settings.FEATURE_CACHE_DIR, cfg.INPUT.EPISODES.AUGMENT),
         "text_classifier": TextClassifierBuilder(
             language,
             templates=get_templates(settings.TEMPLATES),
@@ -91,19 +95,32 @@ METHODS: dict[str, Callable[[Any, dict[str, int]], nn.Module]] = {
 }
 
 
-def feature_cache(visual: FrozenVisualEncoder, folder: str) -> CachedVisualEncoder | None:
-    """Patches kept on disk below MODEL.FUSIONER.FEATURE_CACHE_DIR; None without one."""
+def feature_cache(
+    visual: FrozenVisualEncoder, folder: str, augment: bool
+) -> CachedVisualEncoder | None:
+    """Patches kept on disk below MODEL.FUSIONER.FEATURE_CACHE_DIR; None without one.
+
+    Raises: ValueError with random crops, whose features would fill the disk and never be found.
+    """
+    if folder and augment:
+        raise ValueError(
+            "MODEL.FUSIONER.FEATURE_CACHE_DIR is set, but no crop of a training with augmentation "
+            "comes twice: set INPUT.EPISODES.AUGMENT False, or leave the folder out"
+        )
     return CachedVisualEncoder(visual, Path(folder)) if folder else None
 
 
 def random_encoders(cfg: CfgNode) -> dict[str, str]:
     """The frozen encoders that get no weights from the config: name prefix -> the key for them."""
     settings: Any = cfg.MODEL.FUSIONER
-    weights = {"visual": settings.VISUAL_WEIGHTS, "language": settings.LANGUAGE_WEIGHTS}
+    brought = {
+        "visual": settings.VISUAL_WEIGHTS not in NO_WEIGHTS,
+        "language": brings_weights(settings.LANGUAGE, settings.LANGUAGE_WEIGHTS),
+    }
     return {
         f"{part}.": f"MODEL.FUSIONER.{part.upper()}_WEIGHTS"
-        for part, value in weights.items()
-        if value in NO_WEIGHTS
+        for part, has_weights in brought.items()
+        if not has_weights
     }
 
 

@@ -73,8 +73,8 @@ def test_what_is_asked_for_in_training_and_in_tests():
         assert row.kind == "episodes"
         assert row.asks_per_image == (train or mosaic)
         assert row.asked_together == mosaic
-        folds_of_1000 = row.name.startswith(("coco", "miniature_fold")) and not train
-        assert row.max_items == (1000 if folds_of_1000 else 0)
+        most = {"coco": 1000, "mini": 400}.get(row.name[:4], 0)
+        assert row.max_items == (0 if train or mosaic else most)
         pascal_tests = row.benchmark == "pascal_5i" and not train
         assert row.min_pixels == (2048 if pascal_tests else 1)
 

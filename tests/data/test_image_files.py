@@ -58,7 +58,8 @@ def test_read_rgb_turns_the_image_as_exif_says(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16"])
 def test_every_mode_becomes_rgb(tmp_path, mode):
-    suffix = ".tiff" if mode in ("CMYK", "YCbCr", "I", "F") else ".png"
+    # Pillow 12.3 cannot read the YCbCr TIFF that it writes; in JPEG it is what everyone has.
+    suffix = {"YCbCr": ".jpg"}.get(mode, ".tiff" if mode in ("CMYK", "I", "F") else ".png")
     path = save(tmp_path / f"image{suffix}", mode)
     array = read_rgb(path)
     assert array.shape == (6, 8, 3)

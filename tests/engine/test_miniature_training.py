@@ -10,6 +10,7 @@ import torch
 
 from frozenseg.config import load_config
 from frozenseg.data.miniature_files import write_miniature
+from frozenseg.data.miniature_folds import write_folds
 from frozenseg.data.register import register_benchmarks
 from tests.engine.test_trainer import train
 
@@ -22,6 +23,7 @@ def world(tmp_path_factory):
     """Eight training scenes."""
     root = tmp_path_factory.mktemp("datasets")
     write_miniature(root / "miniature", {"train": 8, "dev": 0, "val": 0}, seed=0)
+    write_folds(root, {"train": 8, "val": 0, "mosaics": 0}, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
         register_benchmarks()
@@ -39,6 +41,7 @@ def settings(model: str, output: Path, cache: Path):
         "SOLVER.IMS_PER_BATCH": 2,
         "SOLVER.MAX_ITER": ITERATIONS,
         "SOLVER.STEPS": "(25,)",
+        "SOLVER.WARMUP_ITERS": 3,
         "SOLVER.CHECKPOINT_PERIOD": 12,
         "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 256,
     }
@@ -46,7 +49,7 @@ def settings(model: str, output: Path, cache: Path):
     return load_config(CONFIGS / f"{model}.yaml", pairs)
 
 
-@pytest.mark.parametrize("model", ["fcclip", "frozenseg"])
+@pytest.mark.parametrize("model", ["fcclip", "frozenseg", "fusioner_clip_clip"])
 def test_loss_falls_and_a_resumed_run_continues_exactly(model, tmp_path):
     cache = tmp_path / "text"
     trainer, losses = train(settings(model, tmp_path / "straight", cache))

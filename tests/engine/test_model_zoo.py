@@ -63,6 +63,11 @@ def test_a_yaml_file(tmp_path):
     assert model_config(named)[1].endswith("miniature_fcclip.safetensors")
 
 
+def test_options_go_before_the_config():
+    cfg, _ = model_config("miniature-fcclip", opts=["INPUT.MIN_SIZE_TEST", "64"])
+    assert cfg.INPUT.MIN_SIZE_TEST == 64 != model_config("miniature-fcclip")[0].INPUT.MIN_SIZE_TEST
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match="did you mean 'fcclip-r50'"):
         model_config("fcclip_r50")

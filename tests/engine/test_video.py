@@ -1,6 +1,7 @@
 """Reading: files that are whole, cut off, turned, without a rate, no videos; cameras."""
 
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -44,6 +45,14 @@ def test_frames_come_in_order_as_rgb_with_their_times(clip):
         assert each.image_HW3.shape == (*SIZE, 3)
         assert np.abs(each.image_HW3 - frame(number).astype(int)).mean() < 12
     assert (video.ended, video.missing) == (True, 0)
+
+
+def test_a_name_that_looks_like_an_address_or_a_pattern(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a:b", "a%02d", "-i", "früh 100%"):
+        path = write(Path(name))
+        with open_video(path) as video:
+            assert len(list(video)) == FRAMES, name
 
 
 def test_a_turned_video_comes_upright(clip):

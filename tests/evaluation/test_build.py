@@ -67,7 +67,7 @@ def test_episodes_score_the_labels_of_what_is_asked_for():
     with pytest.raises(ValueError, match=r"outputs semantic: only Fusioner"):
         kinds(row, ["semantic"])
     assert kinds(row, ["semantic", "episodes"]) == ["EpisodeEvaluator"]
-    assert scored_tasks(row, ["panoptic", "semantic"]) == ["semantic"]
+    assert scored_tasks(row, ["semantic", "episodes"]) == ["episodes"]
     with pytest.raises(ValueError, match=r"'x'.*ground truth for episodes.*outputs panoptic"):
         kinds(row, ["panoptic"])
     with pytest.raises(ValueError, match=r"ground truth for panoptic.*outputs episodes"):

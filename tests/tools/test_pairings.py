@@ -16,7 +16,7 @@ from tools.pairing.cells import command_of, folder_of, grid_of, run_cells
 from tools.pairing.table import collect, draw, summarise, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
-MINIATURE = ROOT / "configs" / "miniature" / "fusioner.yaml"
+MINIATURE = ROOT / "configs" / "miniature" / "fusioner_clip_clip.yaml"
 
 
 def test_the_grids_are_the_configs_of_the_repository():
@@ -29,7 +29,7 @@ def test_the_command_of_a_cell(tmp_path):
     words, folder = command_of(cell, tmp_path, ["SOLVER.MAX_ITER", "7"], num_gpus=0)
     keys = words[words.index("SOLVER.MAX_ITER") :]
     values = dict(zip(keys[::2], keys[1::2], strict=True))
-    assert folder == folder_of(cell, tmp_path) == tmp_path / "fusioner" / "late" / "fold3_seed2"
+    assert folder == folder_of(cell, tmp_path) == tmp_path / "fusioner_clip_clip" / "late" / "fold3_seed2"
     assert values["DATASETS.TRAIN"] == "('miniature_fold3_train',)"
     assert "fold0" not in values["DATASETS.TEST"]
     assert values["SOLVER.MAX_ITER"] == "7"
@@ -55,14 +55,14 @@ def test_the_table_averages_folds_then_seeds(tmp_path):
         fake_results(folder_of(cell, tmp_path), {name: 10.0 * value})
     grid = collect(cells, tmp_path)
     assert grid.missing == []
-    by_seed = grid.scores["fusioner", "early"]["miniature_val", "mIoU"]
+    by_seed = grid.scores["fusioner_clip_clip", "early"]["miniature_val", "mIoU"]
     cell = summarise(by_seed)  # 0, 10 | 20, 30
     assert cell.mean == 15
     assert cell.deviation == pytest.approx(math.sqrt(200))
     assert (cell.seeds, cell.folds) == (2, 2)
     text = write_tables(grid, tmp_path)
     assert "| pairing | method | miniature_val mIoU | miniature_val FB-IoU |" in text
-    assert "| fusioner | early | 15.0 ± 14.1 | 16.0 ± 14.1 |" in text
+    assert "| fusioner_clip_clip | early | 15.0 ± 14.1 | 16.0 ± 14.1 |" in text
     content = json.loads((tmp_path / "table.json").read_text())
     assert content[0]["scores"]["miniature_val/mIoU"]["mean"] == 15
 
@@ -105,7 +105,7 @@ def test_one_cell_from_data_to_table_and_not_again(tmp_path):
         for _ in range(2)
     )
     assert first.returncode == 0, first.stderr
-    assert "| fusioner | early |" in first.stdout
+    assert "| fusioner_clip_clip | early |" in first.stdout
     assert "1 cells, 1 of them done before" in second.stdout
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert 0 <= table[0]["scores"]["miniature_val/mIoU"]["mean"] <= 100

@@ -45,8 +45,7 @@ class MiniatureBert(nn.Module):
         return self.bert(input_ids=tokens_BL, attention_mask=(tokens_BL != _PAD).long()).logits
 
     def sentences(self, texts: Sequence[str]) -> Tensor:
-        """Vectors (B, K) of texts: the mean of the last layer over all tokens, [CLS] and [SEP] too.
-        """
+        """Vectors (B, K) of texts: the mean of the last layer over all tokens, [CLS] to [SEP]."""
         tokens_BL = torch.from_numpy(self.tokenize(texts))
         is_token = tokens_BL != _PAD
         hidden = self.bert.bert(input_ids=tokens_BL, attention_mask=is_token.long())
@@ -81,7 +80,11 @@ class LanguageTask:
         pairs = [draw_neighbors(generator) for _ in range(self._pairs)]
         one_BK, other_BK = (self._model.sentences(side) for side in zip(*pairs, strict=True))
         loss, sentences = contrast(one_BK, other_BK, _TEMPERATURE)
-        figures = {"words": words, "sentences": sentences, "loss_blanks": float(blank_loss.detach())}
+        figures = {
+            "words": words,
+            "sentences": sentences,
+            "loss_blanks": float(blank_loss.detach()),
+        }
         return blank_loss + loss, figures
 
     def _blanks(self, generator: np.random.Generator) -> tuple[Tensor, float]:

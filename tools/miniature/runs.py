@@ -80,7 +80,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any, float]:
     from tools.miniature.vision_training import MiniatureVision, VisionTask, read_vit_config
 
     vision = MiniatureVision(read_vit_config(VIT_CONFIG))
-    return vision, VisionTask(vision, scenes, crops, args.seed), 1e-3
+    return vision, VisionTask(vision, scenes, crops, args.seed), 1.5e-3
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """What is linearly readable from the frozen cells of a visual encoder: colour, shape, class.
 
-A probe is a linear layer on standardised cells, fitted on scenes of one world and measured on
-those of another. The cell's truth is the segment that covers most of it.
+A probe is a linear layer on standardised features, fitted on scenes of one world and measured on
+those of another. It is asked about single cells, whose truth is the segment that covers most of
+them, and about whole things (the mean of their cells, weighted by how much of each they cover).
 
-Legend: N cells of all pictures, C channels, K answers, H and W pixels.
+Legend: P examples (cells or things of all pictures), N cells of a picture, S segments, C channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,30 +29,11 @@ _PROBE_WORLD = 900  # seed of the scenes that the probes are fitted on
 _PROBE_STEPS = 300
 
 
-def evaluate_vision(
-    encode: Encoder, *, seed: int, scenes: int, probe_scenes: int = 800
-) -> dict[str, float]:
-    """Accuracies of linear probes in per cent, over the cells of held-out scenes.
+class Examples(NamedTuple):
+    """Features (P, C) float32 and classes (P,)."""
 
-    "color" and "shape": 8 answers, cells of things; "class": 70 answers, all cells.
-
-    Args:
-        encode: normalised pictures (B, 3, 256, 256) to a map (B, C, 8, 8).
-        seed, scenes: world and number of the held-out scenes.
-        probe_scenes: the number that the probes are fitted on.
-    """
-    fit_NC, fit_classes = encode_scenes(encode, _PROBE_WORLD, probe_scenes)
-    test_NC, classes = encode_scenes(encode, seed, scenes)
-    mean, std = fit_NC.mean(0), fit_NC.std(0) + 1e-6
-    fit_NC, test_NC = (fit_NC - mean) / std, (test_NC - mean) / std
-    figures: dict[str, float] = {}
-    for name, answers in _answers().items():
-        fit_truth, truth = answers[fit_classes], answers[classes]
-        probe = fit_probe(fit_NC[fit_truth >= 0], fit_truth[fit_truth >= 0])
-        with torch.no_grad():
-            right = probe(test_NC[truth >= 0]).argmax(-1) == truth[truth >= 0]
-        figures[name] = round(100 * float(right.float().mean()), 1)
-    return figures
+    features: Tensor
+    classes: Tensor
 
 
 def compare_vision(
@@ -66,39 +48,78 @@ def compare_vision(
     return figures
 
 
-def _answers() -> dict[str, Tensor]:
-    """Per question the answer of every class, -1 where it is not asked."""
-    colors = [-1 if row.color is None else row.color for row in CLASSES]
-    shapes = [-1 if row.shape is None else row.shape for row in CLASSES]
-    every = range(len(CLASSES))
-    table: dict[str, Any] = {"color": colors, "shape": shapes, "class": list(every)}
-    return {name: torch.tensor(values) for name, values in table.items()}
+def evaluate_vision(
+    encode: Encoder, *, seed: int, scenes: int, probe_scenes: int = 800
+) -> dict[str, float]:
+    """Accuracies of linear probes in per cent, on held-out scenes.
+
+    "color" and "shape" have 8 answers, and are asked about cells of things and about whole things;
+    "class" has 70 and is asked about all cells.
+
+    Args:
+        encode: normalised pictures (B, 3, 256, 256) to a map (B, C, 8, 8).
+        seed, scenes: world and number of the held-out scenes.
+        probe_scenes: the number that the probes are fitted on.
+    """
+    fit = encode_scenes(encode, _PROBE_WORLD, probe_scenes)
+    test = encode_scenes(encode, seed, scenes)
+    colors = torch.tensor([-1 if row.color is None else row.color for row in CLASSES])
+    shapes = torch.tensor([-1 if row.shape is None else row.shape for row in CLASSES])
+    every = torch.arange(len(CLASSES))
+    questions = (
+        ("color", "cells", colors),
+        ("shape", "cells", shapes),
+        ("class", "cells", every),
+        ("color_of_things", "things", colors),
+        ("shape_of_things", "things", shapes),
+    )
+    return {name: _probe(fit[kind], test[kind], answers) for name, kind, answers in questions}
+
+
+def _probe(fit: Examples, test: Examples, answers: Tensor) -> float:
+    """Accuracy in per cent; `answers` has that of every class, -1 where it is not asked."""
+    mean, std = fit.features.mean(0), fit.features.std(0) + 1e-6
+    fit_truth, truth = answers[fit.classes], answers[test.classes]
+    asked_fit, asked = fit_truth >= 0, truth >= 0
+    probe = fit_probe(((fit.features - mean) / std)[asked_fit], fit_truth[asked_fit])
+    with torch.no_grad():
+        found = probe(((test.features - mean) / std)[asked]).argmax(-1)
+    return round(100 * float((found == truth[asked]).float().mean()), 1)
 
 
 @torch.no_grad()
-def encode_scenes(encode: Encoder, seed: int, scenes: int) -> tuple[Tensor, Tensor]:
-    """Cells (N, C) float32 and their classes (N,) of the scenes (seed, 0 .. scenes - 1)."""
-    cells, classes = [], []
+def encode_scenes(encode: Encoder, seed: int, scenes: int) -> dict[str, Examples]:
+    """The "cells" and the "things" of the scenes (seed, 0 .. scenes - 1)."""
+    found: dict[str, list[Examples]] = {"cells": [], "things": []}
     for start in range(0, scenes, _BATCH):
         drawn = [draw_scene(seed, i) for i in range(start, min(start + _BATCH, scenes))]
         images = np.stack([scene.image for scene in drawn]).astype(np.float32)
-        cells.append(encode(normalise(images)).float().flatten(2).transpose(1, 2).flatten(0, 1))
-        for scene in drawn:
-            number = cell_shares(scene.ids.astype(np.uint8), hard=False).argmax(0) + 1
-            category = {segment["id"]: segment["category"] for segment in scene.segments}
-            classes += [category[int(k)] for k in number]
-    return torch.cat(cells), torch.tensor(classes)
+        cells_BNC = encode(normalise(images)).float().flatten(2).transpose(1, 2)
+        for cells_NC, scene in zip(cells_BNC, drawn, strict=True):
+            shares_SN = torch.from_numpy(cell_shares(scene.ids.astype(np.uint8), hard=False))
+            category_S = torch.full((len(shares_SN),), -1)
+            for segment in scene.segments:
+                category_S[segment["id"] - 1] = segment["category"]
+            found["cells"].append(Examples(cells_NC, category_S[shares_SN.argmax(0)]))
+            rows = torch.tensor([s["id"] - 1 for s in scene.segments if s["isthing"]])
+            weights = shares_SN[rows] / shares_SN[rows].sum(1, keepdim=True)
+            found["things"].append(Examples(weights @ cells_NC, category_S[rows]))
+    return {
+        kind: Examples(*(torch.cat(part) for part in zip(*examples, strict=True)))
+        for kind, examples in found.items()
+    }
 
 
-def fit_probe(features_NC: Tensor, truth_N: Tensor) -> nn.Linear:
+def fit_probe(features_PC: Tensor, truth_P: Tensor) -> nn.Linear:
     """A linear layer that minimises cross entropy (full batches, Adam)."""
-    probe = nn.Linear(features_NC.shape[1], int(truth_N.max()) + 1)
+    probe = nn.Linear(features_PC.shape[1], int(truth_P.max()) + 1)
     nn.init.zeros_(probe.weight)
+    nn.init.zeros_(probe.bias)
     optimizer = torch.optim.Adam(probe.parameters(), lr=0.03, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _PROBE_STEPS)
     for _ in range(_PROBE_STEPS):
         optimizer.zero_grad()
-        F.cross_entropy(probe(features_NC), truth_N).backward()
+        F.cross_entropy(probe(features_PC), truth_P).backward()
         optimizer.step()
         schedule.step()
     return probe

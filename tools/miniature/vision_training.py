@@ -29,22 +29,18 @@ from frozenseg.data.atomic import write_atomically
 from frozenseg.encoders.conv_stem import build_vit
 from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
 from tools.miniature.pool import CropPool, ScenePool
-from tools.miniature.vision_views import (
-    PATCH,
-    Views,
-    describe_colors,
-    draw_alike,
-    draw_views,
-)
+from tools.miniature.saliency import Disguiser
+from tools.miniature.vision_views import PATCH, Views, draw_views
 
 _COMPARED, _HIDDEN = 64, 256
 _TEMPERATURE = 0.15
 _BLOCK = 2  # pixels are told as means of blocks of 2 x 2
 # Share of a picture's cells that are blanked out: 0 .. this.
-_MAX_BLANK = {"cells": 0.6, "pictures": 0.25, "alike_pictures": 0.25}
+_MAX_BLANK = {"cells": 0.6, "pictures": 0.25, "outlines": 0.1}
 _PIXEL_WEIGHT = 0.5
-# Share of the steps that compare pictures of single things: any, or such as have alike colours.
-_PICTURES = {"pictures": 0.25, "alike_pictures": 0.5}
+# Share of the steps that compare pictures of single things, by all they show or by outline.
+_FIRST_STRENGTH, _FULL_STRENGTH_AT = 0.05, 0.6
+_PICTURES = {"pictures": 0.25, "outlines": 0.5}
 
 
 class MiniatureVision(nn.Module):
@@ -108,37 +104,16 @@ class VisionTask:
         """`batches`: scenes, or single things, of a step."""
         self._model, self._scenes, self._crops, self._seed = model, scenes, crops, seed
         self._batches = batches
-        self._colors = describe_colors(crops.images)
+        self._disguiser = Disguiser(crops.images)
 
     def loss(self, step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, and for the log how often the matching point or picture is the nearest."""
         del progress
         generator = np.random.default_rng((self._seed, step))
-        kind, chance = "cells", generator.random()
-        for name, share in _PICTURES.items():
-            kind = name if 0 <= chance < share else kind
-            chance -= share
-        views = draw_views(*self._draw(kind, generator))
-        images = normalise(views.images).flatten(0, 1)
-        blank = torch.from_numpy(draw_blanks(generator, *views.inside.shape, _MAX_BLANK[kind])).flatten(0, 1)
-        cells = self._model(images, blank)
-        pixel_loss = self._pixel_loss(cells, images, blank)
-        compared = self._cells if kind == "cells" else self._pictures
-        loss, right = compared(cells.unflatten(0, (2, -1)), views, kind)
-        figures = {kind: right, "loss_pixels": float(pixel_loss.detach())}
-        return loss + _PIXEL_WEIGHT * pixel_loss, figures
-
-    def _draw(
-        self, kind: str, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.random.Generator, np.ndarray]:
-        """Pictures, and the rows of those that the step compares."""
-        if kind == "cells":
-            scenes = self._scenes.images
-            return scenes, generator, generator.integers(0, len(scenes), self._batches[0])
-        crops = self._crops.images
-        if kind == "alike_pictures":
-            return crops, generator, draw_alike(generator, self._colors, self._batches[1])
-        return crops, generator, generator.integers(0, len(crops), self._batches[1])
+        kind = str(generator.choice(list(_STEPS), p=list(_STEPS.values())))
+        compared = getattr(self, f"_{kind}")
+        loss, figures = compared(generator)
+        return loss, figures
 
     def _pictures(self, cells_VBNC: Tensor, views: Views, kind: str) -> tuple[Tensor, float]:
         said_VBK = self._model.heads[kind](cells_VBNC.mean(2))
@@ -165,23 +140,22 @@ class VisionTask:
         return (error_BN[blank_BN].mean() + error_BN[~blank_BN].mean()) / 2
 
 
-def draw_blanks(
-    generator: np.random.Generator, views: int, batch: int, cells: int, most: float
-) -> np.ndarray:
-    """Which cells are not shown (V, B, N) bool: of every view a share of 0 .. `most`, at least one.
-    """
-    share = generator.uniform(0, most, (views, batch, 1))
-    rank = generator.random((views, batch, cells)).argsort(-1).argsort(-1)
-    return rank < np.maximum(np.round(share * cells), 1)
+def draw_rows(generator: np.random.Generator, images_N: np.ndarray, count: int) -> np.ndarray:
+    return generator.integers(0, len(images_N), count)
+
+
+def draw_blanks(generator: np.random.Generator, shape: tuple[int, ...], most: float) -> np.ndarray:
+    """Cells that are not shown (V, B, N) bool: a share of 0 .. `most` of a view, at least one."""
+    share = generator.uniform(0, most, (*shape[:2], 1))
+    rank = generator.random(shape).argsort(-1).argsort(-1)
+    return rank < np.maximum(np.round(share * shape[2]), 1)
 
 
 def sample_cells(cells_BNK: Tensor, places_BN2: Tensor) -> Tensor:
     """The map of cells read at places (x, y in -1..1) between them, bilinearly: (B, N, K)."""
     side = round(cells_BNK.shape[1] ** 0.5)
     maps = cells_BNK.transpose(1, 2).unflatten(2, (side, side))
-    found = F.grid_sample(
-        maps, places_BN2[:, :, None], align_corners=False, padding_mode="border"
-    )
+    found = F.grid_sample(maps, places_BN2[:, :, None], align_corners=False, padding_mode="border")
     return found[..., 0].transpose(1, 2)
 
 

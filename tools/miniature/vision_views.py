@@ -8,7 +8,6 @@ Legend: B pictures, V views of a picture (2), H and W pixels, N cells of a view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -38,18 +37,19 @@ class Views:
 
 
 def draw_views(
-    images_N: np.ndarray, generator: np.random.Generator, rows: Sequence[int] | np.ndarray
+    generator: np.random.Generator, pictures_B: np.ndarray
 ) -> Views:
-    """Two views each of the pictures images_N[rows], (N, H, W, 3) uint8, of their own size."""
-    size, batch = images_N.shape[1], len(rows)
+    """Two views of each picture (B, H, W, 3) uint8, of the pictures' own size.
+    """
+    size, batch = pictures_B.shape[1], len(pictures_B)
     images = np.empty((2, batch, size, size, 3), np.float32)
     matrices = np.empty((2, batch, 3, 3))
-    noise = generator.standard_normal((size + _SLACK, size + _SLACK, 3), dtype=np.float32)
+    noise = _draw_noise(generator, size)
     for v in range(2):
-        for b, row in enumerate(rows):
+        for b in range(batch):
             matrices[v, b] = draw_matrix(generator, size)
             view = cv2.warpAffine(
-                images_N[row],
+                pictures_B[b],
                 matrices[v, b, :2],
                 (size, size),
                 flags=cv2.INTER_LINEAR,
@@ -59,23 +59,6 @@ def draw_views(
     places = np.stack([_places(matrices[v], matrices[1 - v], size) for v in range(2)])
     inside = (np.abs(places) <= 1 - PATCH / size).all(-1)
     return Views(images, places.astype(np.float32), inside)
-
-
-def describe_colors(images_N: np.ndarray) -> np.ndarray:
-    """Per picture (N, H, W, 3) the mean colours of its middle and of its edge, (N, 6) float32."""
-    size = images_N.shape[1]
-    middle, edge = slice(3 * size // 8, 5 * size // 8), size // 12
-    thin = images_N[:, ::3]
-    ends = np.concatenate([thin[:, :, :edge], thin[:, :, -edge:]], 2)
-    means = [part.mean((1, 2), dtype=np.float32) for part in (images_N[:, middle, middle], ends)]
-    return np.concatenate(means, 1)
-
-
-def draw_alike(generator: np.random.Generator, colors_ND: np.ndarray, batch: int) -> np.ndarray:
-    """Rows of one picture drawn at random and of those nearest to it in colour."""
-    one = colors_ND[generator.integers(len(colors_ND))]
-    distance_N = np.square(colors_ND - one).sum(1)
-    return np.argpartition(distance_N, batch - 1)[:batch]
 
 
 def draw_matrix(generator: np.random.Generator, size: int) -> np.ndarray:
@@ -101,6 +84,16 @@ def _places(own_B33: np.ndarray, other_B33: np.ndarray, size: int) -> np.ndarray
     points_N3 = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], -1)
     moved_BN3 = points_N3 @ (other_B33 @ np.linalg.inv(own_B33)).transpose(0, 2, 1)
     return (moved_BN3[..., :2] + 0.5) * 2 / size - 1
+
+
+def relight(generator: np.random.Generator, pictures_B: np.ndarray) -> np.ndarray:
+    """The pictures, each in another light, float32."""
+    noise = _draw_noise(generator, pictures_B.shape[1])
+    return np.stack([_relight(generator, picture, noise) for picture in pictures_B])
+
+
+def _draw_noise(generator: np.random.Generator, size: int) -> np.ndarray:
+    return generator.standard_normal((size + _SLACK, size + _SLACK, 3), dtype=np.float32)
 
 
 def _relight(generator: np.random.Generator, view: np.ndarray, noise: np.ndarray) -> np.ndarray:
