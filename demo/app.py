@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--config-file", metavar="YAML", help="a model of your own, chosen first")
     add("--weights", metavar="FILE", help="of --config-file; default: its MODEL.WEIGHTS")
     add("--vocabulary", metavar="WORDS", help="the words that the page shows first")
-    add("--task", choices=("panoptic", "semantic", "instance"), default="panoptic")
+    add("--task", choices=("panoptic", "semantic", "instance"), help="the task chosen first")
     add("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
     add("--port", type=int, default=7860, help="default: %(default)s")
     add("--share", action="store_true", help="a public address by gradio's relay (needs network)")

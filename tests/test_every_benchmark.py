@@ -38,7 +38,7 @@ from tests.data.raw_writers import save_json
 from tests.data.test_verify_rows import MAKERS, run
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = [row for row in ROWS if row.kind != "episodes"]
+ROWS = [row for row in BENCHMARKS if row.kind != "episodes"]
 WEIGHTS = ROOT / "frozenseg/weights/miniature_fcclip.safetensors"
 EDGES = (32, 64)  # of the network's input; the rows' own sizes would take minutes
 MADE = {

@@ -76,6 +76,10 @@ def build(args: argparse.Namespace, cache: str) -> Any:
 
     register_benchmarks()
     cfg = load_config(args.config_file, args.opts)
+    if cfg.MODEL.META_ARCHITECTURE == "Fusioner":
+        raise ValueError(
+            f"{args.config_file} is a Fusioner: python -m tools.benchmarking.fusioner measures it"
+        )
     cfg.defrost()
     cfg.MODEL.DEVICE = args.device
     cfg.MODEL.TEXT_CACHE_DIR = cache

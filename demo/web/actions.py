@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 
 from demo.web.limits import Limits, check_image_file, read_image_file, read_typed_words
-from demo.web.models import LoadedModel, ModelShelf, usual_thresholds
+from demo.web.models import LoadedModel, ModelShelf, tasks_of, usual_thresholds
 from demo.web.results import ResultFolder, about_model
 from demo.web.viewer import message_html, status_line, viewer_html
 from frozenseg.cli import describe, is_user_error
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 DOWNLOADS = ("↓ Overlay", "↓ Label map", "↓ JSON")
 EMPTY = '<div class="fs-empty">The segments, with names, scores and areas, appear here.</div>'
@@ -60,12 +62,11 @@ class Actions:
     ) -> tuple[Any, ...]:
         """The contents of message, viewer and downloads."""
         request = Request(image, words, model, task, threshold)
-        try:
-            with self._lock:
-                shown, files = self._segment(request, progress)
-        except Exception as error:
+        result, problem = self._try(lambda: self._segment(request, progress))
+        if result is None:
             hidden = [gr.DownloadButton(visible=False) for _ in DOWNLOADS]
-            return _message(sentence(error)), EMPTY, *hidden
+            return _message(problem), EMPTY, *hidden
+        shown, files = result
         buttons = [
             gr.DownloadButton(label, value=str(file), visible=True)
             for label, file in zip(DOWNLOADS, files, strict=True)
@@ -73,12 +74,8 @@ class Actions:
         return _message(""), shown, *buttons
 
     def look(self, image: str | None) -> Any:
-        """The content of message after an image was uploaded: what is wrong with it, if anything."""
-        try:
-            check_image_file(image, self.limits)
-        except ValueError as error:
-            return _message(sentence(error))
-        return _message("")
+        """The content of message after an upload: what is wrong with the image, if anything."""
+        return _message(self._try(lambda: check_image_file(image, self.limits))[1])
 
     def choose(
         self,
@@ -86,14 +83,31 @@ class Actions:
         task: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
-        """The contents of message, model and threshold after another model or task was chosen."""
+        """The contents of message, model, task and threshold after a choice of model or task."""
+        loaded, problem = self._try(lambda: self._get(model, progress))
+        if loaded is None:
+            return _message(problem), gr.skip(), gr.skip(), gr.skip()
+        tasks = tasks_of(loaded.segmenter)
+        task = task if task in tasks else tasks[0]
+        usual = usual_thresholds(loaded.segmenter).get(task)
+        slider = gr.Slider(value=usual or 0.0, visible=usual is not None)
+        chosen = gr.Radio(list(tasks), value=task)
+        return _message(""), gr.Dropdown(info=model_note(model)), chosen, slider
+
+    def _try(self, work: Callable[[], Result]) -> tuple[Result | None, str]:
+        """The result of some work, or None and what the page says instead.
+
+        An error that is not the visitor's goes into the server's log with its traceback.
+        """
         try:
             with self._lock:
-                usual = usual_thresholds(self._get(model, progress).segmenter).get(task)
+                return work(), ""
         except Exception as error:
-            return _message(sentence(error)), gr.skip(), gr.skip()
-        slider = gr.Slider(value=usual or 0.0, visible=usual is not None)
-        return _message(""), gr.Dropdown(info=model_note(model)), slider
+            if is_user_error(error):
+                return None, describe(error)
+            logger.exception("a request failed")
+            name = type(error).__name__
+            return None, f"Something went wrong on the server ({name}); its log says more."
 
     def _segment(
         self, request: Request, progress: gr.Progress
@@ -104,10 +118,13 @@ class Actions:
         loaded = self._get(request.model, progress)
         new_words = loaded.new_words(vocabulary)
         progress(0.3, desc=f"segmenting ({new_words} new words)" if new_words else "segmenting")
-        threshold = None if request.task == "semantic" else request.threshold
+        has_threshold = request.task in usual_thresholds(loaded.segmenter)
         start = time.perf_counter()
         segmentation = loaded.segmenter(
-            image_HW3, vocabulary, request.task, score_threshold=threshold
+            image_HW3,
+            vocabulary,
+            request.task,
+            score_threshold=request.threshold if has_threshold else None,
         )
         seconds = time.perf_counter() - start
         loaded.meet(vocabulary)
@@ -125,14 +142,6 @@ class Actions:
 def model_note(model: str) -> str:
     """A line below the choice of the model, "" where there is nothing to say."""
     return _MINIATURE if model.startswith("miniature-") else ""
-
-
-def sentence(error: Exception) -> str:
-    """What the page says about an error; one that is not the visitor's goes into the log."""
-    if is_user_error(error):
-        return describe(error)
-    logger.error("a request failed", exc_info=error)
-    return f"Something went wrong on the server ({type(error).__name__}); its log says more."
 
 
 def _message(text: str) -> Any:

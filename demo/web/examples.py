@@ -9,7 +9,11 @@ _SCENES = (
     (13, 1, "purple heart, violet heart; red heart; yellow cross; water:stuff; sand:stuff"),
     (13, 3, "blue ring; purple ring; yellow square; white star; red circle; gravel, pebbles:stuff"),
     (13, 5, "white disk; yellow circle; emerald box; purple square; gravel:stuff; planks:stuff"),
-    (13, 13, "black heart; red heart; yellow ring; purple square; blue cross; sea:stuff; desert:stuff"),
+    (
+        13,
+        13,
+        "black heart; red heart; yellow ring; purple square; blue cross; sea:stuff; desert:stuff",
+    ),
 )
 _SIDE = 768
 

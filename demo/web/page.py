@@ -11,9 +11,8 @@ from typing import Any
 import gradio as gr
 
 from demo.web.actions import DOWNLOADS, EMPTY, Actions, model_note
-from demo.web.models import usual_thresholds
+from demo.web.models import tasks_of, usual_thresholds
 
-TASKS = ("panoptic", "semantic", "instance")
 FOLDER = Path(__file__).parent
 # Requests that may wait for their turn; further ones are told to come back.
 MOST_WAITING = 32
@@ -45,14 +44,15 @@ _NAME_THUMBNAILS = """() => document.querySelectorAll("#fs-examples button").for
 
 
 def build_page(
-    actions: Actions, examples: list[tuple[str, str]], words: str, task: str
+    actions: Actions, examples: list[tuple[str, str]], words: str, task: str | None
 ) -> gr.Blocks:
     """The page, ready to be launched.
 
     Args:
         examples: (image file, words).
         words: what the field of words holds at first.
-        task: what is chosen at first.
+        task: what is chosen at first; None: the first model's own.
+    Raises: ValueError for a task that the first model does not compute.
     """
     with gr.Blocks(
         title="FrozenSeg", analytics_enabled=False, delete_cache=(DELETE_EVERY, DELETE_AFTER)
@@ -120,11 +120,15 @@ def _words(words: str) -> Any:
     )
 
 
-def _settings(actions: Actions, task: str) -> list[Any]:
-    """Task, threshold, model, in the order of the arguments of `Actions.segment`."""
+def _settings(actions: Actions, task: str | None) -> list[Any]:
+    """Model, task and threshold, in the order of the arguments of `Actions.segment`."""
     name = actions.models.names[0]
-    usual = usual_thresholds(actions.models.get(name).segmenter).get(task)
-    chosen = gr.Radio(list(TASKS), value=task, label="Task", elem_id="fs-task")
+    segmenter = actions.models.get(name).segmenter
+    tasks, task = tasks_of(segmenter), task or segmenter.task
+    if task not in tasks:
+        raise ValueError(f"--task {task}: {name} computes only {', '.join(tasks)}")
+    usual = usual_thresholds(segmenter).get(task)
+    chosen = gr.Radio(list(tasks), value=task, label="Task", elem_id="fs-task")
     threshold = gr.Slider(
         0,
         1,
@@ -166,7 +170,9 @@ def _wire(actions: Actions, controls: list[Any], requests: list[Any], outputs: l
     image, _, model, task, threshold = controls
     message, viewer, *_ = outputs
     # In the same queue, so that no later answer is overtaken by it.
-    image.upload(actions.look, inputs=image, outputs=message, show_progress="hidden", **one_at_a_time)
+    image.upload(
+        actions.look, inputs=image, outputs=message, show_progress="hidden", **one_at_a_time
+    )
     for request in requests:
         request(
             actions.segment,
@@ -175,11 +181,11 @@ def _wire(actions: Actions, controls: list[Any], requests: list[Any], outputs: l
             show_progress_on=viewer,
             **one_at_a_time,
         )
-    for choice in (model.change, task.change):
+    for choice in (model.input, task.input):
         choice(
             actions.choose,
             inputs=[model, task],
-            outputs=[message, model, threshold],
-            show_progress_on=message,
+            outputs=[message, model, task, threshold],
+            show_progress_on=model,
             **one_at_a_time,
         )

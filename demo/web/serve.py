@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import gradio as gr
@@ -25,7 +26,7 @@ _FRAME = """<style>
 def serve(page: gr.Blocks, limits: Limits, host: str, port: int, *, share: bool = False) -> str:
     """Starts the server in the background; its address.
 
-    Raises: OSError if the port is taken.
+    Raises: OSError or ValueError if the host or port cannot be had.
     """
     theme = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", font=_SANS, font_mono=_MONO, radius_size="md"
@@ -35,6 +36,7 @@ def serve(page: gr.Blocks, limits: Limits, host: str, port: int, *, share: bool 
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color_dark="*neutral_400",
     )
+    _check_port(host, port)
     _, local, public = page.launch(
         server_name=host,
         server_port=port,
@@ -59,3 +61,18 @@ def serve(page: gr.Blocks, limits: Limits, host: str, port: int, *, share: bool 
         },
     )
     return public or local
+
+
+def _check_port(host: str, port: int) -> None:
+    """Before gradio, whose message speaks of its own settings."""
+    if not 0 < port < 2**16:
+        raise ValueError(f"--port {port}: choose one of 1 to 65535")
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"--host {host} --port {port} cannot be had ({error}): choose another one"
+        ) from error

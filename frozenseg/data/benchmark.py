@@ -54,7 +54,8 @@ class Benchmark:
         image_counts: how many images the official split has (several where releases differ).
         trap: the mistake that labels or category ids out of range usually come from.
         shifted: the raw labels are one larger than the prepared ones, 0 meaning unlabelled.
-        test_size: (shortest edge, longest edge) of test images; None takes INPUT.*_SIZE_TEST.
+        test_size: (shortest edge, longest edge) of test images; (0, 0) keeps their size, None takes
+            INPUT.*_SIZE_TEST.
         object_mask_threshold: replaces MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD in evaluations;
             None takes it.
         evaluator: detectron2's name for the kind of evaluation (`evaluator_type`).

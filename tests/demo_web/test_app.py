@@ -2,9 +2,10 @@
 
 import argparse
 import importlib.util
-from types import SimpleNamespace
+import socket
 
 import pytest
+from PIL import Image
 
 from demo import app
 from frozenseg import cli
@@ -73,22 +74,52 @@ def test_own_config_and_weights_are_loaded(monkeypatch):
     ]
 
 
-def test_every_failure_is_a_sentence(tmp_path, caplog):
+def test_a_port_that_cannot_be_had_is_said():
     pytest.importorskip("gradio", reason="gradio is not installed")
-    from demo.web.actions import Actions, sentence
+    from demo.web.serve import _check_port
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"--port {port} cannot be had"):
+            _check_port("127.0.0.1", port)
+    _check_port("127.0.0.1", port)
+    with pytest.raises(ValueError, match="--port 70000"):
+        _check_port("127.0.0.1", 70_000)
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "logged"),
+    [
+        (FileNotFoundError("get the weights from x"), "get the weights from x", False),
+        (ValueError("one\nline"), "one line", False),
+        (ZeroDivisionError("hidden"), "went wrong on the server (ZeroDivisionError)", True),
+    ],
+)
+def test_every_failure_is_a_sentence(error, said, logged, tmp_path, caplog):
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    from demo.web.actions import EMPTY, Actions
     from demo.web.limits import Limits
     from demo.web.models import ModelShelf
 
     def load(name):
-        raise FileNotFoundError(f"no weights of {name}")
+        raise error
 
+    def progress(*_, **__):
+        pass
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     actions = Actions(ModelShelf(["a"], load), Limits(), tmp_path)
-    silent = SimpleNamespace(__call__=None)
-    message, *_ = actions.choose("a", "panoptic", progress=lambda *_, **__: silent)
-    assert "no weights of a" in message.value
-    assert message.visible
-    assert sentence(ValueError("say this")) == "say this"
-    assert sentence(ZeroDivisionError("hidden")) == (
-        "Something went wrong on the server (ZeroDivisionError); its log says more."
-    )
-    assert "hidden" in caplog.text
+    answers = [
+        actions.choose("a", "panoptic", progress)[:1],
+        actions.segment(str(tmp_path / "a.png"), "cat", "a", "panoptic", 0.5, progress),
+    ]
+    for message, *_ in answers:
+        assert said in message.value
+        assert message.visible
+        assert "hidden" not in message.value
+    _, shown, *buttons = answers[1]
+    assert shown == EMPTY
+    assert not any(button.visible for button in buttons)
+    assert ("hidden" in caplog.text) == logged

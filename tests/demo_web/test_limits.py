@@ -94,7 +94,11 @@ def test_every_kind_of_picture_is_rgb_and_upright(tmp_path):
 def test_words_have_the_syntax_of_everywhere():
     text = "cat, kitten; dog\nsky:stuff"
     assert read_typed_words(f"  {text} \n", Limits()) == Vocabulary.parse(text)
-    assert read_typed_words("🐱 cat; 猫; chat noir", Limits()).names == ("🐱 cat", "猫", "chat noir")
+    assert read_typed_words("🐱 cat; 猫; chat noir", Limits()).names == (
+        "🐱 cat",
+        "猫",
+        "chat noir",
+    )
     assert read_typed_words("pascal_voc_20", Limits()) == Vocabulary.from_table("pascal_voc_20")
 
 

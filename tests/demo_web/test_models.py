@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 import frozenseg
-from demo.web.models import LoadedModel, ModelShelf, available_models, usual_thresholds
+from demo.web.models import LoadedModel, ModelShelf, available_models, tasks_of, usual_thresholds
 from frozenseg.vocab import Vocabulary
 
 
@@ -56,7 +56,7 @@ def test_a_model_that_fails_is_tried_again(loads):
 
 
 def test_only_names_of_the_shelf_are_loaded(shelf, loads):
-    with pytest.raises(ValueError, match="no model '../x'.*a, b, c"):
+    with pytest.raises(ValueError, match=r"no model '\.\./x'.*a, b, c"):
         shelf.get("../x")
     assert loads == []
     with pytest.raises(ValueError, match="at least 1"):
@@ -86,7 +86,12 @@ def test_models_without_weights_are_not_offered(tmp_path, monkeypatch):
 
 def test_usual_thresholds_are_those_of_the_model():
     settings = {"panoptic": SimpleNamespace(object_mask_threshold=0.3)}
-    model = SimpleNamespace(predictor=SimpleNamespace(task_settings=settings))
+    model = SimpleNamespace(predictor=SimpleNamespace(task_settings=settings), task="panoptic")
     assert usual_thresholds(model) == {"panoptic": 0.3, "instance": 0.5}
-    model.predictor.task_settings = None
+    assert tasks_of(model) == ("panoptic", "semantic", "instance")
+
+
+def test_a_model_of_one_task_has_no_other_and_no_threshold():
+    model = SimpleNamespace(predictor=SimpleNamespace(task_settings=None), task="semantic")
     assert usual_thresholds(model) == {}
+    assert tasks_of(model) == ("semantic",)

@@ -30,7 +30,10 @@ def body(content, more=False):
 
 
 def test_a_page_loses_other_hosts_and_gets_a_policy():
-    parts = [b'<meta property="og:image" content="https://exa', b'mple.org/a.jpg" /><p>\xc3\xa4</p>']
+    parts = [
+        b'<meta property="og:image" content="https://exa',
+        b'mple.org/a.jpg" /><p>\xc3\xa4</p>',
+    ]
     length = sum(map(len, parts))
     head, content = answer(
         {"type": "http"}, start(b"text/html; charset=utf-8", length), body(parts[0], True),

@@ -82,7 +82,9 @@ def test_legend_has_the_segments_by_area_in_their_colours(segmentation):
 
 def test_the_page_holds_label_map_names_and_pictures(segmentation):
     page = viewer_html(segmentation, "2 segments & more")
-    width, height = (int(re.search(rf'data-{each}="(\d+)"', page)[1]) for each in ("width", "height"))
+    width, height = (
+        int(re.search(rf'data-{each}="(\d+)"', page)[1]) for each in ("width", "height")
+    )
     assert (width, height) == (1200, 600)
     shown = decoded(re.search(r'data-runs="([\d,]+)"', page)[1]).reshape(height, width)
     assert np.array_equal(shown, segmentation.label_map_HW)

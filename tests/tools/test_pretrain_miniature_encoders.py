@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from frozenseg.data.miniature import draw_scene
-from frozenseg.data.miniature_classes import ALL, CLASSES, all_names
+from frozenseg.data.miniature_classes import ALL, CLASSES, SHAPES, all_names
+from frozenseg.data.miniature_outlines import outline
 from frozenseg.encoders.language import load_language_encoder
 from frozenseg.encoders.visual import load_visual_encoder
 from frozenseg.vocab.templates import TEMPLATE_SETS, fill_templates
@@ -26,7 +28,7 @@ from tools.miniature.language_texts import (
 from tools.miniature.language_training import LanguageTask, MiniatureBert, blank_out
 from tools.miniature.pool import open_crops, open_scenes
 from tools.miniature.runs import BERT_FOLDER, VIT_CONFIG
-from tools.miniature.saliency import Disguiser, salient_masks
+from tools.miniature.saliency import Cutouts, describe_outlines, salient_mask
 from tools.miniature.training import Schedule, train
 from tools.miniature.vision_evaluation import evaluate_vision
 from tools.miniature.vision_training import (
@@ -76,7 +78,7 @@ def test_views_show_the_same_point_where_they_say(monkeypatch):
             # Away from the border, where a view mirrors the picture.
             inner = (own > 8).all(1) & (own < 248).all(1) & torch.from_numpy(views.inside[v, b])
             compared += int(inner.sum())
-            torch.testing.assert_close(own[inner], other[inner], rtol=0, atol=1.5)
+            torch.testing.assert_close(own[inner], other[inner], rtol=0, atol=2.5)  # of 256
     assert compared > 100
 
 
@@ -105,34 +107,55 @@ def test_contrast_is_small_for_partners_and_that_of_a_guess_for_equals():
 
 
 def test_blanks_are_a_share_of_the_cells():
-    blank = draw_blanks(np.random.default_rng(0), (2, 50, 64), 0.6)
-    counts = blank.sum(-1)
+    counts = draw_blanks(np.random.default_rng(0), (100, 64), 0.6).sum(-1)
     assert counts.min() >= 1
     assert 30 < counts.max() <= 0.6 * 64 + 1
 
 
 def test_salient_masks_are_mostly_the_things(pools):
+    """A thing's pixels are of one colour, unlike the picture's."""
     crops = pools[2]
-    masks = salient_masks(crops.images) > 0
+    masks = np.stack([salient_mask(image) for image in crops.images]) > 0
     images = np.asarray(crops.images, np.float32)
     flat = [
-        image[mask].std(0).mean() < image.std((0, 1)).mean()
+        mask.any() and image[mask].std(0).mean() < image.std((0, 1)).mean()
         for image, mask in zip(images, masks, strict=True)
     ]
-    assert np.mean(flat) > 0.7  # things have one colour
-    assert np.mean([0.06 < mask.mean() < 0.7 for mask in masks]) > 0.6
+    assert np.mean(flat) > 0.7
 
 
-def test_a_disguised_thing_keeps_its_outline_and_nothing_else(pools):
-    crops = pools[2]
-    disguiser = Disguiser(crops.images)
-    rows = disguiser.usable[:8]
-    others = disguiser.disguise(np.random.default_rng(0), rows)
-    assert others.shape == (len(rows), 96, 96, 3)
-    before, after = salient_masks(crops.images[rows]) > 0, salient_masks(others) > 0
-    overlap = (before & after).sum((1, 2)) / (before | after).sum((1, 2))
-    assert np.median(overlap) > 0.8
-    assert np.abs(others.astype(float) - crops.images[rows]).mean() > 20
+def _mask(kind, angle=0.0, radius=30.0, middle=(48.0, 48.0)):
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    mask = np.zeros((96, 96), np.uint8)
+    points = [np.round((p @ matrix.T * radius + middle) * 16) for p in outline(kind)]
+    cv2.fillPoly(mask, [p.astype(np.int32) for p in points], 255, shift=4)
+    return mask
+
+
+def test_descriptions_know_shapes_whichever_way_they_lie():
+    kinds = list(SHAPES)
+    upright = [_mask(kind) for kind in kinds]
+    turned = [_mask(kind, 0.7, 24.0, (44.0, 53.0))[:, ::-1] for kind in kinds]
+    found = describe_outlines(np.stack([*upright, *turned]))
+    assert np.square(found).mean() == pytest.approx(1, abs=1e-4)
+    distance = np.square(found[:8, None] - found[None, 8:]).sum(-1)
+    assert (distance.argmin(1) == np.arange(8)).all()
+
+
+def test_pasted_things_lie_where_the_ids_say(pools):
+    scenes, cutouts = pools[1].images[:4], Cutouts(pools[2].images)
+    before = scenes.copy()
+    pasted = cutouts.paste(np.random.default_rng(0), scenes)
+    assert (scenes == before).all()
+    changed = np.abs(pasted.images.astype(int) - before).max(-1) > 0
+    for b in range(4):
+        things = pasted.rows[b] >= 0
+        assert 3 <= things.sum() <= 6
+        assert set(np.unique(pasted.ids[b])) <= {0, *(np.flatnonzero(things) + 1)}
+        assert set(pasted.rows[b][things]) <= set(cutouts.usable)
+        grown = cv2.dilate(pasted.ids[b], np.ones((5, 5), np.uint8)) > 0
+        assert not (changed[b] & ~grown).any()
+        assert (changed[b] & (pasted.ids[b] > 0)).sum() > 0.9 * (pasted.ids[b] > 0).sum()
 
 
 def test_pictures_are_normalised_like_clips():
@@ -148,14 +171,14 @@ def test_pictures_are_normalised_like_clips():
 def test_every_weight_of_the_vision_encoder_learns(pools):
     torch.manual_seed(0)
     model = MiniatureVision(_VIT)
-    task = VisionTask(model, pools[1], pools[2], 0, batches=(2, 4))
+    task = VisionTask(model, pools[1], pools[2], 0, batches=(2, 2))
     seen = set()
     for step in range(12):
         loss, figures = task.loss(step, 0.0)
         loss.backward()
         seen |= set(figures)
         assert torch.isfinite(loss)
-    assert seen == {"cells", "pictures", "outlines", "loss_pixels"}
+    assert seen == {"cells", "outlines", "loss_pixels"}
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()]
     assert idle == []
 
@@ -198,7 +221,6 @@ def test_every_class_occurs_in_the_texts():
 
 def test_neighbours_speak_of_one_thing():
     generator = np.random.default_rng(0)
-    words = set()
     for _ in range(200):
         one, other = draw_neighbors(generator)
         about = [
@@ -206,8 +228,6 @@ def test_neighbours_speak_of_one_thing():
             for text in (one, other)
         ]
         assert about[0] & about[1], (one, other)
-        words |= {one == other}
-    assert words == {True, False}
 
 
 def _plain(text):
@@ -253,7 +273,7 @@ def test_a_stopped_training_goes_on_exactly(kind, pools, tmp_path):
             model = MiniatureBert(BERT_FOLDER)
             return model, LanguageTask(model, 0, texts=4, pairs=4).loss
         model = MiniatureVision(_VIT)
-        return model, VisionTask(model, pools[1], pools[2], 0, batches=(1, 2)).loss
+        return model, VisionTask(model, pools[1], pools[2], 0, batches=(1, 1)).loss
 
     def stopping(loss):
         def stop(step, progress):

@@ -23,7 +23,8 @@ _RARE = 0.12  # how often, against the edge's average colour, a colour of the th
 _SHARES = (0.06, 0.7)  # of a picture; smaller and larger masks are wrong
 _ON_EDGE = 0.05  # share of the picture's outermost pixels that the thing may cover
 _ANGLES, _RADII, _REACH, _HARMONICS = 64, 10, 2.2, 9
-_KEPT = 16  # numbers of a description
+_KEPT = 16  # numbers of an outline
+DESCRIBED = _KEPT + 3  # with the mean colour
 _PASTED = (3, 6)
 _ZOOM = (0.8, 1.2)
 
@@ -43,7 +44,12 @@ class PastedScenes(NamedTuple):
 
 
 class Cutouts:
-    """The things of a pool of pictures that could be cut out, with their descriptions."""
+    """The things of a pool of pictures that could be cut out.
+
+    Attributes:
+        usable: rows of the pictures where that worked.
+        outlines_ND: of these, the outline (`describe_outlines`) and the mean colour (-1..1).
+    """
 
     def __init__(self, images_N: np.ndarray):
         """`images_N`: (N, H, W, 3) uint8; H = W."""
@@ -54,9 +60,11 @@ class Cutouts:
         rim_N = np.concatenate([*rim, self._masks_N[:, :, -1]], 1).mean(1) / 255
         good = (share_N > _SHARES[0]) & (share_N < _SHARES[1]) & (rim_N < _ON_EDGE)
         self.usable = np.flatnonzero(good)
-        found = describe_outlines(self._masks_N[self.usable])
-        self.outlines_ND = np.zeros((len(images_N), found.shape[1]), np.float32)
-        self.outlines_ND[self.usable] = found
+        self.outlines_ND = np.zeros((len(images_N), DESCRIBED), np.float32)
+        colors = [images_N[n][self._masks_N[n] > 0].mean(0) for n in self.usable]
+        self.outlines_ND[self.usable] = np.concatenate(
+            [describe_outlines(self._masks_N[self.usable]), np.array(colors) / 128 - 1], 1
+        )
 
     def paste(self, generator: np.random.Generator, scenes_B: np.ndarray) -> PastedScenes:
         """Copies of the scenes (B, H, W, 3) uint8 with three to six things on top of each."""
@@ -122,7 +130,7 @@ def describe_outlines(masks_N: np.ndarray) -> np.ndarray:
     raw = np.stack([_circles(mask) for mask in masks_N])
     raw = raw - raw.mean(0)
     directions = np.linalg.eigh(raw.T @ raw / len(raw))[1][:, ::-1]
-    main = raw @ directions[:, : min(_KEPT, raw.shape[1])]
+    main = raw @ directions[:, :_KEPT]
     return (main / np.sqrt(np.square(main).mean())).astype(np.float32)
 
 

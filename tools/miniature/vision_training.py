@@ -1,16 +1,17 @@
 """Pretraining of the miniature vision-only encoder on pictures alone: no captions, classes, masks.
 
-Three tasks at once, for a plain vision transformer:
-- *Cells*: two views of a scene; what the student says of a cell must agree with what a slowly
-  following teacher says of the same point in the other view, against all other points of the batch.
-- *Pictures*: the same for whole pictures of single things (mean over the cells).
-- *Pixels*: part of the student's cells is blanked out, and it tells what was there.
+Three tasks for a vision transformer:
+- *Cells*: two views of a scene; what is said of a cell must agree with what is said of the same
+  point in the other view, against all other points of the batch.
+- *Outlines*: things cut out of other pictures are pasted into scenes; every cell of theirs must
+  tell the outline and the colour of the whole thing (`saliency`: by a formula, from pixels).
+- *Pixels*: part of the cells is blanked out, and all tell what was there.
 
-Source: the momentum contrast of MoCo v3, arXiv:2104.02057, per cell as in DenseCL, arXiv:2011.09157
-(ours finds corresponding cells by geometry), and the masked pixels of SimMIM, arXiv:2111.09886.
+Source: contrast of cells as in VADeR, arXiv:2011.05499; targets by formula as in MaskFeat,
+arXiv:2112.09133; blanked-out cells as in SimMIM, arXiv:2111.09886.
 
-Legend: B pictures, V = 2 views, N cells, C channels, K channels compared, D values of a patch,
-P pairs of cells.
+Legend: B pictures, V = 2 views, N cells, T pasted things, C channels, K channels compared,
+P pairs of cells, D numbers of a description.
 """
 
 from __future__ import annotations
@@ -27,20 +28,19 @@ from torch import Tensor, nn
 
 from frozenseg.data.atomic import write_atomically
 from frozenseg.encoders.conv_stem import build_vit
+from tools.miniature.clip_batches import cell_shares
 from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
 from tools.miniature.pool import CropPool, ScenePool
-from tools.miniature.saliency import Disguiser
-from tools.miniature.vision_views import PATCH, Views, draw_views
+from tools.miniature.saliency import DESCRIBED, Cutouts
+from tools.miniature.vision_views import PATCH, draw_views, relight
 
 _COMPARED, _HIDDEN = 64, 256
 _TEMPERATURE = 0.15
 _BLOCK = 2  # pixels are told as means of blocks of 2 x 2
-# Share of a picture's cells that are blanked out: 0 .. this.
-_MAX_BLANK = {"cells": 0.6, "pictures": 0.25, "outlines": 0.1}
+_OUTLINE_SHARE = 0.7  # of the steps; the others compare cells
+_MAX_BLANK = {"cells": 0.6, "outlines": 0.3}  # of a picture's cells
+_MIN_COVER = 0.25  # of a cell, for it to tell the outline
 _PIXEL_WEIGHT = 0.5
-# Share of the steps that compare pictures of single things, by all they show or by outline.
-_FIRST_STRENGTH, _FULL_STRENGTH_AT = 0.05, 0.6
-_PICTURES = {"pictures": 0.25, "outlines": 0.5}
 
 
 class MiniatureVision(nn.Module):
@@ -53,26 +53,18 @@ class MiniatureVision(nn.Module):
         width = self.vit.embed_dim
         self.blank = nn.Parameter(0.02 * torch.randn(width))
         self.pixels = nn.Linear(width, 3 * (PATCH // _BLOCK) ** 2)
-        self.heads = nn.ModuleDict({name: _head(width) for name in ("cells", *_PICTURES)})
+        self.compared = _head(width, _COMPARED)
+        self.outlines = _head(width, DESCRIBED)
 
     def forward(self, images_B3HW: Tensor, blank_BN: Tensor | None = None) -> Tensor:
         """The last layer's cells (B, N, C) float32; `blank_BN`: cells that are not shown."""
         vit = self.vit
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            x = vit.patch_embed.proj(images_B3HW).flatten(2).transpose(1, 2)
+            x = vit.patch_embed(images_B3HW)
             if blank_BN is not None:
                 x = torch.where(blank_BN[..., None], self.blank.to(x.dtype), x)
-            x = x + self._positions(x.shape[1])
-            for block in vit.blocks:
-                x = block(x)
+            x = vit.blocks(x + vit.pos_embed)
         return vit.norm(x.float())
-
-    def _positions(self, cells: int) -> Tensor:
-        """Positions of all cells; of the middle ones for a picture smaller than the model's own."""
-        full, side = self.vit.patch_embed.grid_size[0], round(cells**0.5)
-        low = (full - side) // 2
-        grid = self.vit.pos_embed.unflatten(1, (full, full))
-        return grid[:, low : low + side, low : low + side].flatten(1, 2)
 
     def export(self, path: Path) -> None:
         """Writes the transformer in float16 under timm's names."""
@@ -80,14 +72,14 @@ class MiniatureVision(nn.Module):
         write_atomically(path, lambda part: save_file(state, part))
 
 
+def _head(width: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, outputs))
+
+
 def read_vit_config(path: Path) -> dict[str, Any]:
     """The arguments of `build_vit` in a JSON file such as configs/miniature/miniature_vit.json."""
     arguments: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["timm_vit"]
     return arguments
-
-
-def _head(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, _COMPARED))
 
 
 class VisionTask:
@@ -99,28 +91,27 @@ class VisionTask:
         scenes: ScenePool,
         crops: CropPool,
         seed: int,
-        batches: tuple[int, int] = (16, 64),
+        batches: tuple[int, int] = (12, 24),
     ):
-        """`batches`: scenes, or single things, of a step."""
-        self._model, self._scenes, self._crops, self._seed = model, scenes, crops, seed
+        """`batches`: scenes of a step that compares cells (twice), or that tells outlines."""
+        self._model, self._scenes, self._seed = model, scenes.images, seed
         self._batches = batches
-        self._disguiser = Disguiser(crops.images)
+        self._cutouts = Cutouts(crops.images)
 
     def loss(self, step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Loss, and for the log how often the matching point or picture is the nearest."""
+        """Loss, and for the log the share of points found again, or of outlines explained."""
         del progress
         generator = np.random.default_rng((self._seed, step))
-        kind = str(generator.choice(list(_STEPS), p=list(_STEPS.values())))
-        compared = getattr(self, f"_{kind}")
-        loss, figures = compared(generator)
-        return loss, figures
+        if generator.random() < _OUTLINE_SHARE:
+            return self._tell_outlines(generator)
+        return self._compare_cells(generator)
 
-    def _pictures(self, cells_VBNC: Tensor, views: Views, kind: str) -> tuple[Tensor, float]:
-        said_VBK = self._model.heads[kind](cells_VBNC.mean(2))
-        return contrast(said_VBK[0], said_VBK[1])
-
-    def _cells(self, cells_VBNC: Tensor, views: Views, kind: str) -> tuple[Tensor, float]:
-        said_VBNK = self._model.heads[kind](cells_VBNC)
+    def _compare_cells(self, generator: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = generator.integers(0, len(self._scenes), self._batches[0])
+        views = draw_views(generator, self._scenes[rows])
+        images = normalise(views.images).flatten(0, 1)
+        cells, pixel_loss = self._look(generator, images, _MAX_BLANK["cells"])
+        said_VBNK = self._model.compared(cells).unflatten(0, (2, -1))
         inside = torch.from_numpy(views.inside)
         losses, shares = [], []
         for v in range(2):
@@ -128,27 +119,51 @@ class VisionTask:
             loss, share = contrast(said_VBNK[v][inside[v]], other[inside[v]])
             losses.append(loss)
             shares.append(share)
-        return (losses[0] + losses[1]) / 2, sum(shares) / 2
+        figures = {"cells": sum(shares) / 2, "loss_pixels": float(pixel_loss.detach())}
+        return (losses[0] + losses[1]) / 2 + _PIXEL_WEIGHT * pixel_loss, figures
 
-    def _pixel_loss(self, cells_BNC: Tensor, images_B3HW: Tensor, blank_BN: Tensor) -> Tensor:
-        """Mean squared error of all pixels; those of blanked cells weigh as much as the others."""
+    def _tell_outlines(self, generator: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = generator.integers(0, len(self._scenes), self._batches[1])
+        scenes = self._scenes[rows]
+        pasted = self._cutouts.paste(generator, scenes[:, :, :: generator.choice([-1, 1])])
+        images = normalise(relight(generator, pasted.images))
+        cells_BNC, pixel_loss = self._look(generator, images, _MAX_BLANK["outlines"])
+        share_BTN = np.stack([cell_shares(ids, hard=False) for ids in pasted.ids])
+        share_BN, which_BN = torch.from_numpy(share_BTN).max(1)
+        asked_BN = share_BN > _MIN_COVER
+        row_BN = torch.from_numpy(pasted.rows).gather(
+            1, which_BN.clamp(max=pasted.rows.shape[1] - 1)
+        )
+        truth_PD = torch.from_numpy(self._cutouts.outlines_ND)[row_BN[asked_BN]]
+        error_P = (self._model.outlines(cells_BNC[asked_BN]) - truth_PD).square().mean(1)
+        weight_P = share_BN[asked_BN]
+        error = (error_P * weight_P).sum() / weight_P.sum()
+        explained = 1 - float(error.detach() / truth_PD.square().mean())
+        figures = {"outlines": max(explained, 0.0), "loss_pixels": float(pixel_loss.detach())}
+        return error + _PIXEL_WEIGHT * pixel_loss, figures
+
+    def _look(
+        self, generator: np.random.Generator, images_B3HW: Tensor, most: float
+    ) -> tuple[Tensor, Tensor]:
+        """Cells (B, N, C), some of them blanked out, and how wrong all tell their pixels.
+
+        Pixels of blanked cells weigh as much as the others.
+        """
+        cells = (images_B3HW.shape[2] // PATCH) ** 2
+        blank_BN = torch.from_numpy(draw_blanks(generator, (len(images_B3HW), cells), most))
+        cells_BNC = self._model(images_B3HW, blank_BN)
         truth = F.pixel_unshuffle(F.avg_pool2d(images_B3HW, _BLOCK), PATCH // _BLOCK)
-        truth = truth.flatten(2).transpose(1, 2)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             told = self._model.pixels(cells_BNC)
-        error_BN = (told.float() - truth).square().mean(-1)
-        return (error_BN[blank_BN].mean() + error_BN[~blank_BN].mean()) / 2
+        error_BN = (told.float() - truth.flatten(2).transpose(1, 2)).square().mean(-1)
+        return cells_BNC, (error_BN[blank_BN].mean() + error_BN[~blank_BN].mean()) / 2
 
 
-def draw_rows(generator: np.random.Generator, images_N: np.ndarray, count: int) -> np.ndarray:
-    return generator.integers(0, len(images_N), count)
-
-
-def draw_blanks(generator: np.random.Generator, shape: tuple[int, ...], most: float) -> np.ndarray:
-    """Cells that are not shown (V, B, N) bool: a share of 0 .. `most` of a view, at least one."""
-    share = generator.uniform(0, most, (*shape[:2], 1))
+def draw_blanks(generator: np.random.Generator, shape: tuple[int, int], most: float) -> np.ndarray:
+    """Cells that are not shown (B, N) bool: a share of 0 .. `most` of a picture, at least one."""
+    share_B1 = generator.uniform(0, most, (shape[0], 1))
     rank = generator.random(shape).argsort(-1).argsort(-1)
-    return rank < np.maximum(np.round(share * shape[2]), 1)
+    return rank < np.maximum(np.round(share_B1 * shape[1]), 1)
 
 
 def sample_cells(cells_BNK: Tensor, places_BN2: Tensor) -> Tensor:

@@ -36,11 +36,8 @@ class Views:
     inside: np.ndarray
 
 
-def draw_views(
-    generator: np.random.Generator, pictures_B: np.ndarray
-) -> Views:
-    """Two views of each picture (B, H, W, 3) uint8, of the pictures' own size.
-    """
+def draw_views(generator: np.random.Generator, pictures_B: np.ndarray) -> Views:
+    """Two views of each picture (B, H, W, 3) uint8, of the pictures' own size."""
     size, batch = pictures_B.shape[1], len(pictures_B)
     images = np.empty((2, batch, size, size, 3), np.float32)
     matrices = np.empty((2, batch, 3, 3))

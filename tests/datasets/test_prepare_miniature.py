@@ -1,0 +1,38 @@
+"""datasets/prepare_miniature.py: two kinds of files, each with its own sizes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "datasets/prepare_miniature.py"
+
+
+def run(*words):
+    command = [sys.executable, str(SCRIPT), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_folds_are_written_beside_the_other_files(tmp_path):
+    result = run("--folds", "--root", tmp_path, "--train", 1, "--val", 2, "--mosaics", 1)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{tmp_path}: 1 train, 2 val, 1 mosaics\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"miniature_folds", "miniature_mosaic_4"}
+    index = json.loads((tmp_path / "miniature_folds/val.json").read_text())
+    assert [entry["image"] for entry in index["images"]] == [
+        "miniature_folds/val/000000.jpg",
+        "miniature_folds/val/000001.jpg",
+    ]
+
+
+def test_sizes_of_the_other_kind_are_refused(tmp_path):
+    for words, option in (
+        (("--mosaics", 1), "--mosaics goes with --folds only"),
+        (("--folds", "--dev", 1), "--dev goes without --folds only"),
+    ):
+        result = run("--root", tmp_path, *words)
+        assert result.returncode == 2
+        assert option in result.stderr
+    assert list(tmp_path.iterdir()) == []
