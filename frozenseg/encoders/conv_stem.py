@@ -37,7 +37,7 @@ class ConvStem(PatchEmbed):
                 f"stem_channels {list(channels)} makes patches of {stride} pixels, patch_size is "
                 f"{self.patch_size[0]}; one entry more doubles the patch"
             )
-        whole: Any = self.proj
+        whole: Any = self.get_submodule("proj")
         inputs, width = whole.in_channels, whole.out_channels
         layers: list[nn.Module] = [nn.Conv2d(inputs, channels[0], _FIRST_STRIDE, _FIRST_STRIDE)]
         for before, after in itertools.pairwise(channels):

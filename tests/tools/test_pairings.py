@@ -29,7 +29,11 @@ def test_the_command_of_a_cell(tmp_path):
     words, folder = command_of(cell, tmp_path, ["SOLVER.MAX_ITER", "7"], num_gpus=0)
     keys = words[words.index("SOLVER.MAX_ITER") :]
     values = dict(zip(keys[::2], keys[1::2], strict=True))
-    assert folder == folder_of(cell, tmp_path) == tmp_path / "fusioner_clip_clip" / "late" / "fold3_seed2"
+    assert (
+        folder
+        == folder_of(cell, tmp_path)
+        == tmp_path / "fusioner_clip_clip" / "late" / "fold3_seed2"
+    )
     assert values["DATASETS.TRAIN"] == "('miniature_fold3_train',)"
     assert "fold0" not in values["DATASETS.TEST"]
     assert values["SOLVER.MAX_ITER"] == "7"

@@ -1,10 +1,8 @@
-"""The vision-only and language-only encoders of the miniature world: tasks, files, figures."""
+"""The miniature vision-only encoder: views, cut-out things, tasks, files, what is shipped."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,21 +11,11 @@ import pytest
 import torch
 
 from frozenseg.data.miniature import draw_scene
-from frozenseg.data.miniature_classes import ALL, CLASSES, SHAPES, all_names
+from frozenseg.data.miniature_classes import SHAPES
 from frozenseg.data.miniature_outlines import outline
-from frozenseg.encoders.language import load_language_encoder
 from frozenseg.encoders.visual import load_visual_encoder
-from frozenseg.vocab.templates import TEMPLATE_SETS, fill_templates
-from tools.miniature.language_evaluation import compare_language, evaluate_language
-from tools.miniature.language_texts import (
-    SPECIAL_TOKENS,
-    draw_neighbors,
-    draw_text,
-    vocabulary,
-)
-from tools.miniature.language_training import LanguageTask, MiniatureBert, blank_out
 from tools.miniature.pool import open_crops, open_scenes
-from tools.miniature.runs import BERT_FOLDER, VIT_CONFIG
+from tools.miniature.runs import VIT_CONFIG
 from tools.miniature.saliency import Cutouts, describe_outlines, salient_mask
 from tools.miniature.training import Schedule, train
 from tools.miniature.vision_evaluation import evaluate_vision
@@ -42,10 +30,7 @@ from tools.miniature.vision_training import (
 )
 from tools.miniature.vision_views import PATCH, draw_matrix, draw_views
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "tools" / "pretrain_miniature.py"
-WEIGHTS = ROOT / "frozenseg" / "weights"
-VIT_WEIGHTS, BERT_WEIGHTS = (WEIGHTS / f"miniature_{name}.safetensors" for name in ("vit", "bert"))
+VIT_WEIGHTS = Path(__file__).resolve().parents[2] / "frozenseg/weights/miniature_vit.safetensors"
 _VIT = {"img_size": 256, "patch_size": 32, "embed_dim": 16, "depth": 1, "num_heads": 2}
 _VIT |= {"num_classes": 0, "class_token": False, "global_pool": ""}
 
@@ -54,12 +39,6 @@ _VIT |= {"num_classes": 0, "class_token": False, "global_pool": ""}
 def pools(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
     return folder, open_scenes(folder, seed=1, count=6), open_crops(folder, seed=1, count=20)
-
-
-@pytest.fixture(scope="module")
-def bert():
-    torch.manual_seed(0)
-    return MiniatureBert(BERT_FOLDER).eval()
 
 
 def test_views_show_the_same_point_where_they_say(monkeypatch):
@@ -196,82 +175,9 @@ def test_exported_vision_encoder_says_the_same_through_the_ordinary_door(tmp_pat
     assert torch.nn.functional.cosine_similarity(ours, theirs).min() > 0.99  # bfloat16
 
 
-def test_vocabulary_file_has_the_words_of_texts_and_prompts(bert):
-    lines = (BERT_FOLDER / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    assert tuple(lines) == vocabulary()
-    assert lines[0] == "[PAD]"
-    assert json.loads((BERT_FOLDER / "config.json").read_text())["vocab_size"] == len(lines)
-    names = [name for c in ALL for name in all_names(c)]
-    prompts = [t for templates in TEMPLATE_SETS.values() for t in templates]
-    generator = np.random.default_rng(0)
-    texts = [draw_text(generator) for _ in range(300)]
-    unknown = SPECIAL_TOKENS.index("[UNK]")
-    for text in (*names, *fill_templates(prompts, "red star"), *texts):
-        tokens = bert.tokenize([text])
-        assert unknown not in tokens, text
-        assert tokens.shape[1] <= 64
-
-
-def test_every_class_occurs_in_the_texts():
-    generator = np.random.default_rng(0)
-    texts = [draw_text(generator) for _ in range(3000)]
-    for c in ALL:
-        assert any(name in text for name in all_names(c) for text in texts), CLASSES[c].name
-
-
-def test_neighbours_speak_of_one_thing():
-    generator = np.random.default_rng(0)
-    for _ in range(200):
-        one, other = draw_neighbors(generator)
-        about = [
-            {c for c in ALL for name in all_names(c) if f" {name} " in f" {_plain(text)} "}
-            for text in (one, other)
-        ]
-        assert about[0] & about[1], (one, other)
-
-
-def _plain(text):
-    return text.lower().replace(".", " ").replace(",", " ")
-
-
-def test_blanks_hide_words_only():
-    tokens = np.array([[2, 7, 8, 9, 3, 0]] * 400)
-    shown, asked = blank_out(np.random.default_rng(0), tokens)
-    assert not asked[:, [0, 4, 5]].any()
-    assert (shown[~asked] == tokens[~asked]).all()
-    assert 0.2 < asked[:, 1:4].mean() < 0.3
-    fates = shown[asked]
-    assert 0.7 < (fates == SPECIAL_TOKENS.index("[MASK]")).mean() < 0.9
-    assert (fates == tokens[asked]).any()
-
-
-def test_every_weight_of_the_language_encoder_learns():
-    torch.manual_seed(0)
-    model = MiniatureBert(BERT_FOLDER)
-    loss, figures = LanguageTask(model, 0, texts=32, pairs=16).loss(0, 0.0)
-    loss.backward()
-    assert all(0 <= figures[name] <= 1 for name in ("words", "sentences"))
-    idle = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()}
-    assert idle == set()
-
-
-def test_exported_language_encoder_says_the_same_through_the_ordinary_door(tmp_path, bert):
-    bert.export(tmp_path / "bert.safetensors")
-    encoder = load_language_encoder(str(BERT_FOLDER), str(tmp_path / "bert.safetensors"))
-    prompts = ["a photo of a jade hoop.", "There is the scarlet five-pointed star in the scene"]
-    with torch.no_grad():
-        ours = bert.sentences(prompts)
-        theirs = encoder.encode(encoder.tokenize(prompts))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-3)
-
-
-@pytest.mark.parametrize("kind", ["vision", "language"])
-def test_a_stopped_training_goes_on_exactly(kind, pools, tmp_path):
+def test_a_stopped_training_goes_on_exactly(pools, tmp_path):
     def make():
         torch.manual_seed(0)
-        if kind == "language":
-            model = MiniatureBert(BERT_FOLDER)
-            return model, LanguageTask(model, 0, texts=4, pairs=4).loss
         model = MiniatureVision(_VIT)
         return model, VisionTask(model, pools[1], pools[2], 0, batches=(1, 1)).loss
 
@@ -295,22 +201,8 @@ def test_a_stopped_training_goes_on_exactly(kind, pools, tmp_path):
         assert torch.equal(expected, found), name
 
 
-def test_the_tool_trains_a_language_encoder_without_pictures(tmp_path):
-    command = [sys.executable, str(TOOL), "language", "--steps", "2", "--threads", "1"]
-    command += ["--output", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    facts = json.loads((tmp_path / "miniature_bert.json").read_text())
-    assert facts["steps"] == 2
-    assert facts["command"] == (
-        "python tools/pretrain_miniature.py language --steps 2 --seed 0 --threads 1"
-    )
-    assert (tmp_path / "language" / "curves.png").is_file()
-    load_language_encoder(str(BERT_FOLDER), str(tmp_path / "miniature_bert.safetensors"))
-
-
 def test_probes_read_what_is_there_and_guess_what_is_not():
-    """Encoders that know the answer: the mean colour of a cell, and words of one-hot vectors."""
+    """The mean colour of a cell tells a thing's colour, but not its shape."""
 
     def mean_color(images):
         return torch.nn.functional.avg_pool2d(images, PATCH)
@@ -318,15 +210,6 @@ def test_probes_read_what_is_there_and_guess_what_is_not():
     figures = evaluate_vision(mean_color, seed=8, scenes=20, probe_scenes=60)
     assert figures["color"] > 60
     assert figures["shape"] < 35
-
-    def one_hot(names):
-        words = sorted({word for c in ALL for name in all_names(c) for word in name.split()})
-        rows = [[float(word in name.split()) for word in words] for name in names]
-        return torch.tensor(rows)
-
-    figures = evaluate_language(one_hot)
-    assert figures["new_pairs_color"] == figures["new_pairs_shape"] == 100
-    assert figures["new_words_color"] < 40
 
 
 def test_shipped_vision_encoder_tells_colours_and_shapes():
@@ -337,15 +220,8 @@ def test_shipped_vision_encoder_tells_colours_and_shapes():
     assert figures["shape_of_things"] >= 30
 
 
-def test_shipped_language_encoder_knows_words_of_one_meaning():
-    """A small sample of what docs/miniature_pretraining.md reports."""
-    figures = compare_language({"trained": (str(BERT_FOLDER), str(BERT_WEIGHTS))})["trained"]
-    assert min(figures.values()) >= 90
-
-
-def test_shipped_encoders_are_small_and_say_how_they_were_made():
-    assert VIT_WEIGHTS.stat().st_size + BERT_WEIGHTS.stat().st_size <= 3 * 2**20
-    for weights in (VIT_WEIGHTS, BERT_WEIGHTS):
-        facts = json.loads(weights.with_suffix(".json").read_text())
-        assert facts["model"] == weights.stem
-        assert facts["measured"]["trained"]
+def test_shipped_weights_are_small_and_say_how_they_were_made():
+    assert VIT_WEIGHTS.stat().st_size <= 2.5 * 2**20
+    facts = json.loads(VIT_WEIGHTS.with_suffix(".json").read_text())
+    assert facts["model"] == VIT_WEIGHTS.stem
+    assert facts["measured"]["trained"]
