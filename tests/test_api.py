@@ -1,5 +1,7 @@
 """The public API with the shipped miniature model: words that change cost only themselves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from frozenseg.data.miniature_classes import CLASSES
 from frozenseg.encoders.clip_text import ClipText
 from frozenseg.engine import build
 from frozenseg.vocab import get_templates
+
+SCENE = Path(__file__).parents[1] / "docs" / "scene.png"
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +99,16 @@ def test_names(segmenter):
     with pytest.raises(ValueError, match="unknown task"):
         frozenseg.load("miniature-fcclip", task="panoptik")
     assert segmenter.about["weights"].endswith("miniature_fcclip.safetensors")
+
+
+def test_fusioner_answers_several_words_at_once_and_leaves_the_rest_empty():
+    segmenter = frozenseg.load("miniature-fusioner", device="cpu")
+    assert segmenter.tasks == ("semantic",)
+    found = segmenter(str(SCENE), "purple heart; yellow cross; white moon")
+    assert found.task == "semantic"
+    shares = {s.name: s.area / found.label_map.size for s in found.segments}
+    assert min(shares["yellow cross"], shares["purple heart"]) > 0.04
+    assert shares.get("white moon", 0) < 0.03  # there is none
+    assert (found.label_map == 0).mean() > 0.5  # water and sand, which nobody asked for
+    with pytest.raises(ValueError, match="this model computes semantic segmentation, not panoptic"):
+        segmenter(str(SCENE), "purple heart", "panoptic")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CLIP = "MODEL.{}.CLIP_PRETRAINED_WEIGHTS"
 _SAM = "MODEL.SAM_PRETRAINED_WEIGHTS"
+_FUSIONER = "MODEL.FUSIONER.{}_WEIGHTS"
 # "openai:" keeps OpenAI's activation without weights; the released file brings them.
 _IN_FILE, _IN_FILE_OPENAI = "", "openai:"
 
@@ -53,6 +54,11 @@ _MODELS = (
         "miniature-frozenseg",
         "miniature/frozenseg.yaml",
         {_CLIP.format("FROZEN_SEG"): "miniature-clip", _SAM: "miniature-sam"},
+    ),
+    NamedModel(
+        "miniature-fusioner",
+        "miniature/fusioner_clip_clip.yaml",
+        {_FUSIONER.format(part): "miniature-clip" for part in ("VISUAL", "LANGUAGE")},
     ),
     _released("fcclip", "FC_CLIP", "convnext-large", "convnext_large", _IN_FILE),
     *(

@@ -27,7 +27,8 @@ def test_every_model_has_weights_a_config_and_fitting_keys(name, monkeypatch, tm
     cfg, weights = model_config(name)
     assert weights == str(tmp_path / name)
     assert set(model.encoders) <= set(NAMED_KEYS)
-    section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
+    sections = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG", "Fusioner": "FUSIONER"}
+    section = sections[cfg.MODEL.META_ARCHITECTURE]
     assert any(section in key for key in model.encoders)
     assert name.startswith("miniature") == cfg.DATASETS.TRAIN[0].startswith("miniature")
 

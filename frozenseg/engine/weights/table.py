@@ -65,8 +65,11 @@ def _sam(size: str, digits: str, sha256: str, length: int) -> WeightFile:
 _ROWS = (
     _packaged("miniature-fcclip", "miniature_fcclip.safetensors"),
     _packaged("miniature-frozenseg", "miniature_frozenseg.safetensors"),
+    _packaged("miniature-fusioner", "miniature_fusioner.safetensors"),
     _packaged("miniature-clip", "miniature_clip.safetensors"),
     _packaged("miniature-sam", "miniature_sam.safetensors"),
+    _packaged("miniature-vit", "miniature_vit.safetensors"),
+    _packaged("miniature-bert", "miniature_bert.safetensors"),
     _fcclip("convnext-large", "fcclip_cocopan.pth", "1-91PIns86vyNaL3CzMmDD39zKGnPMtvj"),
     _fcclip("r50", "fcclip_cocopan_r50.pth", "1tcB-8FNON-LwckXQbUyKcBA2G7TU65Zh"),
     _fcclip("r101", "fcclip_cocopan_r101.pth", "1P0mdgftReWzVbPQ0O0CSBfW3krHhTOj0"),
