@@ -58,7 +58,7 @@ def demo(monkeypatch, model):
     monkeypatch.setattr(
         segmenter_module,
         "build_predictor",
-        lambda cfg, *, task, **_: (Predictor(model, task=task, shortest_edge=32), None),
+        lambda cfg, *, task, **_: (Predictor(model, task=task or "panoptic", shortest_edge=32), None),
     )
 
     def call(*words):
@@ -184,6 +184,24 @@ def test_the_same_command_again_does_only_what_is_not_done(demo, model, photos, 
     assert segmented("--opts", "SEED", "7") == 3  # another config
     assert segmented("--opts", "SEED", "7", "--overwrite") == 3
     assert segmented("--opts", "SEED", "7", "--write", "overlay") == 3  # nothing tells
+
+
+def test_files_of_other_words_are_not_taken_for_those_of_the_record(demo, model, photos, tmp_path):
+    one = ("--vocabulary", "thing; other")
+    other = ("--vocabulary", "other; thing")
+    command = (*MODEL, "--input", photos, "--output", tmp_path / "out")
+
+    def segmented(*more):
+        model.batches.clear()
+        assert demo(*command, *more) == 0
+        return sum(model.batches)
+
+    assert segmented(*one) == 2
+    assert segmented(*other, "--write", "json") == 2
+    assert segmented(*other) == 2  # the pictures beside its records were those of `one`
+    assert segmented(*other) == 0
+    assert segmented(*one, "--write", "overlay") == 2
+    assert segmented(*other) == 2  # the overlays were drawn again after its records
 
 
 def test_images_of_one_size_go_through_the_model_together(demo, model, photos, tmp_path):

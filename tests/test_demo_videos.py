@@ -116,7 +116,9 @@ def test_the_same_command_again_does_nothing_unless_it_differs(demo, clip, tmp_p
     assert "0 of 1 videos segmented, 1 there already" in capsys.readouterr().out
     assert demo(*command, "--every", "2") == 0
     assert demo(*command, "--every", "2", "--overwrite") == 0
-    assert capsys.readouterr().out.count("1 of 1 videos") == 2
+    assert demo(*command, "--write", "json") == 0
+    assert demo(*command) == 0  # the clip was that of --every 2
+    assert capsys.readouterr().out.count("1 of 1 videos") == 4
 
 
 def test_images_and_videos_of_a_folder_and_names_that_are_the_same(demo, clip, tmp_path):

@@ -50,10 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the cells and draws the table; 1 if a cell failed or is missing."""
-    from tools.pairing.cells import grid_of, run_cells
+    from tools.pairing.cells import check_names, grid_of, run_cells
     from tools.pairing.table import collect, draw, write_tables
 
     configs = args.configs or grid_of(args.grid)
+    check_names(configs)
     cells = [
         (config, method, fold, seed)
         for seed in args.seeds  # a whole table as soon as possible

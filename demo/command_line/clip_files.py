@@ -109,7 +109,7 @@ class ClipFiles:
             "image_size": {"height": height, "width": width},
             "fps": self.fps,
             "frames": self.frames,
-            **{f"{kind}_file": path.name for kind, path in paths.items()},
+            "files": {kind: path.name for kind, path in paths.items()},
         }
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         path = self._folder / f"{self._name}.json"

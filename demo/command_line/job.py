@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,8 @@ class Job:
         """Whether all files are there and were made of the same file in the same way.
 
         Args:
-            record: the JSON file that says how they were made; without it nothing is known.
+            record: the JSON file that says how they were made, and that is written last; without it
+                nothing is known.
         """
         if self.overwrite or "json" not in self.kinds:
             return False
@@ -109,13 +110,23 @@ class Job:
         except (OSError, ValueError):
             return False
         wanted = json.loads(json.dumps({**about, **self.words()}))
-        return isinstance(found, dict) and all(found.get(key) == wanted[key] for key in wanted)
+        if not isinstance(found, dict) or any(found.get(key) != wanted[key] for key in wanted):
+            return False
+        return _are_described([path for path in paths if path != record], record, found)
 
     def _about(self, kind: str, path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         model = dict(self.segmenter.about)
         if model.get("weights"):
             model["weights_file"] = stamp(Path(model["weights"]))
         return {kind: str(path), "file": stamp(path), "model": model, "settings": settings}
+
+
+def _are_described(paths: Collection[Path], record: Path, found: Mapping[str, Any]) -> bool:
+    """Whether a record is about these files: not of an earlier call, nor written anew since."""
+    files = found.get("files")
+    names = set(files.values()) if isinstance(files, dict) else set()
+    time = record.stat().st_mtime_ns
+    return all(path.name in names and path.stat().st_mtime_ns <= time for path in paths)
 
 
 def stamp(path: Path) -> dict[str, float] | None:

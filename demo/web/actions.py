@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import gradio as gr
 
 from demo.web.limits import Limits, check_image_file, read_image_file, read_typed_words
-from demo.web.models import LoadedModel, ModelShelf, tasks_of, usual_thresholds
+from demo.web.models import LoadedModel, ModelShelf, usual_thresholds
 from demo.web.results import ResultFolder, about_model
 from demo.web.viewer import message_html, status_line, viewer_html
 from frozenseg.cli import describe, is_user_error
@@ -87,7 +87,7 @@ class Actions:
         loaded, problem = self._try(lambda: self._get(model, progress))
         if loaded is None:
             return _message(problem), gr.skip(), gr.skip(), gr.skip()
-        tasks = tasks_of(loaded.segmenter)
+        tasks = loaded.segmenter.tasks
         task = task if task in tasks else tasks[0]
         usual = usual_thresholds(loaded.segmenter).get(task)
         slider = gr.Slider(value=usual or 0.0, visible=usual is not None)

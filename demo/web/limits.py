@@ -1,6 +1,6 @@
 """What a visitor of the web page may send, and the sentence that says so where it is too much.
 
-Nothing here opens an image: its header tells the size, before any pixel is decoded.
+The header of an image tells its size, before any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from frozenseg.vocab import Vocabulary
 
 LONGEST_WORD = 200  # of frozenseg.vocab: a longer name is an error there
+# Pillow knows more, but decodes icons to tell their size, and hands PostScript to Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def read_image_file(path: str | None, limits: Limits) -> NDArray[np.uint8]:
 
     file = check_image_file(path, limits)
     try:
-        return read_rgb(file)
+        return read_rgb(file, _readable_formats())
     except (ValueError, OSError) as error:
         raise ValueError(without_folders(str(error), file)) from error
 
@@ -118,12 +120,18 @@ def _too_many(count: int, limits: Limits) -> str:
     )
 
 
+def _readable_formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow has; it fails for the name of one that it lacks."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
 def _size_in_header(file: Path) -> tuple[int, int]:
     """(width, height); nothing is decoded. Raises: ValueError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            with Image.open(file, formats=_readable_formats()) as image:
                 return image.size
     except UnidentifiedImageError:
         raise ValueError(

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-TASKS = ("panoptic", "semantic", "instance")
-
 if TYPE_CHECKING:
     from frozenseg.engine.segmenter import Segmenter
     from frozenseg.vocab import Vocabulary
@@ -81,11 +79,6 @@ def available_models() -> list[str]:
     from frozenseg.engine.weights.table import find_weights
 
     return [name for name in models() if path_of(find_weights(name)).is_file()]
-
-
-def tasks_of(segmenter: Segmenter) -> tuple[str, ...]:
-    """The tasks that a model computes; Fusioner, for instance, semantic segmentation alone."""
-    return TASKS if segmenter.predictor.task_settings is not None else (segmenter.task,)
 
 
 def usual_thresholds(segmenter: Segmenter) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from demo.web.actions import DOWNLOADS, EMPTY, Actions, model_note
-from demo.web.models import tasks_of, usual_thresholds
+from demo.web.models import usual_thresholds
 
 FOLDER = Path(__file__).parent
 # Requests that may wait for their turn; further ones are told to come back.
@@ -124,7 +124,7 @@ def _settings(actions: Actions, task: str | None) -> list[Any]:
     """Model, task and threshold, in the order of the arguments of `Actions.segment`."""
     name = actions.models.names[0]
     segmenter = actions.models.get(name).segmenter
-    tasks, task = tasks_of(segmenter), task or segmenter.task
+    tasks, task = segmenter.tasks, task or segmenter.task
     if task not in tasks:
         raise ValueError(f"--task {task}: {name} computes only {', '.join(tasks)}")
     usual = usual_thresholds(segmenter).get(task)

@@ -53,11 +53,12 @@ def find_images(inputs: Iterable[str], suffixes: Collection[str] = IMAGE_SUFFIXE
     return FoundFiles(tuple(files), tuple(unmatched))
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
+def read_rgb(path: Path, formats: Sequence[str] | None = None) -> NDArray[np.uint8]:
     """The pixels of an image file, RGB uint8 (H, W, 3), turned as its EXIF orientation says.
 
     Transparent images are laid on white; 16-bit and float greys are scaled to 8 bits; of an
     animation the first frame is taken.
+    Args: formats: Pillow's names of those that are read; None: all that it knows.
     Raises: FileNotFoundError; ValueError for a file that is empty, no image, damaged or too large.
     """
     if not path.is_file():
@@ -67,7 +68,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats) as image:
                 array = np.asarray(as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image file that Pillow can read") from None

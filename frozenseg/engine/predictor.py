@@ -248,7 +248,8 @@ def check_task(task: str, possible: Sequence[str] = TASKS) -> str:
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
     if task not in possible:
-        raise ValueError(f"this model computes {', '.join(possible)} segmentation, not {task}")
+        known = ", ".join(possible)
+        raise ValueError(f"this model computes {known} segmentation, not {task}: choose {known}")
     return task
 
 

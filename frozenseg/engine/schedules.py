@@ -73,9 +73,23 @@ def cosine(start: float, end: float, done: float) -> float:
 
 
 def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
-    """The schedule that SOLVER.LR_SCHEDULER_NAME names: "CosineGroups", or one of detectron2's."""
+    """The schedule that SOLVER.LR_SCHEDULER_NAME names: "CosineGroups", or one of detectron2's.
+
+    Raises: ValueError where one of detectron2's gets keys that it does not heed.
+    """
     solver = cfg.SOLVER
     if CosineGroups.__name__ != solver.LR_SCHEDULER_NAME:
+        asked = {
+            "CONSTANT_MODULES": bool(solver.CONSTANT_MODULES),
+            "WEIGHT_DECAY_END": solver.WEIGHT_DECAY_END >= 0,
+            "BASE_LR_END": solver.BASE_LR_END > 0,
+        }
+        if any(asked.values()):
+            keys = ", ".join(f"SOLVER.{key}" for key, is_set in asked.items() if is_set)
+            raise ValueError(
+                f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}, which does not heed "
+                f"{keys}: set CosineGroups, or these to their defaults ([], -1, 0)"
+            )
         return build_lr_scheduler(cfg, optimizer)
     return CosineGroups(
         optimizer,

@@ -58,7 +58,8 @@ def save_all(
 ) -> dict[str, Path]:
     """Writes NAME_overlay.png, NAME_sheet.png, NAME_labels.png and, last, NAME.json.
 
-    The label map is a 16-bit grey PNG of segment ids. Each file is complete or not there.
+    The label map is a 16-bit grey PNG of segment ids. Each file is complete or not there. The JSON
+    object's "files" are the others of this call by kind: those of an earlier one may lie beside.
     Args:
         about: further entries of the JSON object, put first (image, model, weights, ...).
         kinds: which of the files are written.
@@ -75,7 +76,8 @@ def save_all(
         write_atomically(paths[kind], _picture_writer(picture, "PNG"))
     if "json" in paths:
         labels = {"label_map": paths["labels"].name} if "labels" in paths else {}
-        content = {**about, **labels, **segmentation.to_json()}
+        files = {kind: path.name for kind, path in paths.items() if kind != "json"}
+        content = {**about, "files": files, **labels, **segmentation.to_json()}
         write_atomically(paths["json"], _json_writer(content))
     return paths
 

@@ -40,7 +40,7 @@ class SPNet(nn.Module):
     def losses(
         self, patches_BVhw: Tensor, words_CK: Tensor, labels_BHW: Tensor, asked_B: Tensor
     ) -> dict[str, Tensor]:
-        """`loss_ce`: mean over images of each one's cross entropy over its pixels."""
+        """`loss_words`: mean over images of each one's cross entropy over its pixels."""
         logits_BChw = self._logits(patches_BVhw, words_CK)
         return {"loss_words": softmax_loss(logits_BChw, labels_BHW)}
 

@@ -49,6 +49,24 @@ def test_bad_files_are_refused_by_name_without_the_servers_folders(
     assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", id="EPS"),
+        # An icon of a PNG, which Pillow would decode to tell its size.
+        pytest.param(
+            struct.pack("<3H4B2H2L", 0, 1, 1, 9, 9, 0, 0, 1, 32, 33, 22) + png_header(9, 9),
+            id="ICO",
+        ),
+    ],
+)
+def test_formats_that_run_other_programs_or_decode_at_once_are_none(tmp_path, content):
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="not an image that can be read here: use JPEG"):
+        check_image_file(str(path), Limits())
+
+
 def test_half_a_jpeg_is_no_result(photo):
     content = photo.read_bytes()
     photo.write_bytes(content[: len(content) // 2])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 import frozenseg
-from demo.web.models import LoadedModel, ModelShelf, available_models, tasks_of, usual_thresholds
+from demo.web.models import LoadedModel, ModelShelf, available_models, usual_thresholds
 from frozenseg.vocab import Vocabulary
 
 
@@ -88,10 +88,8 @@ def test_usual_thresholds_are_those_of_the_model():
     settings = {"panoptic": SimpleNamespace(object_mask_threshold=0.3)}
     model = SimpleNamespace(predictor=SimpleNamespace(task_settings=settings), task="panoptic")
     assert usual_thresholds(model) == {"panoptic": 0.3, "instance": 0.5}
-    assert tasks_of(model) == ("panoptic", "semantic", "instance")
 
 
-def test_a_model_of_one_task_has_no_other_and_no_threshold():
+def test_a_model_of_one_task_has_no_threshold():
     model = SimpleNamespace(predictor=SimpleNamespace(task_settings=None), task="semantic")
     assert usual_thresholds(model) == {}
-    assert tasks_of(model) == ("semantic",)

@@ -112,6 +112,13 @@ def test_whether_weights_come_is_known_beforehand(bert, bert_folder):
     assert brings_weights("clip-vit-b-16", "openai")
 
 
+def test_a_row_of_the_table_goes_before_a_folder_of_the_same_name(bert, monkeypatch):
+    (bert.parent / "bert-base").symlink_to(bert)
+    monkeypatch.chdir(bert.parent)
+    assert brings_weights("./bert-base", "")
+    assert not brings_weights("bert-base", "")  # as `load_language_encoder`: random
+
+
 def test_rows_take_a_folder_or_a_file(bert, tiny_row):
     expected = load_language_encoder(str(bert)).identity
     assert load_language_encoder("bert-base", str(bert)).identity == expected

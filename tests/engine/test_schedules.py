@@ -115,6 +115,15 @@ def test_epochs_become_iterations():
     assert cfg.SOLVER.MAX_ITER != changed.SOLVER.MAX_ITER
 
 
+@pytest.mark.parametrize("key", ["CONSTANT_MODULES", "WEIGHT_DECAY_END", "BASE_LR_END"])
+def test_keys_that_a_schedule_does_not_heed_are_refused(key):
+    cfg = config(LR_SCHEDULER_NAME="WarmupMultiStepLR")
+    for name, value in (("CONSTANT_MODULES", []), ("WEIGHT_DECAY_END", -1.0), ("BASE_LR_END", 0.0)):
+        cfg.SOLVER[name] = cfg.SOLVER[name] if name == key else value
+    with pytest.raises(ValueError, match=rf"does not heed SOLVER\.{key}: set CosineGroups"):
+        build_schedule(cfg, build_optimizer(cfg, Model()))
+
+
 def test_detectron2s_schedules_stay():
     cfg = get_config()
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)

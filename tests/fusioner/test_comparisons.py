@@ -99,6 +99,17 @@ def test_zs3net_fits_once_for_the_same_words_and_always_the_same():
     assert not model._fitted
 
 
+def test_zs3net_fits_in_float32_also_under_autocast():
+    """Autocast keeps a rounded copy of a weight, which does not see the steps of the optimizer."""
+    words, patches = F.normalize(torch.randn(3, 4), dim=-1), torch.randn(1, 6, 3, 3)
+    with torch.no_grad():
+        exact = zs3net().eval()(patches, words, (6, 6))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = zs3net().eval()(patches, words, (6, 6))
+    assert exact.std() > 0.1
+    assert (half.float() - exact).abs().max() < 0.2 * exact.std()
+
+
 def test_zs3net_learns_to_generate_and_segments_words_it_has_not_seen():
     """Patches are a linear map of their word's vector, with noise; one word is held out."""
     torch.manual_seed(0)

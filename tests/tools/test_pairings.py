@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from frozenseg.evaluation.results import write_results
-from tools.pairing.cells import command_of, folder_of, grid_of, run_cells
+from tools.pairing.cells import check_names, command_of, folder_of, grid_of, run_cells
 from tools.pairing.table import collect, draw, summarise, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,8 @@ def test_the_grids_are_the_configs_of_the_repository():
 
 def test_the_command_of_a_cell(tmp_path):
     cell = (MINIATURE, "late", 3, 2)
-    words, folder = command_of(cell, tmp_path, ["SOLVER.MAX_ITER", "7"], num_gpus=0)
+    opts = ["SOLVER.MAX_ITER", "7", "TEST.EVAL_PERIOD", "3"]
+    words, folder = command_of(cell, tmp_path, opts, num_gpus=0)
     keys = words[words.index("SOLVER.MAX_ITER") :]
     values = dict(zip(keys[::2], keys[1::2], strict=True))
     assert (
@@ -38,8 +39,15 @@ def test_the_command_of_a_cell(tmp_path):
     assert "fold0" not in values["DATASETS.TEST"]
     assert values["SOLVER.MAX_ITER"] == "7"
     assert values["SEED"] == "2"
+    assert values["TEST.EVAL_PERIOD"] == "0"  # results.json says that a cell is finished
     assert values["MODEL.FUSIONER.METHOD"] == "late"
     assert values["MODEL.FUSIONER.FEATURE_CACHE_DIR"] == str(tmp_path / "features")
+
+
+def test_configs_of_one_name_are_refused(tmp_path):
+    check_names(grid_of("paper"))
+    with pytest.raises(ValueError, match=r"several are called a\.yaml.*rename"):
+        check_names([tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "other" / "a.yaml"])
 
 
 def fake_results(folder, scores):

@@ -16,7 +16,9 @@ from tools.miniature.curves import plot_log
 from tools.miniature.pool import open_crops, open_scenes
 from tools.miniature.training import Schedule, train
 
-_CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "miniature"
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_CONFIGS = _REPOSITORY / "configs" / "miniature"
+_SHIPPED = _REPOSITORY / "frozenseg" / "weights"
 CLIP_CONFIG = _CONFIGS / "miniature_clip.json"
 VIT_CONFIG, BERT_FOLDER = _CONFIGS / "miniature_vit.json", _CONFIGS / "miniature_bert"
 # Per command the name of what it makes.
@@ -114,7 +116,7 @@ def _measure(model: str, args: argparse.Namespace) -> dict[str, Any]:
         from tools.miniature.sam_evaluation import evaluate_sam
 
         return evaluate_sam(weights, seed=args.seed, scenes=args.scenes)
-    clip_weights = args.weights / f"{FILES['clip']}.safetensors"
+    clip_weights = _SHIPPED / f"{FILES['clip']}.safetensors"  # what the others are compared with
     if model == "vision":
         from tools.miniature.vision_evaluation import compare_vision
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,16 @@ def grid_of(name: str) -> list[Path]:
     pairing = re.compile(r"(clip|dino|moco)_[bl]_(clip|bert)_[bl]$")
     folder = ROOT / "configs" / "fusioner"
     return sorted(path for path in folder.glob("*.yaml") if pairing.match(path.stem))
+
+
+def check_names(configs: Sequence[Path]) -> None:
+    """Raises: ValueError for two configs of one file name, whose cells would share a folder."""
+    twice = [name for name, n in Counter(config.stem for config in configs).items() if n > 1]
+    if twice:
+        raise ValueError(
+            f"--configs: several are called {twice[0]}.yaml, and cells are filed under that name: "
+            "rename all but one"
+        )
 
 
 def folder_of(cell: Cell, output: Path) -> Path:
@@ -82,6 +93,7 @@ def command_of(
         "DATASETS.TEST": tuple(scored),
         "SEED": seed,
         "OUTPUT_DIR": folder,
+        "TEST.EVAL_PERIOD": 0,  # results on the way would pass for those of a finished cell
     }
     if method == "zs3net":  # it has no decoder
         keys["SOLVER.CONSTANT_MODULES"] = []

@@ -2,14 +2,18 @@
 
 Published are fewshot_data/<class>/<number>.jpg and .png (the mask of the object, white), 224 x 224,
 ten of each class, and the list of the 240 test classes. The mosaics are made in rounds: in each,
-one picture of every class, in random order, four to a mosaic. So every picture is used once, and a
+one picture of every class, in random order, four to a mosaic. So no picture is used twice, and a
 mosaic has four classes. The label of a class is its place in the sorted list, from 1.
+Of the release are reported (issues 8 and 25 of its repository) masks of other sizes (crt_screen/6,
+screw/8), so both files are stretched to the tile, and files too many (peregine_falcon/8.png), so
+those without a partner are left out.
 Source: Li et al., CVPR 2020, arXiv:1907.12347 (FSS-1000).
 Legend: H and W pixels.
 """
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,14 +29,15 @@ from frozenseg.data.preparation.outputs import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
-    check_sizes,
     listed_stems,
-    paired_stems,
     read_labels,
     read_raw,
     require_tree,
+    stems,
 )
 from frozenseg.data.preparation.work import Done, Preparation
+
+logger = logging.getLogger(__name__)
 
 SOURCE = Source("FSS-1000", "https://github.com/HKUSTCV/FSS-1000", "Mosaic-4")
 RAW, MADE, LIST = "fewshot_data", "fss_mosaic_4", "fss_test_set.txt"
@@ -104,11 +109,7 @@ def mosaics(folder: Path, names: list[str], seed: int) -> list[MosaicJob]:
     generator = np.random.default_rng(seed)
     pictures = []
     for label, name in enumerate(names, 1):
-        stems = sorted(paired_stems(folder / name, ".jpg", folder / name, ".png"))
-        quarters = [
-            Quarter(folder / name / f"{stem}.jpg", folder / name / f"{stem}.png", label)
-            for stem in stems
-        ]
+        quarters = pictures_of(folder / name, label)
         pictures.append([quarters[i] for i in generator.permutation(len(quarters))])
     jobs: list[MosaicJob] = []
     for round_ in zip(*pictures, strict=False):
@@ -117,6 +118,23 @@ def mosaics(folder: Path, names: list[str], seed: int) -> list[MosaicJob]:
             chosen = tuple(round_[i] for i in order[place : place + 4])
             jobs.append(MosaicJob(chosen, f"{len(jobs):06d}"))
     return jobs
+
+
+def pictures_of(folder: Path, label: int) -> list[Quarter]:
+    """The pictures of a class that have a mask, sorted by name; the log names the other files.
+
+    Raises: FileNotFoundError if there is none.
+    """
+    images, masks = (set(stems(folder, suffix)) for suffix in (".jpg", ".png"))
+    alone = sorted(images ^ masks)
+    if alone:
+        logger.warning("%s: left out, no pair of .jpg and .png: %s", folder, ", ".join(alone))
+    if not images & masks:
+        raise FileNotFoundError(f"{folder}: holds no picture (.jpg) with a mask (.png); {AGAIN}")
+    return [
+        Quarter(folder / f"{stem}.jpg", folder / f"{stem}.png", label)
+        for stem in sorted(images & masks)
+    ]
 
 
 def convert_mosaic(job: MosaicJob, *, root: Path, overwrite: bool = False) -> Done:
@@ -133,7 +151,6 @@ def convert_mosaic(job: MosaicJob, *, root: Path, overwrite: bool = False) -> Do
     for number, quarter in enumerate(job.quarters):
         y, x = (TILE * n for n in divmod(number, 2))
         mask_HW = read_foreground(quarter.mask)
-        check_sizes(quarter.mask, mask_HW, quarter.image)
         picture = Image.fromarray(read_image(quarter.image))
         canvas_HW3[y : y + TILE, x : x + TILE] = picture.resize((TILE, TILE))
         object_HW = Image.fromarray(mask_HW).resize((TILE, TILE), Image.Resampling.NEAREST)

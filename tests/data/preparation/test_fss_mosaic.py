@@ -103,13 +103,35 @@ def test_an_empty_mask_is_named(tmp_path):
         read_foreground(tmp_path / "m.png")
 
 
-def test_image_and_mask_of_different_sizes_are_named(tmp_path):
+def test_a_mask_of_another_size_is_stretched_like_its_picture(tmp_path):
+    """Some of the release are: crt_screen/6.png has 500 x 500 pixels."""
     write_pictures(tmp_path / "raw", NAMES[:1])
-    Image.fromarray(np.full((9, 9), 255, np.uint8)).save(tmp_path / "raw/class_0/1.png")
+    mask = np.zeros((50, 40), np.uint8)
+    mask[25:] = 255
+    Image.fromarray(mask).save(tmp_path / "raw/class_0/1.png")
     quarter = Quarter(tmp_path / "raw/class_0/1.jpg", tmp_path / "raw/class_0/1.png", 1)
-    with pytest.raises(ValueError, match=r"is 9x9 but its image .* is 10x20"):
-        convert_mosaic(MosaicJob((quarter,) * 4, "x"), root=tmp_path)
-    assert not (tmp_path / "fss_mosaic_4").exists()
+    done = convert_mosaic(MosaicJob((quarter,) * 4, "x"), root=tmp_path)
+    labels = pixels(tmp_path / done.value.labels)
+    expected = np.repeat([0, 1, 0, 1], 112)
+    assert (labels == expected[:, None]).all()
+
+
+def test_a_file_without_a_partner_is_left_out_and_named(tmp_path, caplog):
+    write_pictures(tmp_path, NAMES[:4])
+    (tmp_path / "class_1/2.jpg").unlink()
+    (tmp_path / "class_1/9.png").write_bytes(b"no picture")
+    jobs = mosaics(tmp_path, NAMES[:4], seed=0)
+    assert len(jobs) == 2  # the class has two pairs left
+    used = {q.image.stem for job in jobs for q in job.quarters if q.label == 2}
+    assert used == {"1", "3"}
+    assert "class_1: left out, no pair of .jpg and .png: 2, 9" in caplog.text
+
+
+def test_a_class_without_a_pair_is_an_error(tmp_path):
+    write_pictures(tmp_path, NAMES[:4], pictures=1)
+    (tmp_path / "class_3/1.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"class_3: holds no picture .* unpack"):
+        mosaics(tmp_path, NAMES[:4], seed=0)
 
 
 def test_the_whole_script(tmp_path, run, monkeypatch):
