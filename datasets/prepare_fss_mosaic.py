@@ -4,8 +4,8 @@
     python datasets/prepare_fss_mosaic.py
 
 fss_mosaic_4/images/*.png, labels/*.png (0 background, 1..240), classes.txt and test.json, from
-fewshot_data/<class>/{1..10}.{jpg,png} and the list of the 240 test classes. Every picture is used
-once; the same seed gives the same mosaics.
+fewshot_data/<class>/{1..10}.{jpg,png} and the list of the 240 test classes. No picture is used
+twice; the same seed gives the same mosaics. Files without a partner are left out, with a message.
 
 A mosaic that is complete is not made again, so a stopped run goes on where it stopped.
 Exit code: 0; 1 if an image could not be converted (each is named, nothing half-written stays);

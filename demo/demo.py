@@ -88,13 +88,15 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _find(args: argparse.Namespace) -> Inputs:
-    """What the inputs stand for. Raises: ValueError for none, or an output among them."""
+    """What the inputs stand for. Raises: ValueError for none, or an output among them or a file."""
     from frozenseg.data.image_files import IMAGE_SUFFIXES, find_images, output_names
     from frozenseg.engine.video import VIDEO_SUFFIXES
 
     output = Path(args.output)
     if output.resolve() in [Path(each).resolve() for each in args.input]:
         raise ValueError(f"--output {output} is also an input folder: choose another one")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file: name a folder, which is made if needed")
     found = find_images(args.input, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     if args.input and not found.files:
         raise ValueError(f"--input {' '.join(args.input)}: no image or video file found there")

@@ -58,7 +58,10 @@ def demo(monkeypatch, model):
     monkeypatch.setattr(
         segmenter_module,
         "build_predictor",
-        lambda cfg, *, task, **_: (Predictor(model, task=task or "panoptic", shortest_edge=32), None),
+        lambda cfg, *, task, **_: (
+            Predictor(model, task=task or "panoptic", shortest_edge=32),
+            None,
+        ),
     )
 
     def call(*words):
@@ -134,6 +137,7 @@ def test_same_names_do_not_overwrite_each_other(demo, photos, tmp_path):
         (["--input", "{photos}", "--device", "abacus"], "abacus"),
         (["--input", "{photos}", "--task", "semantic", "--score-threshold", "0.5"], "semantic"),
         (["--input", "{photos}", "--output", "{photos}"], "choose another"),
+        (["--input", "{photos}", "--output", "{photos}/a.png"], "a.png is a file: name a folder"),
         (["--input", "{photos}", "--config-file", "{tmp}/no.yaml"], "no.yaml"),
         (["--input", "{photos}", "--background", "thing"], "'thing' is a word of the vocabulary"),
         (["--webcam", "--write", "sheet"], "a video has only overlay and json"),

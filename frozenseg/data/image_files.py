@@ -53,7 +53,7 @@ def find_images(inputs: Iterable[str], suffixes: Collection[str] = IMAGE_SUFFIXE
     return FoundFiles(tuple(files), tuple(unmatched))
 
 
-def read_rgb(path: Path, formats: Sequence[str] | None = None) -> NDArray[np.uint8]:
+def read_rgb(path: Path, formats: list[str] | None = None) -> NDArray[np.uint8]:
     """The pixels of an image file, RGB uint8 (H, W, 3), turned as its EXIF orientation says.
 
     Transparent images are laid on white; 16-bit and float greys are scaled to 8 bits; of an

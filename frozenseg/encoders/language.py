@@ -169,7 +169,9 @@ def brings_weights(name: str, weights: str) -> bool:
     A BERT's folder may hold its own, so that `weights` alone does not tell.
     """
     if weights in ("", "openai:"):
-        return name not in LANGUAGE_ENCODERS and any((Path(name).expanduser() / file).is_file() for file in WEIGHT_FILES)
+        return name not in LANGUAGE_ENCODERS and any(
+            (Path(name).expanduser() / file).is_file() for file in WEIGHT_FILES
+        )
     return True
 
 

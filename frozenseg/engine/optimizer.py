@@ -64,7 +64,10 @@ def parameter_groups(
     if not taken:
         raise ValueError("the model has no trainable parameter")
     if unused:
-        raise ValueError(f"SOLVER.CONSTANT_MODULES: {sorted(unused)} hold no trained parameter")
+        raise ValueError(
+            f"SOLVER.CONSTANT_MODULES: {sorted(unused)} hold no trained parameter: leave them out "
+            "(ZS3Net has no decoder: set [])"
+        )
     return [
         {"params": params, "weight_decay": decay, **({CONSTANT: True} if stays else {})}
         for (decay, stays), params in groups.items()

@@ -38,6 +38,7 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     settings: Any = cfg.MODEL.FUSIONER
     device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
     visual = load_visual_encoder(settings.VISUAL, settings.VISUAL_WEIGHTS, device)
+    check_sides(cfg, visual.stride)
     language = load_language_encoder(settings.LANGUAGE, settings.LANGUAGE_WEIGHTS, device)
     train_vocabulary = _vocabulary(cfg, "TRAIN")
     return {
@@ -59,6 +60,22 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "train_vocabulary": train_vocabulary,
         "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
     }
+
+
+def check_sides(cfg: CfgNode, patch: int) -> None:
+    """Raises: ValueError for windows or training squares that are not made of whole patches.
+
+    What lies beyond the last whole patch is not looked at, yet the logits are stretched over it.
+    """
+    for key, side in (
+        ("MODEL.FUSIONER.CROP", cfg.MODEL.FUSIONER.CROP),
+        ("INPUT.IMAGE_SIZE", cfg.INPUT.IMAGE_SIZE),
+    ):
+        if side % patch:
+            raise ValueError(
+                f"{key} is {side}: it must be a multiple of {patch}, the side of a patch of "
+                f"{cfg.MODEL.FUSIONER.VISUAL}, such as {max(1, round(side / patch)) * patch}"
+            )
 
 
 def build_method(

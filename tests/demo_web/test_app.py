@@ -7,6 +7,7 @@ import socket
 import pytest
 from PIL import Image
 
+import frozenseg
 from demo import app
 from frozenseg import cli
 
@@ -41,12 +42,15 @@ def test_it_listens_on_this_machine_only_and_is_not_shared_by_default():
     assert (args.host, args.port, args.share) == ("127.0.0.1", 7860, False)
 
 
+PACKAGED = ["miniature-fcclip", "miniature-frozenseg", "miniature-fusioner"]
+
+
 @pytest.mark.parametrize(
     ("given", "first"),
     [
-        ({}, ["miniature-fcclip", "miniature-frozenseg"]),
-        ({"model": "fcclip-r50"}, ["fcclip-r50", "miniature-fcclip", "miniature-frozenseg"]),
-        ({"config_file": "a/own.yaml"}, ["own", "miniature-fcclip", "miniature-frozenseg"]),
+        ({}, PACKAGED),
+        ({"model": "fcclip-r50"}, ["fcclip-r50", *PACKAGED]),
+        ({"config_file": "a/own.yaml"}, ["own", *PACKAGED]),
     ],
 )
 def test_the_model_of_the_command_line_is_chosen_first(given, first, tmp_path, monkeypatch):
@@ -123,3 +127,29 @@ def test_every_failure_is_a_sentence(error, said, logged, tmp_path, caplog):
     assert shown == EMPTY
     assert not any(button.visible for button in buttons)
     assert ("hidden" in caplog.text) == logged
+
+
+def test_a_model_of_one_task_is_offered_with_this_task_alone(tmp_path):
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    from demo.web.actions import Actions
+    from demo.web.limits import Limits
+    from demo.web.models import ModelShelf, available_models
+
+    def progress(*_, **__):
+        pass
+
+    assert "miniature-fusioner" in available_models()
+    names = ["miniature-fusioner", "miniature-fcclip"]
+    models = ModelShelf(names, lambda name: frozenseg.load(name, device="cpu"))
+    actions = Actions(models, Limits(), tmp_path)
+    _, _, task, threshold = actions.choose("miniature-fusioner", "panoptic", progress)
+    assert ([value for _, value in task.choices], task.value) == (["semantic"], "semantic")
+    assert not threshold.visible
+    _, _, task, threshold = actions.choose("miniature-fcclip", "instance", progress)
+    assert (len(task.choices), task.value) == (3, "instance")
+    assert threshold.visible
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
+    refused = actions.segment(
+        str(tmp_path / "a.png"), "cat", "miniature-fusioner", "panoptic", None, progress
+    )
+    assert "not panoptic: choose semantic" in refused[0].value

@@ -76,7 +76,7 @@ def test_new_words_are_those_that_no_request_had():
 
 def test_models_without_weights_are_not_offered(tmp_path, monkeypatch):
     monkeypatch.setenv("FROZENSEG_CACHE", str(tmp_path))
-    packaged = ["miniature-fcclip", "miniature-frozenseg"]
+    packaged = ["miniature-fcclip", "miniature-frozenseg", "miniature-fusioner"]
     assert available_models() == packaged
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "fcclip_cocopan_r50.pth").touch()
