@@ -24,6 +24,8 @@ from frozenseg.engine.checkpoint import LoadReport, load_weights
 from frozenseg.engine.device import pick_device as pick_device  # part of this module's API
 from frozenseg.engine.outputs import segmentation_of
 from frozenseg.engine.segmentation import Segmentation
+from frozenseg.engine.tasks import TASKS as TASKS
+from frozenseg.engine.tasks import check_task, check_threshold, possible_tasks
 from frozenseg.engine.words import read_vocabulary as read_vocabulary
 from frozenseg.inference.task_heads import TaskSettings
 from frozenseg.visualization.overlay import check_image
@@ -32,7 +34,6 @@ from frozenseg.vocab import Vocabulary
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
-TASKS = ("panoptic", "semantic", "instance")
 DEFAULT_INSTANCE_SCORE = 0.5
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Masks and scores are kept per pixel: larger results are computed at this size and enlarged.
@@ -232,32 +233,3 @@ def _turn_on(cfg: CfgNode, task: str) -> None:
     test = cfg.MODEL.MASK_FORMER.TEST
     test.PANOPTIC_ON, test.SEMANTIC_ON, test.INSTANCE_ON = (task == each for each in TASKS)
     test.RECALL_ON = False
-
-
-def possible_tasks(cfg: CfgNode) -> tuple[str, ...]:
-    """The tasks that the models of MODEL.META_ARCHITECTURE compute, the usual one first."""
-    from detectron2.modeling import META_ARCH_REGISTRY
-
-    name = cfg.MODEL.META_ARCHITECTURE  # an unknown one is an error of `build_model`
-    architecture = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    return getattr(architecture, "tasks", TASKS)
-
-
-def check_task(task: str, possible: Sequence[str] = TASKS) -> str:
-    """The task. Raises: ValueError for an unknown one, or one that a model does not compute."""
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
-    if task not in possible:
-        known = ", ".join(possible)
-        raise ValueError(f"this model computes {known} segmentation, not {task}: choose {known}")
-    return task
-
-
-def check_threshold(task: str, score_threshold: float | None) -> None:
-    """Raises: ValueError for a threshold outside 0..1, or of a task that has no scores."""
-    if score_threshold is None:
-        return
-    if task == "semantic":
-        raise ValueError("a score threshold has no meaning for semantic segmentation: leave it out")
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"the score threshold must be in 0..1, got {score_threshold}")

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from frozenseg.engine.batches import segment_together
 from frozenseg.engine.images import ImageLike, Images, image_list, read_image, source_of
 from frozenseg.engine.model_zoo import DEFAULT_MODEL, MODELS, model_config
-from frozenseg.engine.predictor import Predictor, build_predictor, check_task, check_threshold
+from frozenseg.engine.predictor import Predictor, build_predictor
 from frozenseg.engine.results import Results
 from frozenseg.engine.segmentation import Segmentation
+from frozenseg.engine.tasks import check_task, check_threshold
 from frozenseg.engine.words import Words, read_words, with_background
 from frozenseg.vocab import Vocabulary
 

@@ -141,6 +141,8 @@ class Fusioner(nn.Module):
         height, width = image.shape[-2:]
         classifier = self.classifier(self.vocabulary)
         asked_T = torch.tensor(sample.get("asked", range(classifier.num_classes)))
+        if not len(asked_T):
+            raise ValueError("`asked` names no class: leave it out to ask for all words")
         words_SK, class_S = _rows_of(classifier, asked_T.to(self.device))
         words_SK = self._with_background(words_SK)
         method: Method = self.method  # type: ignore[assignment]

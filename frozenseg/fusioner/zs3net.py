@@ -50,7 +50,7 @@ class ZS3Net(nn.Module):
             nn.Linear(width, visual_channels),
         )
         self.features_per_class = features_per_class
-        self._fitted: dict[bytes, tuple[Tensor, Tensor]] = {}
+        self._fitted: dict[tuple[str, bytes], tuple[Tensor, Tensor]] = {}
 
     def train(self, mode: bool = True) -> ZS3Net:
         """Fitted classifiers are forgotten: the generator may change."""
@@ -93,7 +93,7 @@ class ZS3Net(nn.Module):
 
     def _classifier(self, words_TK: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (T, V) and biases (T,); fitted once per list of words."""
-        key = words_TK.detach().cpu().numpy().tobytes()
+        key = (str(words_TK.device), words_TK.detach().cpu().numpy().tobytes())
         if key not in self._fitted:
             while len(self._fitted) >= _KEPT_CLASSIFIERS:
                 del self._fitted[next(iter(self._fitted))]

@@ -290,6 +290,28 @@ def test_an_example_fills_the_page_and_tasks_change_the_threshold(open_page):
     assert names(page) <= {"purple heart", "red heart", "yellow cross"}
 
 
+def test_a_model_of_one_task_is_chosen_and_left_again(open_page):
+    page = open_page()
+    tasks = page.locator("#fs-task label")
+
+    def choose_model(name, number):
+        page.locator("#fs-model input").click()
+        page.get_by_role("option", name=name).click()
+        sync_api.expect(tasks).to_have_count(number)
+
+    page.get_by_role("button", name="Example 1").click()
+    page.locator(".fs-result").wait_for()
+    choose_model("miniature-fusioner", 1)
+    assert page.get_by_label("semantic").is_checked()
+    page.locator("#fs-threshold").wait_for(state="hidden")
+    assert "segment" in segment(page)
+    choose_model("miniature-fcclip", 3)  # no message of an error lies over the choice
+    page.get_by_label("instance").check()
+    page.locator("#fs-threshold").wait_for()
+    assert "segment" in segment(page)
+    sync_api.expect(page.locator(".toast-body")).to_have_count(0)
+
+
 def test_a_phone_takes_a_photograph_and_taps_a_segment(open_page, files):
     page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     with page.expect_file_chooser() as waiting:

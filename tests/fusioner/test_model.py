@@ -142,6 +142,11 @@ def test_kept_features_give_the_same_labels(build, tmp_path):
     assert model.state_dict().keys() == other.state_dict().keys()
 
 
+def test_asking_for_nothing_is_an_error(build):
+    with pytest.raises(ValueError, match="names no class"):
+        build()([{"image": image(32, 32), "asked": ()}])
+
+
 def test_a_sample_without_labels_is_an_error_that_names_the_mapper(build):
     with pytest.raises(ValueError, match=r"INPUT\.DATASET_MAPPER_NAME must be 'episodes'"):
         build().train()([{"image": image(32, 32)}])

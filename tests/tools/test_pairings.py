@@ -104,6 +104,15 @@ def test_a_failed_cell_is_counted_and_says_why_in_its_log(tmp_path, capsys, monk
     assert "prepare_miniature.py --folds" in log
 
 
+def test_cells_of_other_settings_are_not_taken_for_these(tmp_path):
+    cell = (MINIATURE, "early", 0, 0)
+    fake_results(folder_of(cell, tmp_path), {"a_fold0_val": 50.0})
+    assert run_cells([cell], tmp_path, opts=["SOLVER.MAX_ITER", "7"]) == 0
+    assert run_cells([cell], tmp_path, opts=["SOLVER.MAX_ITER", "7"]) == 0
+    with pytest.raises(ValueError, match="was begun with other --opts"):
+        run_cells([cell], tmp_path, opts=["SOLVER.MAX_ITER", "8"])
+
+
 def test_one_cell_from_data_to_table_and_not_again(tmp_path):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(tmp_path), "OMP_NUM_THREADS": "1"}
     prepare = ["datasets/prepare_miniature.py", "--folds", "--root", str(tmp_path)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from frozenseg.data.atomic import write_atomically
+
 ROOT = Path(__file__).resolve().parents[2]
 Cell = tuple[Path, str, int, int]  # config, method, fold, seed
-RESULTS, LOG = "results.json", "run.log"
+RESULTS, LOG, OPTS = "results.json", "run.log", "opts.json"
 _FOLD = re.compile(r"fold\d+")
 
 
@@ -55,6 +58,8 @@ def run_cells(
     """Runs what has no results yet; returns how many cells failed (their log says why)."""
     if jobs < 1:
         raise ValueError(f"--jobs is {jobs}: it must be 1 or more")
+    for cell in cells:
+        check_opts(folder_of(cell, output), opts)
     waiting = [cell for cell in cells if not (folder_of(cell, output) / RESULTS).is_file()]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them done before", flush=True)
     start, finished, failed = time.monotonic(), 0, 0
@@ -102,6 +107,21 @@ def command_of(
     words = [str(word) for pair in keys.items() for word in pair]
     program = [sys.executable, str(ROOT / "train_net.py"), "--config-file", str(config)]
     return [*program, "--num-gpus", str(num_gpus), "--resume", *opts, *words], folder
+
+
+def check_opts(folder: Path, opts: Sequence[str]) -> None:
+    """Notes in a cell's folder which --opts it is run with.
+
+    Raises: ValueError if it was begun with others: its results would pass for those of these.
+    """
+    path = folder / OPTS
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != list(opts):
+        raise ValueError(
+            f"{folder} was begun with other --opts ({path}): choose another --output, or delete it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(list(opts)) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _run(words: list[str], folder: Path, threads: int) -> float | None:

@@ -120,7 +120,7 @@ def _draw_column(
     axis: Any, grid: Grid, column: Column, pairings: Sequence[str], methods: Sequence[str]
 ) -> None:
     colors = ("#0072b2", "#e69f00", "#009e73", "#777777")  # told apart by everyone (Okabe-Ito)
-    height = 0.8 / len(methods)
+    height, labelled = 0.8 / len(methods), set[str]()
     for number, method in enumerate(methods):
         for place, pairing in enumerate(pairings):
             scores = grid.scores.get((pairing, method), {}).get(column)
@@ -129,7 +129,8 @@ def _draw_column(
             cell = summarise(scores)
             deviation = None if math.isnan(cell.deviation) else cell.deviation
             y = place + (number - (len(methods) - 1) / 2) * height
-            label = method if place == 0 else None
+            label = None if method in labelled else method
+            labelled.add(method)
             axis.barh(y, cell.mean, height, xerr=deviation, color=colors[number], label=label)
             axis.text(1, y, f"{cell.mean:.1f}", va="center", color="white", fontsize="small")
     axis.set_yticks(range(len(pairings)), pairings)
