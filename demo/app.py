@@ -87,9 +87,10 @@ def _page(args: argparse.Namespace, folder: Path) -> Any:
     from demo.web.examples import write_examples
     from demo.web.limits import Limits
     from demo.web.page import build_page
-    from demo.web.serve import serve
+    from demo.web.serve import check_port, serve
 
     limits = Limits(args.max_upload_mb, args.max_megapixels, args.max_words)
+    check_port(args.host, args.port)  # before the model: an answer at once
     models = _models(args)
     print(f"loading {models.names[0]}", flush=True)
     models.get(models.names[0])  # an error ends the program here, with what to do

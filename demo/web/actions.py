@@ -141,6 +141,8 @@ class Actions:
 
 def model_note(model: str) -> str:
     """A line below the choice of the model, "" where there is nothing to say."""
+    if model == "miniature-fusioner":
+        return f"{_MINIATURE} It was trained to find the shapes, not the grounds."
     return _MINIATURE if model.startswith("miniature-") else ""
 
 

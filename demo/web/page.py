@@ -43,20 +43,6 @@ _NAME_THUMBNAILS = """() => document.querySelectorAll("#fs-examples button").for
   (button, index) => button.setAttribute("aria-label", `Example ${index + 1}`))"""
 
 
-class TaskChoice(gr.Radio):
-    """A radio whose value may be one that is no choice any more: `Actions` judges it.
-
-    A request on its way when the model changes has the task of before. gradio's dropdown sends each
-    choice twice, so that the second time the tasks are those of the new model already.
-    """
-
-    is_template = True  # for gradio a Radio, in the browser too
-
-    def preprocess(self, payload: Any) -> Any:
-        """The task as it came."""
-        return payload
-
-
 def build_page(
     actions: Actions, examples: list[tuple[str, str]], words: str, task: str | None
 ) -> gr.Blocks:
@@ -142,7 +128,7 @@ def _settings(actions: Actions, task: str | None) -> list[Any]:
     if task not in tasks:
         raise ValueError(f"--task {task}: {name} computes only {', '.join(tasks)}")
     usual = usual_thresholds(segmenter).get(task)
-    chosen = TaskChoice(list(tasks), value=task, label="Task", elem_id="fs-task")
+    chosen = gr.Radio(list(tasks), value=task, label="Task", elem_id="fs-task")
     threshold = gr.Slider(
         0,
         1,
@@ -201,5 +187,8 @@ def _wire(actions: Actions, controls: list[Any], requests: list[Any], outputs: l
             inputs=[model, task],
             outputs=[message, model, task, threshold],
             show_progress_on=model,
+            # Unchecked by gradio: its dropdown sends a choice twice, the second time with the task
+            # of the model before, which may be none of the new one's. `choose` takes any.
+            preprocess=False,
             **one_at_a_time,
         )

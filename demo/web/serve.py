@@ -26,7 +26,7 @@ _FRAME = """<style>
 def serve(page: gr.Blocks, limits: Limits, host: str, port: int, *, share: bool = False) -> str:
     """Starts the server in the background; its address.
 
-    Raises: OSError or ValueError if the host or port cannot be had.
+    Raises: OSError if the host or port cannot be had; `check_port` says it before.
     """
     theme = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", font=_SANS, font_mono=_MONO, radius_size="md"
@@ -36,7 +36,6 @@ def serve(page: gr.Blocks, limits: Limits, host: str, port: int, *, share: bool 
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color_dark="*neutral_400",
     )
-    _check_port(host, port)
     _, local, public = page.launch(
         server_name=host,
         server_port=port,
@@ -63,8 +62,11 @@ def serve(page: gr.Blocks, limits: Limits, host: str, port: int, *, share: bool 
     return public or local
 
 
-def _check_port(host: str, port: int) -> None:
-    """Before gradio, whose message speaks of its own settings."""
+def check_port(host: str, port: int) -> None:
+    """Before gradio, whose message speaks of its own settings.
+
+    Raises: ValueError or OSError if the host or port cannot be had.
+    """
     if not 0 < port < 2**16:
         raise ValueError(f"--port {port}: choose one of 1 to 65535")
     try:

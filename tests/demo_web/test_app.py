@@ -80,17 +80,17 @@ def test_own_config_and_weights_are_loaded(monkeypatch):
 
 def test_a_port_that_cannot_be_had_is_said():
     pytest.importorskip("gradio", reason="gradio is not installed")
-    from demo.web.serve import _check_port
+    from demo.web.serve import check_port
 
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(OSError, match=f"--port {port} cannot be had"):
-            _check_port("127.0.0.1", port)
-    _check_port("127.0.0.1", port)
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
     with pytest.raises(ValueError, match="--port 70000"):
-        _check_port("127.0.0.1", 70_000)
+        check_port("127.0.0.1", 70_000)
 
 
 @pytest.mark.parametrize(
