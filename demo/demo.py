@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from demo.command_line.arguments import add_inputs, add_model, add_results
+from demo.command_line.arguments import KINDS, add_inputs, add_model, add_results
 from demo.command_line.job import Counts, Job
 from frozenseg import cli  # imports no torch
 
@@ -101,6 +101,10 @@ def _find(args: argparse.Namespace) -> Inputs:
     if args.input and not found.files:
         raise ValueError(f"--input {' '.join(args.input)}: no image or video file found there")
     names = dict(zip(found.files, output_names(found.files), strict=True))
+    made = {f"{name}_{kind}" for name in names.values() for kind in KINDS}
+    for path in found.files:
+        if path.stem in made and path.parent.resolve() == output.resolve():
+            raise ValueError(f"--input {path} would be overwritten by a result: change --output")
     videos = {path: name for path, name in names.items() if path.suffix.lower() in VIDEO_SUFFIXES}
     images = {path: name for path, name in names.items() if path not in videos}
     return Inputs(images, videos, found.unmatched)

@@ -286,3 +286,11 @@ def test_help_needs_no_torch_and_no_working_directory(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "--vocabulary" in done.stdout
+
+
+def test_an_input_is_never_overwritten_by_a_result(demo, photos, capsys):
+    first = next(iter(photos.glob("a.*")))
+    (photos / "a_overlay.png").write_bytes(first.read_bytes())
+    command = (*MODEL, "--input", first, photos / "a_overlay.png", "--output", photos)
+    assert demo(*command) == 2
+    assert "a_overlay.png would be overwritten" in capsys.readouterr().err
