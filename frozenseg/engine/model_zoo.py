@@ -57,8 +57,11 @@ _MODELS = (
     ),
     NamedModel(
         "miniature-fusioner",
-        "miniature/fusioner_clip_clip.yaml",
-        {_FUSIONER.format(part): "miniature-clip" for part in ("VISUAL", "LANGUAGE")},
+        "miniature/fusioner_vit_clip.yaml",
+        {
+            _FUSIONER.format("VISUAL"): "miniature-vit",
+            _FUSIONER.format("LANGUAGE"): "miniature-clip",
+        },
     ),
     _released("fcclip", "FC_CLIP", "convnext-large", "convnext_large", _IN_FILE),
     *(
