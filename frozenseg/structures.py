@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-
 # Values of label maps (int32) beside class indices.
 BACKGROUND = -1  # no class of the data set
 IGNORED = -2  # not scored, not learned

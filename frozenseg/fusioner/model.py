@@ -70,7 +70,7 @@ class Fusioner(nn.Module):
             threshold: of the probability that a pixel belongs to a word.
             crop, stride: side and step of the test windows, in pixels.
             windows_at_once: windows that are computed together.
-            features: stands in for `visual`, with what it has seen before on disk.
+            features: stands in for `visual` in training, with what it has seen before on disk.
         """
         super().__init__()
         self.visual, self.language, self.method = visual, language, method
@@ -116,8 +116,12 @@ class Fusioner(nn.Module):
             return [{"semantic_labels": self._segment(sample)} for sample in batched_inputs]
 
     def patches(self, images_B3HW: Tensor) -> Tensor:
-        """The frozen visual encoder's patches (B, V, h, w) of normalised images."""
-        return self._features[0](images_B3HW)
+        """The frozen visual encoder's patches (B, V, h, w) of normalised images.
+
+        Only a training keeps them on disk: its images come again, those of users and the windows
+        of a test do not.
+        """
+        return (self._features[0] if self.training else self.visual)(images_B3HW)
 
     def _losses(self, samples: Samples) -> dict[str, Tensor]:
         if any("labels" not in sample for sample in samples):

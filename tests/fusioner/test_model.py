@@ -130,15 +130,17 @@ def test_a_step_lowers_the_loss(build):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_kept_features_give_the_same_labels(build, tmp_path):
-    model, sample = build(), {"image": image(40, 40)}
+def test_kept_features_give_the_same_loss_and_are_for_training_alone(build, tmp_path):
+    model, batch = build().train(), training_batch()
     cached = CachedVisualEncoder(model.visual, tmp_path, dtype=torch.float32)
-    other = build(features=cached)
-    expected = model([sample])[0]["semantic_labels"]
-    assert torch.equal(other([sample])[0]["semantic_labels"], expected)
-    windows = cached.misses
-    assert torch.equal(other([sample])[0]["semantic_labels"], expected)
-    assert (cached.misses, cached.hits) == (windows, windows)
+    other = build(features=cached).train()
+    expected = model(batch)["loss_bce"]
+    assert torch.equal(other(batch)["loss_bce"], expected)
+    assert (cached.misses, cached.hits) == (3, 0)
+    assert torch.equal(other(batch)["loss_bce"], expected)
+    assert (cached.misses, cached.hits) == (3, 3)
+    other.eval()([{"image": image(40, 40)}])
+    assert (cached.misses, cached.hits) == (3, 3)
     assert model.state_dict().keys() == other.state_dict().keys()
 
 

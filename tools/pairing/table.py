@@ -112,7 +112,8 @@ def draw(grid: Grid, path: Path) -> None:
         _draw_column(axis, grid, column, pairings, methods)
     for axis in axes[len(columns) :]:
         axis.set_visible(False)
-    axes[0].legend(loc="best", fontsize="small")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(methods))
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=120))
 
 
