@@ -1,7 +1,7 @@
 """What the model asks of a method, and the usual one: ask for words, see where they are.
 
-Legend: B images, T words, C training classes, V channels of patches, K of word vectors, D of the
-fusion, h and w patches, H and W pixels.
+Legend: B images, T words, R rivals, C training classes, V channels of patches, K of word vectors,
+D of the fusion, h and w patches, H and W pixels.
 """
 
 from __future__ import annotations
@@ -22,13 +22,21 @@ class Method(Protocol):
     """From frozen patches and word vectors to logits; all that is trained.
 
     Attributes:
-        takes_background: the vector of `BACKGROUND_WORD` is wanted as a further, last word.
+        has_rivals: words compete in a softmax, so that it takes more than the asked ones to tell
+            where they are not.
     """
 
-    takes_background: bool
+    has_rivals: bool
 
-    def __call__(self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, T, H, W) at `size`: of a pixel, above 0 for words that beat background."""
+    def __call__(
+        self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int], rivals_RK: Tensor
+    ) -> Tensor:
+        """Logits (B, T, H, W) at `size`: of a pixel, above 0 for words that may have it.
+
+        Args:
+            rivals_RK: the training classes that are not asked for, and `BACKGROUND_WORD` as the
+                last; none (0, K) without `has_rivals`.
+        """
 
     def losses(
         self, patches_BVhw: Tensor, words_CK: Tensor, labels_BHW: Tensor, asked_B: Tensor
@@ -36,7 +44,7 @@ class Method(Protocol):
         """Losses by name.
 
         Args:
-            words_CK: of all training classes.
+            words_CK: of all training classes, with rivals also of background, as the last.
             labels_BHW: class indices, and the negative values of `frozenseg.structures`.
             asked_B: for each image the class that is asked for (methods may ask for all).
         """
@@ -49,7 +57,7 @@ class AskedWords(nn.Module):
     Source: Fusioner, arXiv:2210.15138, section 3.
     """
 
-    takes_background = False
+    has_rivals = False
 
     def __init__(self, fusion: nn.Module, *, width: int, temperature: float) -> None:
         """`fusion`: an `EarlyFusion` or `LateFusion` of that width."""
@@ -58,7 +66,9 @@ class AskedWords(nn.Module):
         self.decoder = Upsampler(width)
         self.temperature = temperature
 
-    def forward(self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(
+        self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int], rivals_RK: Tensor
+    ) -> Tensor:
         """Logits (B, T, H, W); all words are asked for at once, and see each other."""
         words_BTK = words_TK.expand(len(patches_BVhw), -1, -1)
         return self._logits(patches_BVhw, words_BTK, size)

@@ -73,7 +73,8 @@ class Fusioner(nn.Module):
             features: stands in for `visual` in training, with what it has seen before on disk.
         """
         super().__init__()
-        self.visual, self.language, self.method = visual, language, method
+        self.visual, self.language = visual, language
+        self.method: Any = method
         self.threshold = threshold
         self.crop, self.stride, self.windows_at_once = crop, stride, windows_at_once
         self.train_vocabulary = train_vocabulary
@@ -135,9 +136,10 @@ class Fusioner(nn.Module):
         classifier = self.classifier(self.train_vocabulary)
         classes = torch.arange(classifier.num_classes, device=self.device)
         first_C = torch.searchsorted(classifier.class_of_synonym_S, classes)
-        words_CK = self._with_background(classifier.embeddings_SK[first_C])
-        method: Any = self.method
-        return method.losses(self.patches(images), words_CK, labels_BHW, asked_B)
+        words_CK = classifier.embeddings_SK[first_C]
+        if self.method.has_rivals:
+            words_CK = torch.cat((words_CK, self._background()))
+        return self.method.losses(self.patches(images), words_CK, labels_BHW, asked_B)
 
     def _segment(self, sample: Mapping[str, Any]) -> Tensor:
         """Class indices int32 (height, width), BACKGROUND where no word fits."""
@@ -148,12 +150,12 @@ class Fusioner(nn.Module):
         if not len(asked_T):
             raise ValueError("`asked` names no class: leave it out to ask for all words")
         words_SK, class_S = _rows_of(classifier, asked_T.to(self.device))
-        words_SK = self._with_background(words_SK)
-        method: Method = self.method  # type: ignore[assignment]
+        rivals_RK = self._rivals(asked_T.tolist(), words_SK)
+        method: Method = self.method
 
         def score(windows_B3cc: Tensor) -> Tensor:
             size = (windows_B3cc.shape[-2], windows_B3cc.shape[-1])
-            logits_BSHW = method(self.patches(windows_B3cc), words_SK, size)
+            logits_BSHW = method(self.patches(windows_B3cc), words_SK, size, rivals_RK)
             return _best_synonym(logits_BSHW, class_S, len(asked_T))
 
         labels = torch.empty(height, width, dtype=torch.int32, device=self.device)
@@ -173,13 +175,19 @@ class Fusioner(nn.Module):
     def _normalised(self, image: Tensor) -> Tensor:
         return (image.to(self.device) - self.pixel_mean) / self.pixel_std
 
-    def _with_background(self, words_SK: Tensor) -> Tensor:
-        """The words and, for methods that want it, the vector of background as the last."""
-        method: Any = self.method
-        if not method.takes_background:
-            return words_SK
-        background = self._text_classifier.embed((BACKGROUND_WORD,))
-        return torch.cat((words_SK, background.to(words_SK)))
+    def _rivals(self, asked: Sequence[int], words_SK: Tensor) -> Tensor:
+        """Vectors (R, K) that the asked words compete with; see `Method`."""
+        if not self.method.has_rivals:
+            return words_SK[:0]
+        asked_names = {name for index in asked for name in self.vocabulary.synonyms[index]}
+        others = [n[0] for n in self.train_vocabulary.synonyms if not asked_names & set(n)]
+        rivals_RK = self._background()
+        if others:
+            rivals_RK = torch.cat((self._text_classifier.embed(others).to(rivals_RK), rivals_RK))
+        return rivals_RK
+
+    def _background(self) -> Tensor:
+        return self._text_classifier.embed((BACKGROUND_WORD,)).to(self.device)
 
 
 def _rows_of(classifier: TextClassifier, asked_T: Tensor) -> tuple[Tensor, Tensor]:

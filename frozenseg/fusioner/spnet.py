@@ -1,7 +1,7 @@
 """SPNet: pixels in the space of word vectors, a softmax over the classes.
 
-Legend: B images, T words, C training classes (+1 for background, last), V channels of patches, K of
-word vectors, D of the decoder, h and w patches, H and W pixels.
+Legend: B images, T words, R rivals, L = T + R, C training classes (+1 for background, last),
+V channels of patches, K of word vectors, D of the decoder, h and w patches, H and W pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SPNet(nn.Module):
     encoder and Fusioner's upsampling decoder.
     """
 
-    takes_background = True
+    has_rivals = True
 
     def __init__(self, *, visual_channels: int, text_channels: int, width: int = 512) -> None:
         super().__init__()
@@ -33,9 +33,12 @@ class SPNet(nn.Module):
         self.decoder = Upsampler(width)
         self.to_words = nn.Conv2d(width, text_channels, 1)
 
-    def forward(self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, T - 1, H, W) over that of background, the last word."""
-        return above_background(self._logits(patches_BVhw, words_TK), size)
+    def forward(
+        self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int], rivals_RK: Tensor
+    ) -> Tensor:
+        """Logits (B, T, H, W) over the largest of the rivals'."""
+        logits_BLhw = self._logits(patches_BVhw, torch.cat((words_TK, rivals_RK)))
+        return above_rivals(logits_BLhw, len(words_TK), size)
 
     def losses(
         self, patches_BVhw: Tensor, words_CK: Tensor, labels_BHW: Tensor, asked_B: Tensor
@@ -51,12 +54,12 @@ class SPNet(nn.Module):
         return torch.einsum("bkhw,tk->bthw", features_BKhw, words_TK)
 
 
-def above_background(logits_BThw: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (B, T - 1, H, W) of all words but the last, over the last one's, enlarged.
+def above_rivals(logits_BLhw: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+    """Logits (B, count, H, W) of the first words over the largest of the others, enlarged.
 
-    A softmax decides for a word where its logit is the largest and above 0.
+    A softmax over all decides for one of the first where its logit is the largest and above 0.
     """
-    relative = logits_BThw[:, :-1] - logits_BThw[:, -1:]
+    relative = logits_BLhw[:, :count] - logits_BLhw[:, count:].amax(1, keepdim=True)
     return F.interpolate(relative, size=size, mode="bilinear", align_corners=False)
 
 

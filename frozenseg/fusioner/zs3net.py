@@ -1,7 +1,7 @@
 """ZS3Net: a generator of features from word vectors trains the classifier of any words.
 
-Legend: B images, T words, C training classes (+1 for background, last), V channels of patches, K of
-word vectors, M features of a class, h and w patches, H and W pixels.
+Legend: B images, T words, R rivals, L = T + R, C training classes (+1 for background, last),
+V channels of patches, K of word vectors, M features of a class, h and w patches, H and W pixels.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frozenseg.fusioner.spnet import UNUSED, above_background, softmax_target
+from frozenseg.fusioner.spnet import UNUSED, above_rivals, softmax_target
 
 # Kernel widths of the moment matching, in units of the mean squared distance.
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -25,7 +25,7 @@ class ZS3Net(nn.Module):
     ours keeps the visual encoder frozen, so real features need no training, and classifies patches.
     """
 
-    takes_background = True
+    has_rivals = True
 
     def __init__(
         self,
@@ -57,12 +57,14 @@ class ZS3Net(nn.Module):
         self._fitted = {}
         return super().train(mode)
 
-    def forward(self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, T - 1, H, W) over that of background, the last word."""
-        weight_TV, bias_T = self._classifier(words_TK)
+    def forward(
+        self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int], rivals_RK: Tensor
+    ) -> Tensor:
+        """Logits (B, T, H, W) over the largest of the rivals'."""
+        weight_LV, bias_L = self._classifier(torch.cat((words_TK, rivals_RK)))
         features_BVhw = F.normalize(patches_BVhw, dim=1)
-        logits_BThw = F.conv2d(features_BVhw, weight_TV[..., None, None], bias_T)
-        return above_background(logits_BThw, size)
+        logits_BLhw = F.conv2d(features_BVhw, weight_LV[..., None, None], bias_L)
+        return above_rivals(logits_BLhw, len(words_TK), size)
 
     def losses(
         self, patches_BVhw: Tensor, words_CK: Tensor, labels_BHW: Tensor, asked_B: Tensor

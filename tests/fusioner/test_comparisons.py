@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from frozenseg.fusioner.spnet import UNUSED, SPNet, above_background, softmax_loss, softmax_target
+from frozenseg.fusioner.spnet import UNUSED, SPNet, above_rivals, softmax_loss, softmax_target
 from frozenseg.fusioner.zs3net import ZS3Net, class_of_patches, fit_softmax, moment_loss
 from frozenseg.structures import BACKGROUND, IGNORED, OTHER_CLASS
 
@@ -15,11 +15,11 @@ def test_targets_of_the_softmax():
     assert softmax_target(labels, 4).tolist() == [0, 2, 3, UNUSED, UNUSED]
 
 
-def test_above_background_decides_as_the_softmax_does():
-    logits = torch.randn(2, 4, 3, 3)
-    relative = above_background(logits, (3, 3))
+def test_above_rivals_decides_as_the_softmax_does():
+    logits = torch.randn(2, 5, 3, 3)
+    relative = above_rivals(logits, 3, (3, 3))
     assert relative.shape == (2, 3, 3, 3)
-    winner = logits.argmax(1)
+    winner = logits.argmax(1).clamp(max=3)  # the last two are rivals
     ours = torch.where(relative.amax(1) > 0, relative.argmax(1), 3)
     assert torch.equal(ours, winner)
 
@@ -88,13 +88,13 @@ def test_zs3net_fits_once_for_the_same_words_and_always_the_same():
     model, patches = zs3net().eval(), torch.randn(1, 6, 3, 3)
     words = F.normalize(torch.randn(3, 4), dim=-1)
     with torch.no_grad():
-        first = model(patches, words, (6, 6))
+        first = model(patches, words[:2], (6, 6), words[2:])
     assert first.shape == (1, 2, 6, 6)
     fitted = dict(model._fitted)
     with torch.no_grad():
-        assert torch.equal(model(patches, words, (6, 6)), first)
+        assert torch.equal(model(patches, words[:2], (6, 6), words[2:]), first)
         assert all(model._fitted[key] is value for key, value in fitted.items())
-        assert torch.equal(zs3net().eval()(patches, words, (6, 6)), first)
+        assert torch.equal(zs3net().eval()(patches, words[:2], (6, 6), words[2:]), first)
     model.train()
     assert not model._fitted
 
@@ -103,9 +103,9 @@ def test_zs3net_fits_in_float32_also_under_autocast():
     """Autocast keeps a rounded copy of a weight, which does not see the steps of the optimizer."""
     words, patches = F.normalize(torch.randn(3, 4), dim=-1), torch.randn(1, 6, 3, 3)
     with torch.no_grad():
-        exact = zs3net().eval()(patches, words, (6, 6))
+        exact = zs3net().eval()(patches, words[:2], (6, 6), words[2:])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            half = zs3net().eval()(patches, words, (6, 6))
+            half = zs3net().eval()(patches, words[:2], (6, 6), words[2:])
     assert exact.std() > 0.1
     assert (half.float() - exact).abs().max() < 0.2 * exact.std()
 
@@ -130,7 +130,8 @@ def test_zs3net_learns_to_generate_and_segments_words_it_has_not_seen():
     asked = torch.stack((words[39], words[0], -words[39]))  # the last stands for background
     labels = torch.randint(0, 3, (1, 6, 6))
     with torch.no_grad():
-        logits = model((asked[labels] @ mixing).permute(0, 3, 1, 2), asked, (6, 6))
+        patches = (asked[labels] @ mixing).permute(0, 3, 1, 2)
+        logits = model(patches, asked[:2], (6, 6), asked[2:])
     found = torch.where(logits.amax(1) > 0, logits.argmax(1), 2)
     assert (found == labels)[labels != 1].float().mean() > 0.8
 

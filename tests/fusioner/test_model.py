@@ -144,6 +144,17 @@ def test_kept_features_give_the_same_loss_and_are_for_training_alone(build, tmp_
     assert model.state_dict().keys() == other.state_dict().keys()
 
 
+def test_only_the_comparisons_let_training_classes_compete(build):
+    """The asked words and their synonyms are no rivals of themselves; background always is one."""
+    for method, expected in (("early", 0), ("late", 0), ("spnet", 3), ("zs3net", 3)):
+        model = build(method)
+        words = model.classifier(model.vocabulary).embeddings_SK
+        assert len(model._rivals([0], words)) == expected
+    model.set_vocabulary(Vocabulary.parse("kitten; house"))
+    assert len(model._rivals([0], words)) == 3  # dog, tree, background
+    assert len(model._rivals([1], words)) == 4
+
+
 def test_asking_for_nothing_is_an_error(build):
     with pytest.raises(ValueError, match="names no class"):
         build()([{"image": image(32, 32), "asked": ()}])
