@@ -39,6 +39,19 @@ class TextClassifier:
             class_of_synonym_S=self.class_of_synonym_S.to(device),
         )
 
+    def first_rows(self) -> Tensor:
+        """Embeddings (C, K) of the first synonym of every class."""
+        classes = torch.arange(self.num_classes, device=self.class_of_synonym_S.device)
+        return self.embeddings_SK[torch.searchsorted(self.class_of_synonym_S, classes)]
+
+    def select(self, classes_T: Tensor) -> TextClassifier:
+        """The classifier of some of the classes, given by ascending indices."""
+        place_C = classes_T.new_full((self.num_classes,), -1)
+        place_C[classes_T] = torch.arange(len(classes_T), device=classes_T.device)
+        place_S = place_C[self.class_of_synonym_S]
+        kept_S = place_S >= 0
+        return TextClassifier(self.embeddings_SK[kept_S], place_S[kept_S], len(classes_T))
+
     def max_over_synonyms(self, logits: Tensor) -> Tensor:
         """Class logits (..., C): the maximum over each class's synonyms of `logits` (..., S)."""
         if logits.shape[-1] == self.num_classes:

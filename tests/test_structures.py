@@ -30,3 +30,16 @@ def test_to_moves_both_tensors():
     moved = classifier([2, 1]).to("meta")
     assert moved.embeddings_SK.device.type == moved.class_of_synonym_S.device.type == "meta"
     assert moved.num_classes == 2
+
+
+def test_first_rows_are_those_of_the_canonical_names():
+    whole = classifier([2, 1, 3])
+    torch.testing.assert_close(whole.first_rows(), whole.embeddings_SK[[0, 2, 3]])
+
+
+def test_some_of_the_classes_keep_all_their_synonyms():
+    whole = classifier([2, 1, 3])
+    some = whole.select(torch.tensor([0, 2]))
+    torch.testing.assert_close(some.embeddings_SK, whole.embeddings_SK[[0, 1, 3, 4, 5]])
+    assert some.class_of_synonym_S.tolist() == [0, 0, 1, 1, 1]
+    assert some.num_classes == 2

@@ -22,6 +22,8 @@ from frozenseg.encoders.state_files import BATCH_COUNTER, differences, read_stat
 logger = logging.getLogger(__name__)
 
 _OPENAI_PREFIX = "openai:"
+# What `load_clip` takes as weights and that brings none: nothing, and OpenAI's activation alone.
+NO_WEIGHTS = ("", _OPENAI_PREFIX)
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
 

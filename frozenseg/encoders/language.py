@@ -25,7 +25,7 @@ from frozenseg.encoders.bert_files import (
 from frozenseg.encoders.bert_text import BertText
 from frozenseg.encoders.classifier import TextEncoder
 from frozenseg.encoders.clip_text import ClipText
-from frozenseg.encoders.clip_weights import load_clip
+from frozenseg.encoders.clip_weights import NO_WEIGHTS, load_clip
 
 _HUB = "hub"  # as weights: those that the authors publish
 
@@ -168,7 +168,7 @@ def brings_weights(name: str, weights: str) -> bool:
 
     A BERT's folder may hold its own, so that `weights` alone does not tell.
     """
-    if weights in ("", "openai:"):
+    if weights in NO_WEIGHTS:
         return name not in LANGUAGE_ENCODERS and any(
             (Path(name).expanduser() / file).is_file() for file in WEIGHT_FILES
         )

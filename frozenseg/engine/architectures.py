@@ -12,11 +12,10 @@ from detectron2.config import CfgNode
 
 from frozenseg.data.benchmark import Benchmark
 from frozenseg.encoders.clip import config_section
+from frozenseg.encoders.clip_weights import NO_WEIGHTS
 from frozenseg.fusioner import border as fusioner
 from frozenseg.mask_classification.border import injects_sam, needs_sam
 
-# CLIP_PRETRAINED_WEIGHTS that bring no weights: none, and OpenAI's activation alone.
-NO_WEIGHTS = ("", "openai:")
 # What a model outputs -> the key below MODEL.MASK_FORMER.TEST that switches it on.
 TASK_KEYS = {
     "panoptic": "PANOPTIC_ON",

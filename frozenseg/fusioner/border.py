@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from frozenseg.encoders.classifier import TextClassifierBuilder
+from frozenseg.encoders.clip_weights import NO_WEIGHTS
 from frozenseg.encoders.feature_cache import CachedVisualEncoder
 from frozenseg.encoders.language import (
     FrozenLanguageEncoder,
@@ -25,9 +26,6 @@ from frozenseg.fusioner.spnet import SPNet
 from frozenseg.fusioner.zs3net import ZS3Net
 from frozenseg.vocab import Vocabulary, get_templates
 from frozenseg.vocab.data_sets import data_sets_vocabulary
-
-# Weights that bring nothing but, perhaps, OpenAI's activation.
-NO_WEIGHTS = ("", "openai:")
 
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:

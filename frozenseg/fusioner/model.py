@@ -133,10 +133,7 @@ class Fusioner(nn.Module):
         labels_BHW = torch.stack([sample["labels"] for sample in samples]).to(self.device)
         asked_B = torch.tensor([int(sample["asked"]) for sample in samples], device=self.device)
         # A class is asked for by its name; synonyms count at test time.
-        classifier = self.classifier(self.train_vocabulary)
-        classes = torch.arange(classifier.num_classes, device=self.device)
-        first_C = torch.searchsorted(classifier.class_of_synonym_S, classes)
-        words_CK = classifier.embeddings_SK[first_C]
+        words_CK = self.classifier(self.train_vocabulary).first_rows()
         if self.method.has_rivals:
             words_CK = torch.cat((words_CK, self._background()))
         return self.method.losses(self.patches(images), words_CK, labels_BHW, asked_B)
@@ -145,27 +142,28 @@ class Fusioner(nn.Module):
         """Class indices int32 (height, width), BACKGROUND where no word fits."""
         image = self._normalised(sample["image"])
         height, width = image.shape[-2:]
-        classifier = self.classifier(self.vocabulary)
-        asked_T = torch.tensor(sample.get("asked", range(classifier.num_classes)))
-        if not len(asked_T):
+        asked = sorted(sample.get("asked", range(len(self.vocabulary))))
+        if not asked:
             raise ValueError("`asked` names no class: leave it out to ask for all words")
-        words_SK, class_S = _rows_of(classifier, asked_T.to(self.device))
-        rivals_RK = self._rivals(asked_T.tolist(), words_SK)
+        asked_T = torch.tensor(asked, device=self.device)
+        words = self.classifier(self.vocabulary).select(asked_T)
+        rivals_RK = self._rivals(asked, words.embeddings_SK)
         method: Method = self.method
 
         def score(windows_B3cc: Tensor) -> Tensor:
             size = (windows_B3cc.shape[-2], windows_B3cc.shape[-1])
-            logits_BSHW = method(self.patches(windows_B3cc), words_SK, size, rivals_RK)
-            return _best_synonym(logits_BSHW, class_S, len(asked_T))
+            patches_BVhw = self.patches(windows_B3cc)
+            logits_BSHW = method(patches_BVhw, words.embeddings_SK, size, rivals_RK)
+            return words.max_over_synonyms(logits_BSHW.movedim(1, -1)).movedim(-1, 1)
 
         labels = torch.empty(height, width, dtype=torch.int32, device=self.device)
         bands = sliding_window(
             image, score, crop=self.crop, stride=self.stride, batch=self.windows_at_once
         )
-        asked = asked_T.to(self.device, torch.int32)
+        class_T = asked_T.to(torch.int32)
         for rows, logits_TRW in bands:
             place_RW = labels_of(logits_TRW, self.threshold)
-            labels[rows] = torch.where(place_RW < 0, place_RW, asked[place_RW.clamp(min=0).long()])
+            labels[rows] = torch.where(place_RW < 0, place_RW, class_T[place_RW.clamp(min=0)])
         size = (int(sample.get("height", height)), int(sample.get("width", width)))
         if size == (height, width):
             return labels
@@ -180,35 +178,10 @@ class Fusioner(nn.Module):
         if not self.method.has_rivals:
             return words_SK[:0]
         asked_names = {name for index in asked for name in self.vocabulary.synonyms[index]}
-        others = [n[0] for n in self.train_vocabulary.synonyms if not asked_names & set(n)]
-        rivals_RK = self._background()
-        if others:
-            rivals_RK = torch.cat((self._text_classifier.embed(others).to(rivals_RK), rivals_RK))
-        return rivals_RK
+        synonyms = self.train_vocabulary.synonyms
+        others_C = torch.tensor([asked_names.isdisjoint(names) for names in synonyms])
+        words_CK = self.classifier(self.train_vocabulary).first_rows()
+        return torch.cat((words_CK[others_C.to(self.device)], self._background()))
 
     def _background(self) -> Tensor:
         return self._text_classifier.embed((BACKGROUND_WORD,)).to(self.device)
-
-
-def _rows_of(classifier: TextClassifier, asked_T: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors of the asked classes' synonyms, and for each its place among the asked."""
-    owner_S = classifier.class_of_synonym_S
-    place_C = torch.full((classifier.num_classes,), -1, device=asked_T.device)
-    place_C[asked_T] = torch.arange(len(asked_T), device=asked_T.device)
-    place_S = place_C[owner_S]
-    return classifier.embeddings_SK[place_S >= 0], place_S[place_S >= 0]
-
-
-def _best_synonym(logits_BSHW: Tensor, class_S: Tensor, count: int) -> Tensor:
-    """Logits (B, T, H, W) of the best synonym of every class."""
-    if len(class_S) == count:
-        order_T = class_S.argsort()
-        return logits_BSHW if _is_range(order_T) else logits_BSHW[:, order_T]
-    shape = (len(logits_BSHW), count, *logits_BSHW.shape[-2:])
-    index = class_S[None, :, None, None].expand(logits_BSHW.shape)
-    empty = logits_BSHW.new_full(shape, float("-inf"))
-    return empty.scatter_reduce(1, index, logits_BSHW, reduce="amax", include_self=False)
-
-
-def _is_range(order_T: Tensor) -> bool:
-    return bool((order_T[1:] > order_T[:-1]).all())
