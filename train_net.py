@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 
 def build_parser() -> argparse.ArgumentParser:

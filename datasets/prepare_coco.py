@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 from frozenseg.data.preparation.arguments import make_parser, prepare
 
 

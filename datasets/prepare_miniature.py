@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 SCENES = {"train": 2000, "dev": 100, "val": 200}
 FOLDS = {"train": 2000, "val": 300, "mosaics": 200}
@@ -23,9 +23,9 @@ FOLDS = {"train": 2000, "val": 300, "mosaics": 200}
 
 def main(args: argparse.Namespace) -> None:
     """Writes the splits that are not there yet. Raises: ValueError for a size of the other kind."""
-    from frozenseg.data.catalog import datasets_root
-    from frozenseg.data.miniature_files import write_miniature
-    from frozenseg.data.miniature_folds import write_folds
+    from frozenseg.data.catalog.lookup import datasets_root
+    from frozenseg.data.miniature.dataset import write_miniature
+    from frozenseg.data.miniature.folds import write_folds
 
     root = (args.root or datasets_root()).absolute()
     given = {key: getattr(args, key) for key in (*SCENES, "mosaics")}

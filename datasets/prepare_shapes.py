@@ -9,12 +9,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes both splits; does nothing if they are there with the same settings."""
-    from frozenseg.data.catalog import datasets_root
+    from frozenseg.data.catalog.lookup import datasets_root
     from frozenseg.data.shapes import write_shapes
 
     root = (args.root or datasets_root()).absolute() / "shapes"

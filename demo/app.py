@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli  # imports no torch
+from frozenseg.cli import program as cli
 
 if TYPE_CHECKING:
     from demo.web.models import ModelShelf
-    from frozenseg.engine.segmenter import Segmenter
+    from frozenseg.predict.segmenter import Segmenter
 
 FIRST_WORDS = "purple heart; red heart; yellow cross; water:stuff; sand:stuff"
 
@@ -105,8 +105,8 @@ def _page(args: argparse.Namespace, folder: Path) -> Any:
 def _models(args: argparse.Namespace) -> ModelShelf:
     """What can be chosen: the model of the command line, then all whose weights are here."""
     from demo.web.models import ModelShelf, available_models
-    from frozenseg.engine.model_zoo import DEFAULT_MODEL
-    from frozenseg.engine.segmenter import load
+    from frozenseg.checkpoints.named_models import DEFAULT_MODEL
+    from frozenseg.predict.segmenter import load
 
     own = Path(args.config_file).stem if args.config_file else None
     first = [own] if own else []

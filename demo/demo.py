@@ -38,10 +38,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo.command_line.arguments import KINDS, add_inputs, add_model, add_results
 from demo.command_line.job import Counts, Job
-from frozenseg import cli  # imports no torch
+from frozenseg.cli import program as cli
 
 if TYPE_CHECKING:
-    from frozenseg.engine.video import Video
+    from frozenseg.predict.video import Video
 
 EXIT_SOME_SKIPPED = 1
 
@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError("--write: a video has only overlay and json: add one of them")
     for text in found.unmatched:
         print(f"skipped {text}: no such file, folder or match", file=sys.stderr)
-    from frozenseg.engine.video import open_webcam
+    from frozenseg.predict.video import open_webcam
 
     # Before the model: an answer at once if there is no such camera.
     with contextlib.nullcontext() if args.webcam is None else open_webcam(args.webcam) as camera:
@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
 def _find(args: argparse.Namespace) -> Inputs:
     """What the inputs stand for. Raises: ValueError for none, or an output among them or a file."""
     from frozenseg.data.image_files import IMAGE_SUFFIXES, find_images, output_names
-    from frozenseg.engine.video import VIDEO_SUFFIXES
+    from frozenseg.predict.video import VIDEO_SUFFIXES
 
     output = Path(args.output)
     if output.resolve() in [Path(each).resolve() for each in args.input]:
@@ -112,9 +112,9 @@ def _find(args: argparse.Namespace) -> Inputs:
 
 def _prepare(args: argparse.Namespace) -> Job:
     """The model with the user's words."""
-    from frozenseg.engine.model_zoo import DEFAULT_MODEL
-    from frozenseg.engine.segmenter import load
-    from frozenseg.engine.words import read_words
+    from frozenseg.checkpoints.named_models import DEFAULT_MODEL
+    from frozenseg.predict.segmenter import load
+    from frozenseg.predict.words import read_words
 
     vocabulary = None if args.vocabulary is None else read_words(args.vocabulary)
     segmenter = load(
@@ -144,7 +144,7 @@ def _run(job: Job, found: Inputs, camera: Video | None) -> int:
     """Segments everything; the exit code."""
     from demo.command_line.clips import record, segment_videos
     from demo.command_line.images import segment_images
-    from frozenseg.engine.out_of_memory import retry_out_of_memory
+    from frozenseg.device import retry_out_of_memory
 
     with retry_out_of_memory(job.segmenter.predictor.model):  # type: ignore[arg-type]
         images = segment_images(job, found.images) + Counts(bad=len(found.unmatched))

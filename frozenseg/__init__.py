@@ -16,20 +16,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from frozenseg.config import load_config
-    from frozenseg.engine.coco_export import save_coco
-    from frozenseg.engine.segmentation import Segmentation
-    from frozenseg.engine.segmenter import Segmenter, load, models, segment
+    from frozenseg.predict.coco_export import save_coco
+    from frozenseg.predict.segmentation import Segmentation
+    from frozenseg.predict.segmenter import Segmenter, load, models, segment
     from frozenseg.vocab import Vocabulary
 
 _EXPORTS = {
-    "Segmentation": "frozenseg.engine.segmentation",
-    "Segmenter": "frozenseg.engine.segmenter",
+    "Segmentation": "frozenseg.predict.segmentation",
+    "Segmenter": "frozenseg.predict.segmenter",
     "Vocabulary": "frozenseg.vocab",
-    "load": "frozenseg.engine.segmenter",
+    "load": "frozenseg.predict.segmenter",
     "load_config": "frozenseg.config",
-    "models": "frozenseg.engine.segmenter",
-    "save_coco": "frozenseg.engine.coco_export",
-    "segment": "frozenseg.engine.segmenter",
+    "models": "frozenseg.predict.segmenter",
+    "save_coco": "frozenseg.predict.coco_export",
+    "segment": "frozenseg.predict.segmenter",
 }
 
 __all__ = [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from frozenseg.encoders.clip import FrozenCLIP
-from frozenseg.encoders.clip_weights import load_clip
+from frozenseg.encoders.clip.backbone import FrozenCLIP
+from frozenseg.encoders.clip.weights import load_clip
 
 PREFIX = "backbone."
 

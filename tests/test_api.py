@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import frozenseg
-from frozenseg.data.miniature import draw_scene
-from frozenseg.data.miniature_classes import CLASSES
-from frozenseg.encoders.clip_text import ClipText
-from frozenseg.engine import build
+from frozenseg import build
+from frozenseg.data.miniature.classes import CLASSES
+from frozenseg.data.miniature.scenes import draw_scene
+from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.vocab import get_templates
 
 SCENE = Path(__file__).parents[1] / "docs" / "scene.png"

@@ -24,15 +24,15 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from frozenseg import config
 from frozenseg.config import KEYS, Key, get_config, load_config
-from frozenseg.config_files import leaves
-from frozenseg.config_legacy import legacy_row
-from frozenseg.data.catalog import find_benchmark
-from frozenseg.data.mapper import build_mapper
-from frozenseg.data.register import register_benchmarks
-from frozenseg.encoders.clip import load_clip
-from frozenseg.encoders.sam import load_sam
+from frozenseg.config import load as config
+from frozenseg.config.legacy import legacy_row
+from frozenseg.config.sources import leaves
+from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.mappers.masks import build_mapper
+from frozenseg.encoders.clip.backbone import load_clip
+from frozenseg.encoders.sam.model import load_sam
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.engine.trainer import Trainer
 from frozenseg.mask_classification.decoder import (

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from frozenseg import cli
-from frozenseg.engine import segmenter as segmenter_module
-from frozenseg.engine.predictor import Predictor
+from frozenseg.cli import program as cli
+from frozenseg.predict import segmenter as segmenter_module
+from frozenseg.predict.predictor import Predictor
 from frozenseg.vocab import Vocabulary
 
 SCRIPT = Path(__file__).parents[1] / "demo" / "demo.py"

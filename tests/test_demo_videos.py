@@ -12,12 +12,11 @@ import frozenseg
 from demo.command_line import clip_files
 from demo.command_line.clips import segmented_frames
 from demo.command_line.job import Job
-from frozenseg import cli
-from frozenseg.data.miniature import draw_scene
-from frozenseg.engine import segmenter as segmenter_module
-from frozenseg.engine import video as video_module
-from frozenseg.engine.clip_writer import ClipWriter
-from frozenseg.engine.video import Frame, open_video
+from frozenseg.cli import program as cli
+from frozenseg.data.miniature.scenes import draw_scene
+from frozenseg.predict import segmenter as segmenter_module
+from frozenseg.predict import video as video_module
+from frozenseg.predict.video import ClipWriter, Frame, open_video
 
 SCRIPT = Path(__file__).parents[1] / "demo" / "demo.py"
 FRAMES, FPS, SIZE = 5, 12.5, (96, 128)

@@ -10,8 +10,8 @@ from detectron2.modeling import build_model
 
 import frozenseg.engine  # noqa: F401  (registers the models)
 from frozenseg.config import load_config
-from frozenseg.data.catalog import BENCHMARKS
-from frozenseg.data.register import register_benchmarks, registered_benchmark
+from frozenseg.data.catalog.lookup import BENCHMARKS
+from frozenseg.data.catalog.register import register_benchmarks, registered_benchmark
 from frozenseg.engine.run import recipe_opts
 from tests.data import raw_datasets
 

@@ -23,14 +23,14 @@ from detectron2.structures import Instances
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from frozenseg.build import build_model
+from frozenseg.checkpoints.loading import load_weights
 from frozenseg.config import load_config
-from frozenseg.data.catalog import BENCHMARKS
-from frozenseg.data.coco_panoptic import ids_of_rgb, read_panoptic_png, semantic_of_panoptic
-from frozenseg.data.label_folder import read_semantic_labels
-from frozenseg.data.register import register_benchmarks
-from frozenseg.data.verify import verify
-from frozenseg.engine.build import build_model
-from frozenseg.engine.checkpoint import load_weights
+from frozenseg.data.catalog.lookup import BENCHMARKS
+from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.image_mask_pairs import read_semantic_labels
+from frozenseg.data.reading import ids_of_rgb, read_panoptic_png, semantic_of_panoptic
+from frozenseg.data.verify.run import verify
 from frozenseg.engine.evaluate import evaluate_dataset
 from frozenseg.evaluation.build import build_evaluators
 from tests.data import raw_datasets

@@ -14,13 +14,13 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from frozenseg.build import build_model
 from frozenseg.config import load_config
-from frozenseg.data.catalog import BENCHMARKS, find_benchmark
-from frozenseg.data.miniature_folds import write_folds
+from frozenseg.data.catalog.lookup import BENCHMARKS, find_benchmark
+from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.miniature.folds import write_folds
 from frozenseg.data.preparation import fss_mosaic
-from frozenseg.data.register import register_benchmarks
-from frozenseg.data.verify import verify
-from frozenseg.engine.build import build_model
+from frozenseg.data.verify.run import verify
 from frozenseg.engine.evaluate import evaluate_dataset
 from frozenseg.engine.trainer import Trainer
 from frozenseg.evaluation.results import read_results

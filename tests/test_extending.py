@@ -143,7 +143,7 @@ def test_the_color_encoder_keeps_the_contract_of_its_table(reader):
     encoder = color_encoder.ColorEncoder()
     assert all(hasattr(encoder, member) for member in table)
     assert not encoder.train().training
-    from frozenseg.encoders.clip import FrozenCLIP
+    from frozenseg.encoders.clip.backbone import FrozenCLIP
 
     assert all(hasattr(FrozenCLIP, member) or member in ("text", "embed_dim") for member in table)
 

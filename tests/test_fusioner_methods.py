@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from frozenseg.config import load_config
-from frozenseg.data.catalog import find_benchmark
-from frozenseg.data.register import register_benchmarks
-from frozenseg.data.verify import verify
+from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.verify.run import verify
 from frozenseg.engine.trainer import Trainer
 from frozenseg.evaluation.results import read_results
 from tests.data import raw_episodes

@@ -1,5 +1,7 @@
 """Who may import whom: the arrows of the architecture, checked on every import of frozenseg/.
 
+Besides: no circle of modules, and no package whose `__init__` imports something heavy.
+
 Counted are imports anywhere in a file (in functions, under TYPE_CHECKING, in try blocks), relative
 ones, and importlib.import_module and __import__ with a literal name. A dynamic import whose name is
 no literal cannot be checked and is refused, except in `frozenseg/__init__.py`, the lazy public API.
@@ -17,32 +19,43 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "frozenseg"
 
-BASICS = {"structures", "vocab", "layers"}
-FAMILY = {"encoders", "inference"} | BASICS
+GROUND = {"errors", "files", "progress", "device", "structures"}
+FAMILY = {"encoders", "inference", "layers", "vocab"} | GROUND
+BELOW_BUILD = {"config", "checkpoints", "data"} | FAMILY
+MODELS = {"build", "mask_classification", "fusioner"} | BELOW_BUILD
 ARROWS: dict[str, set[str]] = {
-    "cli": set(),
-    "config": set(),
-    "structures": set(),
-    "vocab": {"structures"},
-    "layers": {"structures"},
-    "data": {"vocab", "structures"},
-    "encoders": {"layers", "vocab", "structures"},
+    **{room: set() for room in GROUND},
+    "config": GROUND,
+    "vocab": GROUND,
+    "layers": GROUND,
+    "data": {"vocab", "config"} | GROUND,
+    "checkpoints": {"config"} | GROUND,
+    "encoders": {"checkpoints", "layers", "vocab"} | GROUND,
     "inference": {"structures"},
     "mask_classification": FAMILY,
     "fusioner": FAMILY,
-    "evaluation": {"data", "vocab", "structures"},
-    "visualization": {"data", "vocab", "structures"},
+    "build": {"mask_classification", "fusioner"} | BELOW_BUILD,
+    "evaluation": {"data", "vocab"} | GROUND,
+    "visualization": {"data", "vocab"} | GROUND,
+    "predict": {"visualization"} | MODELS,
+    "engine": {"evaluation"} | MODELS,
+    "detectron2_setup": GROUND,
 }
-ARROWS["engine"] = set(ARROWS) - {"cli"}
-ARROWS["__init__"] = set(ARROWS) - {"cli"}
-ALIASES = {"config_files": "config", "config_keys": "config", "config_legacy": "config"}
+ARROWS["web"] = {"predict", "visualization"} | MODELS
+ARROWS["cli"] = set(ARROWS)
+ARROWS["__init__"] = {"predict", "config", "vocab"}
+ARROWS["__main__"] = {"cli"}
 SCRIPTS = {"train_net", "demo", "tools", "datasets", "tests", "configs"}
+# Importing one of these costs from a tenth of a second to seconds.
+HEAVY = {
+    *("torch", "torchvision", "detectron2", "fvcore", "open_clip", "timm", "transformers", "cv2"),
+    *("numpy", "scipy", "PIL", "pycocotools", "segment_anything", "matplotlib", "gradio"),
+}
 
 
 def room_of(parts: tuple[str, ...]) -> str:
     """The room of a module given by its path inside the package, () being the package itself."""
-    name = parts[0] if parts else "__init__"
-    return ALIASES.get(name, name)
+    return parts[0] if parts else "__init__"
 
 
 def imported_names(tree: ast.AST, module: tuple[str, ...]) -> Iterator[tuple[int, str]]:
@@ -102,6 +115,83 @@ def violations(package: Path) -> list[str]:
     return found
 
 
+Graph = dict[str, set[str]]
+
+
+def module_graph(package: Path, *, at_import: bool = False) -> tuple[Graph, Graph]:
+    """Module -> modules of the package that it imports, and -> top names of others.
+
+    Args: at_import: only what is imported when the module is, not in functions nor for annotations.
+    """
+    files = {
+        ".".join((package.name, *path.relative_to(package).with_suffix("").parts)): path
+        for path in package.rglob("*.py")
+    }
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    own: Graph = {}
+    others: Graph = {}
+    for module, path in files.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        place = (package.name, *path.relative_to(package).parts[:-1])
+        nodes = ast.Module(list(run_at_import(tree.body)), []) if at_import else tree
+        names = {name for _, name in imported_names(nodes, place)}
+        targets = {n if n in files else n.rpartition(".")[0] for n in names}
+        own[module] = {target for target in targets if target in files} - {module}
+        if at_import:  # `import a.b.c` imports a and a.b, too
+            parents = {".".join(t.split(".")[:i]) for t in own[module] for i in range(1, 9)}
+            own[module] |= (parents & files.keys()) - {module}
+        others[module] = {name.split(".")[0] for name in names}
+    return own, others
+
+
+def run_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module that are run when it is imported, those in functions left out."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.If):
+            if "TYPE_CHECKING" not in ast.unparse(node.test):
+                yield from run_at_import([*node.body, *node.orelse])
+        elif isinstance(node, (ast.ClassDef, ast.With)):
+            yield from run_at_import(node.body)
+        elif isinstance(node, ast.Try):
+            yield from run_at_import([*node.body, *node.orelse, *node.finalbody])
+        else:
+            yield node
+
+
+def circles(package: Path) -> list[str]:
+    """Modules that reach themselves by imports, wherever those stand."""
+    graph, _ = module_graph(package)
+    return sorted(m for m in graph if m in closure(graph, m) and not m.endswith("__main__"))
+
+
+def closure(graph: Graph, start: str) -> set[str]:
+    """All that can be reached from `start`, itself only by a circle."""
+    reached: set[str] = set()
+    todo = list(graph[start])
+    while todo:
+        module = todo.pop()
+        if module not in reached:
+            reached.add(module)
+            todo += graph[module]
+    return reached
+
+
+def heavy_packages(package: Path) -> dict[str, list[str]]:
+    """Package -> what of `HEAVY` importing it alone imports."""
+    graph, others = module_graph(package, at_import=True)
+    packages = {
+        ".".join((package.name, *path.parent.relative_to(package).parts))
+        for path in package.rglob("__init__.py")
+    }
+    found = {
+        name: sorted(HEAVY & set().union(*(others[m] for m in {name} | closure(graph, name))))
+        for name in packages
+    }
+    return {name: heavy for name, heavy in sorted(found.items()) if heavy}
+
+
 def judge(room: str, name: str, package: Path) -> str | None:
     top, *rest = name.split(".")
     if name == "?":
@@ -122,6 +212,14 @@ def test_every_import_of_the_package_follows_an_arrow():
     assert violations(PACKAGE) == []
 
 
+def test_no_module_reaches_itself():
+    assert circles(PACKAGE) == []
+
+
+def test_no_package_imports_anything_heavy():
+    assert heavy_packages(PACKAGE) == {}
+
+
 def test_the_package_was_read_at_all():
     rooms = {
         path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")
@@ -133,16 +231,14 @@ def test_the_package_was_read_at_all():
 
 def test_no_arrow_leads_back():
     """The table itself has an order: no room can reach itself."""
-
-    def reach(room: str, seen: frozenset[str] = frozenset()) -> set[str]:
-        assert room not in seen, f"{room} reaches itself"
-        return {room}.union(*(reach(each, seen | {room}) for each in ARROWS[room]))
-
     for room in ARROWS:
-        reach(room)
-    assert "fusioner" not in reach("mask_classification")
-    assert "mask_classification" not in reach("fusioner")
-    assert not {"mask_classification", "fusioner"} & (reach("evaluation") | reach("visualization"))
+        assert room not in closure(ARROWS, room)
+    assert "fusioner" not in closure(ARROWS, "mask_classification")
+    assert "mask_classification" not in closure(ARROWS, "fusioner")
+    assert "predict" not in closure(ARROWS, "engine")
+    assert "engine" not in closure(ARROWS, "predict")
+    below = closure(ARROWS, "evaluation") | closure(ARROWS, "visualization")
+    assert not {"mask_classification", "fusioner", "build"} & below
 
 
 STYLES = {
@@ -170,13 +266,16 @@ STYLES = {
 }
 
 
+FILES = {"__init__", "__main__", "build"} | GROUND
+
+
 def make_tree(root: Path, code: str, place: str) -> Path:
     package = root / "frozenseg"
-    for room in set(ARROWS) - {"__init__", "cli", "config", "structures"}:
+    for room in set(ARROWS) - FILES:
         (package / room).mkdir(parents=True)
         (package / room / "__init__.py").touch()
         (package / room / "part.py").write_text("Thing = 1\n", encoding="utf-8")
-    for room in ("__init__", "cli", "config", "structures"):
+    for room in FILES:
         (package / f"{room}.py").touch()
     (package / place).parent.mkdir(exist_ok=True)
     (package / place).write_text(code, encoding="utf-8")
@@ -203,8 +302,11 @@ def test_an_allowed_import_passes_however_it_is_written(style, tmp_path):
         ("mask_classification/a.py", "import frozenseg.fusioner", "may not import fusioner"),
         ("fusioner/a.py", "from frozenseg import mask_classification", "may not import mask_c"),
         ("structures.py", "from .vocab import part", "structures may not import vocab"),
-        ("cli.py", "import frozenseg.structures", "cli may not import structures"),
-        ("config.py", "import frozenseg.structures", "config may not import structures"),
+        ("files.py", "import frozenseg.structures", "files may not import structures"),
+        ("config/a.py", "import frozenseg.vocab", "config may not import vocab"),
+        ("predict/a.py", "from frozenseg.engine import part", "predict may not import engine"),
+        ("engine/a.py", "from frozenseg.predict import part", "engine may not import predict"),
+        ("web/a.py", "import frozenseg.engine", "web may not import engine"),
         ("engine/a.py", "import frozenseg.cli", "engine may not import cli"),
         ("data/__main__.py", "import frozenseg.engine", "data may not import engine"),
         ("engine/a.py", "from frozenseg import segment", "engine may not import __init__"),
@@ -233,9 +335,43 @@ def test_the_public_api_may_look_up_modules_by_a_computed_name(tmp_path):
     assert violations(package) == []
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("from frozenseg.predict.b import x", "import frozenseg.predict.a"),
+        ("def f():\n    from frozenseg.predict import b", "from frozenseg.predict import a"),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import frozenseg.predict.b",
+            "from frozenseg.predict.a import Thing",
+        ),
+    ],
+)
+def test_a_circle_is_found_however_it_is_closed(first, second, tmp_path):
+    package = make_tree(tmp_path, first, "predict/a.py")
+    assert circles(package) == []
+    (package / "predict" / "b.py").write_text(second, encoding="utf-8")
+    assert circles(package) == ["frozenseg.predict.a", "frozenseg.predict.b"]
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import torch", ["torch"]),
+        ("from detectron2.config import CfgNode", ["detectron2"]),
+        ("from frozenseg.engine.part import Thing", ["numpy"]),  # by another module
+        ("def f():\n    import torch", None),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", None),
+    ],
+)
+def test_a_heavy_import_of_a_package_is_found(code, heavy, tmp_path):
+    package = make_tree(tmp_path, code, "predict/__init__.py")
+    (package / "engine" / "part.py").write_text("import numpy as np\nThing = 1\n")
+    assert heavy_packages(package) == ({"frozenseg.predict": heavy} if heavy else {})
+
+
 def test_importing_the_package_imports_neither_torch_nor_detectron2():
     code = (
-        "import sys, frozenseg, frozenseg.cli, frozenseg.config\n"
+        "import sys, frozenseg, frozenseg.cli, frozenseg.config, frozenseg.predict.words\n"
         "heavy = {'torch', 'detectron2', 'open_clip', 'timm', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'imported: {sorted(heavy)}' if heavy else 0)"
     )

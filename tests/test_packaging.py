@@ -63,7 +63,7 @@ def test_models_of_the_wheel_have_their_configs(wheel: Path, tmp_path: Path) -> 
         archive.extractall(tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from frozenseg.engine.model_zoo import model_config\n"
+        "from frozenseg.checkpoints.named_models import model_config\n"
         "cfg, weights = model_config('miniature-fcclip')\n"
         "clip = cfg.MODEL.FC_CLIP\n"
         "print(weights, clip.CLIP_PRETRAINED_WEIGHTS, clip.CLIP_MODEL_NAME)\n"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import train_net
-from frozenseg import cli
+from frozenseg.cli import program as cli
 from frozenseg.data.shapes import write_shapes
 from frozenseg.evaluation.results import read_results
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import train_net
-from frozenseg import cli
-from frozenseg.data.miniature_files import write_miniature
+from frozenseg.cli import program as cli
+from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.evaluation.results import read_results
 
 ROOT = Path(__file__).resolve().parents[1]

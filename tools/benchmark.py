@@ -20,8 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
-from frozenseg.data.atomic import write_atomically
+from frozenseg.cli import program as cli
+from frozenseg.files import write_atomically
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,13 +66,13 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     """The model of the config, in eval mode on the device, with the wanted words."""
     import torch
 
+    from frozenseg.build import build_model
+    from frozenseg.checkpoints.loading import load_weights
+    from frozenseg.checkpoints.lookup import resolve
     from frozenseg.config import load_config
-    from frozenseg.data.register import register_benchmarks
-    from frozenseg.encoders.clip import config_section
-    from frozenseg.engine.build import build_model
-    from frozenseg.engine.checkpoint import load_weights
-    from frozenseg.engine.predictor import read_vocabulary
-    from frozenseg.engine.weights import resolve
+    from frozenseg.data.catalog.register import register_benchmarks
+    from frozenseg.encoders.clip.backbone import config_section
+    from frozenseg.predict.words import read_vocabulary
 
     register_benchmarks()
     cfg = load_config(args.config_file, args.opts)

@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 NONE = "none"
 
@@ -40,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Prints table and notes, and writes them to --json."""
-    from frozenseg.data.atomic import write_atomically
     from frozenseg.evaluation.comparison import comparison_text, side_by_side
+    from frozenseg.files import write_atomically
 
     runs = read_runs(args.results)
     published = choose_published(args.published, runs)

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from frozenseg.engine.segmentation import Segmentation
+    from frozenseg.predict.segmentation import Segmentation
     from frozenseg.visualization.overlay import SegmentStyle
     from frozenseg.vocab import Vocabulary
 
@@ -57,16 +57,16 @@ def main(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from frozenseg.config import load_config
-    from frozenseg.data.atomic import write_atomically
-    from frozenseg.data.coco_panoptic import read_image
-    from frozenseg.data.register import registered_benchmark
-    from frozenseg.engine.data_sets import register_data_sets
+    from frozenseg.data.catalog.register import register_datasets, registered_benchmark
+    from frozenseg.data.reading import read_image
+    from frozenseg.device import pick_device
     from frozenseg.engine.evaluate import seen_of
-    from frozenseg.engine.predictor import build_predictor, pick_device
+    from frozenseg.files import write_atomically
+    from frozenseg.predict.predictor import build_predictor
 
     cfg = load_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = pick_device(args.device)
-    register_data_sets(cfg)
+    register_datasets(cfg)
     name = args.dataset or next(iter(cfg.DATASETS.TEST), "")
     row = registered_benchmark(name)
     records = DatasetCatalog.get(name)[: args.count]
@@ -91,8 +91,8 @@ def ground_truth(record: dict[str, Any], vocabulary: Vocabulary) -> Segmentation
     """The panoptic annotation of a data set's record, its segments numbered from 1."""
     import numpy as np
 
-    from frozenseg.data.coco_panoptic import ids_of_rgb, read_image
-    from frozenseg.engine.segmentation import from_label_map
+    from frozenseg.data.reading import ids_of_rgb, read_image
+    from frozenseg.predict.segmentation import from_label_map
 
     ids_HW = ids_of_rgb(read_image(record["pan_seg_file_name"]))
     label_map_HW = np.zeros(ids_HW.shape, dtype=np.int32)

@@ -11,7 +11,7 @@ It may be stopped at any time; the same command continues, and the files are the
 those of a run that was not stopped, whatever the number of processes (with the same hardware and
 --threads, on which the last digits of floating-point sums depend). On several machines with a
 common folder give all the same command with --rank 0 --world-size 4, --rank 1 --world-size 4, ...
---output holds index.json and compressed shards (frozenseg/data/proposals.py says what is in them).
+--output holds index.json and compressed shards (see frozenseg/data/proposals/).
 Exit code: 0; 1 if an image could not be read (it is named; the same command tries it again); 2 for
 wrong arguments; 130 after Ctrl-C.
 """
@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli  # imports no torch
-from frozenseg.encoders.sam_masks import MaskGeneration  # neither does this
+from frozenseg.cli import program as cli
+from frozenseg.encoders.sam.automatic_masks import MaskGeneration
 
 if TYPE_CHECKING:
-    from frozenseg.data.proposal_shards import ProposalWriter
+    from frozenseg.data.proposals.writer import ProposalWriter
     from tools.export_sam.work import Job
 
 EXIT_SOME_FAILED = 1
@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--shard-size", type=_positive, default=500, metavar="N", help="images: %(default)s"
     )
     _add_machine(parser.add_argument_group("machine"))
-    group = parser.add_argument_group("which masks (frozenseg/encoders/sam_masks.py)")
+    group = parser.add_argument_group("which masks (frozenseg/encoders/sam/automatic_masks.py)")
     for setting in fields(MaskGeneration):
         group.add_argument(
             f"--{setting.name.replace('_', '-')}",
@@ -99,8 +99,8 @@ def main(args: argparse.Namespace) -> int:
     settings = MaskGeneration(**{f.name: getattr(args, f.name) for f in fields(MaskGeneration)})
     import logging
 
-    from frozenseg.data.proposal_shards import ProposalWriter
-    from frozenseg.engine.weights import resolve
+    from frozenseg.checkpoints.lookup import resolve
+    from frozenseg.data.proposals.writer import ProposalWriter
     from tools.export_sam.images import images_of_dataset, images_of_folder
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -120,9 +120,9 @@ def describe_source(args: argparse.Namespace, settings: MaskGeneration) -> dict[
     """What the masks depend on, for the index; without paths, which may change."""
     from dataclasses import asdict
 
-    from frozenseg.encoders.sam_config import read_sam_config
-    from frozenseg.encoders.sam_weights import where_to_get
-    from frozenseg.engine.checkpoint import checkpoint_hash
+    from frozenseg.encoders.sam.config import read_sam_config
+    from frozenseg.encoders.sam.weights import where_to_get
+    from frozenseg.files import file_digest
 
     config = read_sam_config(args.sam)
     weights = Path(args.weights).expanduser()
@@ -130,7 +130,7 @@ def describe_source(args: argparse.Namespace, settings: MaskGeneration) -> dict[
         raise FileNotFoundError(f"--weights {weights} does not exist. {where_to_get(config)}")
     return {
         "sam": Path(args.sam).name,
-        "weights_sha256": checkpoint_hash(weights),
+        "weights_sha256": file_digest(weights),
         "precision": args.precision,
         "generation": asdict(settings),
     }
@@ -146,7 +146,7 @@ def split(
     """A job for every process; they take turns, so that shards are completed in order."""
     import torch
 
-    from frozenseg.engine.device import pick_device
+    from frozenseg.device import pick_device
     from tools.export_sam.work import Job
 
     device = pick_device(args.device)
@@ -171,7 +171,7 @@ def split(
 
 def export(jobs: list[Job], writer: ProposalWriter) -> dict[str, str]:
     """Runs the jobs, writes each shard when its last image is done; the images that failed."""
-    from frozenseg.encoders.progress import Progress
+    from frozenseg.progress import Progress
     from tools.export_sam.work import work_in_processes
 
     left = Counter(shard for job in jobs for shard in job.shards.values())

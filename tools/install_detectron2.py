@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 from tools.detectron2_wheel import fetch, repack
 
 # What this project imports of detectron2; also what "importable" means for one that is kept.

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 from tools.detectron2_wheel.repack import REQUIREMENTS as DETECTRON2_REQUIREMENTS
 
 LOCK = ROOT / "requirements.lock"

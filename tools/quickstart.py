@@ -23,7 +23,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 CONFIGS = ROOT / "configs" / "miniature"
 # Model -> the config section of its frozen CLIP.

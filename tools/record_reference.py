@@ -65,7 +65,7 @@ def build_reference_model(variant: str, cache_dir: Path, *more: str) -> Any:
     from detectron2.data import MetadataCatalog
     from detectron2.modeling import build_model
 
-    import frozenseg.encoders.clip
+    import frozenseg.encoders.clip.backbone
     import frozenseg.mask_classification.model  # noqa: F401  (registers the architecture)
     from frozenseg.config import load_config
     from frozenseg.vocab import Vocabulary
@@ -171,7 +171,7 @@ def main(args: argparse.Namespace) -> int:
 
     from safetensors.torch import save_file
 
-    from frozenseg.data.atomic import write_atomically
+    from frozenseg.files import write_atomically
 
     if not golden_tests_pass():
         raise ValueError(
@@ -188,6 +188,6 @@ def main(args: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    from frozenseg.cli import run
+    from frozenseg.cli.program import run
 
     run(main, parse_args())

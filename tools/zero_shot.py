@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,10 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the evaluation in as many processes as wished; 1 if a benchmark was skipped."""
+    from frozenseg.checkpoints.lookup import resolve, resolve_names
     from frozenseg.config import load_config
-    from frozenseg.engine.device import usable_device
+    from frozenseg.device import usable_device
     from frozenseg.engine.launch import launch, process_rank
-    from frozenseg.engine.weights import resolve, resolve_names
     from frozenseg.engine.zero_shot import RESULTS, data_sets, table
     from frozenseg.evaluation.results import read_results, read_skipped
 

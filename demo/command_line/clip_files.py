@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from frozenseg.engine.clip_writer import ClipWriter
-    from frozenseg.engine.segmentation import Segmentation
-    from frozenseg.engine.video import Frame
+    from frozenseg.predict.segmentation import Segmentation
+    from frozenseg.predict.video import ClipWriter, Frame
 
 MEASURED_FRAMES = 8  # of a camera: their times say at which rate the clip is played
 RATES = (1.0, 120.0)  # the slowest and fastest of a camera's clip
@@ -89,7 +88,7 @@ class ClipFiles:
         self._part.unlink(missing_ok=True)
 
     def _write_waiting(self) -> None:
-        from frozenseg.engine.clip_writer import ClipWriter
+        from frozenseg.predict.video import ClipWriter
 
         if self._clip is None and self._waiting and self.size is not None:
             if self.fps is None:
@@ -101,7 +100,7 @@ class ClipFiles:
         self._waiting.clear()
 
     def _write_about(self, about: dict[str, Any], paths: dict[str, Path]) -> Path:
-        from frozenseg.data.atomic import write_atomically
+        from frozenseg.files import write_atomically
 
         height, width = self.size or (0, 0)
         content = {

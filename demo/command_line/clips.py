@@ -12,11 +12,11 @@ from demo.command_line.clip_files import ClipFiles
 from demo.command_line.job import Counts, Job
 from demo.command_line.keys import pressed
 from demo.command_line.progress import FrameProgress
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 if TYPE_CHECKING:
-    from frozenseg.engine.segmentation import Segmentation
-    from frozenseg.engine.video import Frame, Video
+    from frozenseg.predict.segmentation import Segmentation
+    from frozenseg.predict.video import Frame, Video
 
 MOST_WAITING = 32  # frames in memory that wait for the others of their batch
 
@@ -28,7 +28,7 @@ def segment_videos(job: Job, files: Mapping[Path, str]) -> Counts:
     its frames are kept.
     Args: files: the name of the results of every file.
     """
-    from frozenseg.engine.video import open_video
+    from frozenseg.predict.video import open_video
 
     counts = Counts()
     for path, name in files.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from demo.command_line.job import Counts, Job
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,8 +76,8 @@ def _next_batches(
     job: Job, batches: Batches, path: Path, name: str, counts: Counts, progress: Any
 ) -> Iterator[list[Item]]:
     """Reads a file; the batches that are ready with it."""
-    from frozenseg.data.image_files import read_rgb
-    from frozenseg.engine.segmentation_files import all_paths
+    from frozenseg.data.reading import read_rgb
+    from frozenseg.predict.segmentation_files import all_paths
 
     paths = all_paths(job.folder, name, job.kinds)
     if job.is_done(paths.values(), job.folder / f"{name}.json", job.about_image(path)):
@@ -95,7 +95,7 @@ def _next_batches(
 
 
 def _segment_batch(job: Job, batch: list[Item], counts: Counts, progress: Any) -> None:
-    from frozenseg.engine.segmentation_files import save_all
+    from frozenseg.predict.segmentation_files import save_all
 
     start = time.perf_counter()
     found = job.segment([item.image_HW3 for item in batch])

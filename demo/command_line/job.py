@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from frozenseg.engine.segmentation import Segmentation
-    from frozenseg.engine.segmenter import Segmenter
+    from frozenseg.predict.segmentation import Segmentation
+    from frozenseg.predict.segmenter import Segmenter
     from frozenseg.vocab import Vocabulary
 
 
@@ -89,7 +89,7 @@ class Job:
         """Task and words as they stand in JSON files."""
         import numpy as np
 
-        from frozenseg.engine.segmentation import Segmentation
+        from frozenseg.predict.segmentation import Segmentation
 
         empty = Segmentation(np.zeros((1, 1), np.int32), (), self.vocabulary, self.task).to_json()
         return {key: empty[key] for key in ("format_version", "task", "vocabulary")}

@@ -18,7 +18,7 @@ from demo.web.limits import Limits, check_image_file, read_image_file, read_type
 from demo.web.models import LoadedModel, ModelShelf, usual_thresholds
 from demo.web.results import ResultFolder, about_model
 from demo.web.viewer import message_html, status_line, viewer_html
-from frozenseg.cli import describe, is_user_error
+from frozenseg.cli.program import describe, is_user_error
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -23,7 +23,7 @@ def write_examples(folder: Path) -> list[tuple[str, str]]:
     import cv2
     from PIL import Image
 
-    from frozenseg.data.miniature import draw_scene
+    from frozenseg.data.miniature.scenes import draw_scene
 
     folder.mkdir(parents=True, exist_ok=True)
     examples = []

@@ -71,7 +71,7 @@ def read_image_file(path: str | None, limits: Limits) -> NDArray[np.uint8]:
     Raises: ValueError as `check_image_file`, and for a damaged file; no message names the folders
         of the server.
     """
-    from frozenseg.data.image_files import read_rgb
+    from frozenseg.data.reading import read_rgb
 
     file = check_image_file(path, limits)
     try:
@@ -87,7 +87,7 @@ def read_typed_words(text: str | None, limits: Limits) -> Vocabulary:
     Raises: ValueError, in words for the visitor.
     """
     from frozenseg.vocab import Vocabulary
-    from frozenseg.vocab.benchmarks import table_names
+    from frozenseg.vocab.class_tables import table_names
 
     words = (text or "").strip()
     if not words:

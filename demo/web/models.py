@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from frozenseg.engine.segmenter import Segmenter
+    from frozenseg.predict.segmenter import Segmenter
     from frozenseg.vocab import Vocabulary
 
 
@@ -75,15 +75,15 @@ class ModelShelf:
 def available_models() -> list[str]:
     """The names of `frozenseg.models()` whose weights are on this machine."""
     from frozenseg import models
-    from frozenseg.engine.weights.lookup import path_of
-    from frozenseg.engine.weights.table import find_weights
+    from frozenseg.checkpoints.lookup import path_of
+    from frozenseg.checkpoints.table import find_weights
 
     return [name for name in models() if path_of(find_weights(name)).is_file()]
 
 
 def usual_thresholds(segmenter: Segmenter) -> dict[str, float]:
     """The score threshold that each task has where none is given; semantic has none."""
-    from frozenseg.engine.predictor import DEFAULT_INSTANCE_SCORE
+    from frozenseg.predict.predictor import DEFAULT_INSTANCE_SCORE
 
     settings = segmenter.predictor.task_settings
     if settings is None:

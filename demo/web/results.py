@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo.web.viewer import resized
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from frozenseg.engine.segmentation import Segmentation
+    from frozenseg.predict.segmentation import Segmentation
 
 KEPT = 8  # results on disk at a time; gradio has copied the files of older ones
 LARGEST_OVERLAY = 2048  # longer side; at 25 megapixels drawing would take longer than segmenting
@@ -42,7 +42,7 @@ class ResultFolder:
         """
         from PIL import Image
 
-        from frozenseg.engine.segmentation_files import save_one
+        from frozenseg.predict.segmentation_files import save_one
 
         folder = self._folder / str(self._count % KEPT)
         self._count += 1

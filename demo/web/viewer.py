@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from frozenseg.engine.segmentation import Segmentation
+    from frozenseg.predict.segmentation import Segmentation
 
 SMALLEST_SIDE, LARGEST_SIDE = 960, 1280  # of the longer side of the picture on the page
 MOST_RATIO = 8  # pictures narrower than this are not enlarged

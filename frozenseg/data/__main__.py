@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 VERIFY_HELP = """\
 Checks data sets on disk: missing files, their number against the official one, sizes, label
@@ -31,8 +31,8 @@ def main(args: argparse.Namespace) -> int | None:
 
 
 def _root(args: argparse.Namespace) -> Path:
-    from frozenseg.data.catalog import datasets_root
-    from frozenseg.data.custom import is_dataset_file
+    from frozenseg.data.catalog.lookup import datasets_root
+    from frozenseg.data.catalog.own_datasets import is_dataset_file
 
     if args.root:
         return args.root.absolute()
@@ -42,7 +42,7 @@ def _root(args: argparse.Namespace) -> Path:
 
 
 def _verify(args: argparse.Namespace, root: Path) -> int:
-    from frozenseg.data.verify import rows_named, verify
+    from frozenseg.data.verify.run import rows_named, verify
 
     rows = rows_named(args.names, root)
     if not rows:
@@ -67,8 +67,8 @@ def _verify(args: argparse.Namespace, root: Path) -> int:
 def _list(args: argparse.Namespace, root: Path) -> None:
     from tabulate import tabulate
 
-    from frozenseg.data.catalog import BENCHMARKS
-    from frozenseg.data.verify import rows_named, state
+    from frozenseg.data.catalog.lookup import BENCHMARKS
+    from frozenseg.data.verify.run import rows_named, state
 
     rows = rows_named(args.names, root) if args.names else BENCHMARKS
     if args.json:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from frozenseg.data.coco_panoptic import read_annotation_file, require_file
+from frozenseg.data.reading import read_annotation_file, require_file
 
 logger = logging.getLogger(__name__)
 

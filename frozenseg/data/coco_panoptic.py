@@ -6,17 +6,12 @@ id 0 is unlabelled. Every error names the file and what to do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from frozenseg.data.reading import read_annotation_file, require_file
 
-from frozenseg.data.image_files import read_rgb
-
-DAMAGED = "delete the file and get it again"
 SEGMENT_NUMBERS = ("id", "category_id", "area")
 
 
@@ -79,35 +74,8 @@ def load_coco_panoptic(
     return records
 
 
-def require_file(path: Path, remedy: str = "") -> None:
-    """Raises FileNotFoundError with the remedy if `path` is not a file."""
-    if not path.is_file():
-        order = f"; {remedy}" if remedy else ""
-        raise FileNotFoundError(
-            f"{path} does not exist{order} (the root folder is $DETECTRON2_DATASETS)"
-        )
-
-
 def _file_name(entry: Mapping[str, Any]) -> str:
     return str(entry["file_name"])
-
-
-def read_annotation_file(path: Path, remedy: str = "", kind: str = "panoptic") -> dict[str, Any]:
-    """The content of a COCO annotation file, which has `images` and `annotations`.
-
-    Raises: FileNotFoundError, or ValueError if it is no JSON or lacks one of the two.
-    """
-    require_file(path, remedy)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); {DAMAGED}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: is no JSON object; it is not a COCO {kind} annotation file")
-    missing = [key for key in ("images", "annotations") if not isinstance(content.get(key), list)]
-    if missing:
-        raise ValueError(f"{path}: lacks {missing}; it is not a COCO {kind} annotation file")
-    return content
 
 
 def _read_segment(
@@ -132,86 +100,3 @@ def _read_segment(
     index = class_of_category[category]
     converted = {"iscrowd": 0, **segment, "category_id": index}
     return {**converted, "isthing": index in thing_classes}
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """A data set's image (H, W, 3) uint8 RGB, turned as its EXIF data say.
-
-    Raises: FileNotFoundError, or ValueError naming the file if it cannot be decoded.
-    """
-    require_file(Path(path))
-    try:
-        return read_rgb(Path(path))
-    except ValueError as error:
-        raise ValueError(f"{error}; {DAMAGED}") from error
-
-
-def read_label_png(path: str | Path) -> np.ndarray:
-    """Semantic labels (H, W), the PNG's own integers (8 or 16 bit). Errors as `read_image`."""
-    labels, _ = read_values(path)
-    if labels.ndim != 2:
-        raise ValueError(
-            f"{path}: is a label map of {labels.ndim} dimensions {labels.shape}; one channel is "
-            "expected: prepare the data set again"
-        )
-    return labels.astype(np.int64)
-
-
-def read_panoptic_png(path: str | Path) -> np.ndarray:
-    """A panoptic map (H, W, 3) uint8, see `ids_of_rgb`; an alpha channel is left out.
-
-    Unlike `read_image`, which lays transparent colours on white and so would change the ids.
-    Errors as `read_image`, also for a grey or palette file, whose values are no ids.
-    """
-    rgb, mode = read_values(path)
-    if mode not in ("RGB", "RGBA"):
-        raise ValueError(
-            f"{path}: is a PNG of mode {mode}; a panoptic map has its segment ids in 8-bit RGB: "
-            "prepare the data set again"
-        )
-    return rgb[..., :3]
-
-
-def read_values(path: str | Path) -> tuple[np.ndarray, str]:
-    """The values of a label file as they are, and Pillow's name for its mode.
-
-    Errors as `read_image`.
-    """
-    require_file(Path(path))
-    try:
-        with Image.open(path) as image:
-            return np.array(image), image.mode
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path}: damaged or incomplete label map ({error}); {DAMAGED}") from error
-
-
-def check_same_size(
-    path: str | Path, size: tuple[int, ...], image: str, expected: tuple[int, ...]
-) -> None:
-    """Raises ValueError if a map (height, width) differs from its image's size."""
-    if tuple(size) != tuple(expected):
-        raise ValueError(
-            f"{path}: is {size[1]}x{size[0]} but its image {image} is {expected[1]}x{expected[0]} "
-            "(width x height): the files do not belong together; prepare the data set again"
-        )
-
-
-def ids_of_rgb(rgb: np.ndarray) -> np.ndarray:
-    """Segment ids (H, W) int32 of a panoptic map (H, W, 3) uint8."""
-    wide = rgb.astype(np.int32)
-    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
-
-
-def rgb_of_ids(ids: np.ndarray) -> np.ndarray:
-    """The panoptic map (H, W, 3) uint8 of segment ids (H, W) below 2^24."""
-    return np.stack([(ids >> shift) & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-
-
-def semantic_of_panoptic(
-    ids: np.ndarray, segments: list[dict[str, Any]], ignore_label: int
-) -> np.ndarray:
-    """Class indices (H, W) int64 of a panoptic map; pixels of no segment get `ignore_label`."""
-    labels = np.full(ids.shape, ignore_label, dtype=np.int64)
-    for segment in segments:
-        labels[ids == segment["id"]] = segment["category_id"]
-    return labels

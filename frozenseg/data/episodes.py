@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frozenseg.data.coco_panoptic import DAMAGED, require_file
+from frozenseg.data.reading import DAMAGED, require_file
 
 FORMAT = 1
 UNLABELLED, NOT_SCORED = 0, 255

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from frozenseg.data.benchmark import Benchmark
-from frozenseg.data.catalog import class_of_category
+from frozenseg.data.catalog.lookup import class_of_category
+from frozenseg.data.catalog.split import Benchmark
 from frozenseg.data.coco_instances import load_coco_instances
 from frozenseg.data.coco_panoptic import load_coco_panoptic
 from frozenseg.data.episodes import load_episodes
-from frozenseg.data.label_folder import load_pairs
+from frozenseg.data.image_mask_pairs import load_pairs
 from frozenseg.vocab import Vocabulary
 
 Records = list[dict[str, Any]]

@@ -1,7 +1,7 @@
 """A small synthetic data set on disk in COCO panoptic format: coloured shapes on textured stuff.
 
 It lets the whole pipeline run without a download. Everything is a function of (seed, split, image
-number). Classes and their split into seen and unseen ones stand in `frozenseg.data.catalog`.
+number). Classes and their split into seen and unseen ones stand in `frozenseg.data.catalog.lookup`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.data.catalog import SHAPES_CLASSES, SHAPES_SEEN_IDS, load_vocabulary
-from frozenseg.data.coco_panoptic import rgb_of_ids
+from frozenseg.data.catalog.lookup import SHAPES_CLASSES, SHAPES_SEEN_IDS, load_vocabulary
+from frozenseg.data.reading import rgb_of_ids
+from frozenseg.files import write_atomically
 
 COLORS = {"red": (205, 50, 45), "green": (60, 175, 70), "blue": (55, 80, 205)}
 STUFF_COLORS = {"grass": (110, 150, 70), "brick": (160, 105, 85), "water": (90, 150, 190)}

@@ -11,13 +11,10 @@ import torch
 from fvcore.common.checkpoint import Checkpointer as FvcoreCheckpointer
 from torch import Tensor, nn
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.engine.checkpoint import (
-    FROZEN_PREFIXES,
-    load_state,
-    read_checkpoint,
-)
-from frozenseg.engine.initial_weights import load_initial_weights
+from frozenseg.checkpoints.initial_weights import load_initial_weights
+from frozenseg.checkpoints.loading import FROZEN_PREFIXES, load_state
+from frozenseg.checkpoints.reading import read_checkpoint
+from frozenseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -34,21 +31,21 @@ class Checkpointer(FvcoreCheckpointer):
         save_dir: str = "",
         *,
         save_to_disk: bool = True,
-        random_encoders: Mapping[str, str] | None = None,
+        encoders_without_weights: Mapping[str, str] | None = None,
         init_from: str = "",
         averaged: Callable[[], Mapping[str, Tensor]] | None = None,
         **checkpointables: Any,
     ) -> None:
         """
         Args:
-            random_encoders: frozen encoders without weights of their own, as in `load_weights`.
+            encoders_without_weights: prefixes and keys, as in `load_weights`.
             init_from: file to start a new run from, as in `load_initial_weights`.
             averaged: gives averaged weights, which `save` writes to a file of their own.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.init_from, self.averaged = init_from, averaged
-        self.random_encoders = dict(random_encoders or {})
-        self.save_frozen = bool(self.random_encoders)  # these weights exist nowhere else
+        self.encoders_without_weights = dict(encoders_without_weights or {})
+        self.save_frozen = bool(self.encoders_without_weights)  # these weights exist nowhere else
         self._newest: tuple[Any, str] = (None, "")
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -97,7 +94,7 @@ class Checkpointer(FvcoreCheckpointer):
         if not self.init_from or (resume and self.has_checkpoint()):
             return super().resume_or_load(path, resume=resume)
         report = load_initial_weights(
-            self.model, self.init_from, random_encoders=self.random_encoders
+            self.model, self.init_from, encoders_without_weights=self.encoders_without_weights
         )
         self.save_frozen |= bool(report.changed)
         logger.log(
@@ -117,7 +114,7 @@ class Checkpointer(FvcoreCheckpointer):
             logger.info("MODEL.WEIGHTS is empty: the decoder starts from its initial weights")
             return {}
         content = read_checkpoint(path)
-        report = load_state(self.model, content.pop("model"), path, self.random_encoders)
+        report = load_state(self.model, content.pop("model"), path, self.encoders_without_weights)
         self.save_frozen |= bool(report.changed)
         logger.info("Loaded %s: %s", path, report)
         for key in self.checkpointables if checkpointables is None else checkpointables:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,28 +18,26 @@ from torch import nn
 from tqdm import tqdm
 
 from frozenseg.config import config_hash
+from frozenseg.data.catalog.register import register_datasets, registered_benchmark
+from frozenseg.data.catalog.split import Benchmark
 from frozenseg.data.loader import build_test_loader
-from frozenseg.data.mapper import build_mapper
-from frozenseg.data.proposals import ProposalFolder
-from frozenseg.data.register import registered_benchmark
-from frozenseg.engine.data_sets import register_data_sets
-from frozenseg.engine.evaluation_settings import settings_for
+from frozenseg.data.mappers.masks import build_mapper
+from frozenseg.data.proposals.reader import ProposalFolder
 from frozenseg.engine.hooks import on_terminal
 from frozenseg.engine.protocol import (
     UNKNOWN_WEIGHTS,
-    WeightsIdentity,
+    EvaluatedWeights,
     identify_weights,
     mask_ensemble,
     protocol,
 )
-from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
-from frozenseg.evaluation.coverage import CoverageCheck
-from frozenseg.evaluation.results import (
-    flat_scores,
-    format_table,
-    package_versions,
-    write_results,
+from frozenseg.evaluation.build import (
+    CoverageCheck,
+    build_evaluators,
+    instance_sources,
+    scored_tasks,
 )
+from frozenseg.evaluation.results import flat_scores, format_table, package_versions, write_results
 from frozenseg.vocab import Vocabulary, seen_classes
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def evaluate(
     Returns: data set -> {"panoptic/all/PQ": percent, ...}; empty on processes other than the main.
     Raises: ValueError for an unknown data set or one that cannot score the model's outputs.
     """
-    register_data_sets(cfg)
+    register_datasets(cfg)
     for name in cfg.DATASETS.TEST:
         registered_benchmark(name)
     weights = identify_weights(model, checkpoint)
@@ -69,17 +70,17 @@ def evaluate(
 
 
 def evaluate_dataset(
-    cfg: CfgNode, model: nn.Module, name: str, weights: WeightsIdentity = UNKNOWN_WEIGHTS
+    cfg: CfgNode, model: nn.Module, name: str, weights: EvaluatedWeights = UNKNOWN_WEIGHTS
 ) -> dict[str, Any]:
     """The results.json entry of one data set.
 
-    The row's test size and object-mask threshold go before the config's. Entries of other processes
-    than the main one have no metrics.
+    Entries of processes other than the main one have no metrics.
     """
     start = time.perf_counter()
-    row, meta = registered_benchmark(name), MetadataCatalog.get(name)
+    row, meta, scored_cfg = registered_benchmark(name), MetadataCatalog.get(name), cfg
+    cfg = with_row(cfg, row)
     vocabulary: Vocabulary = meta.vocabulary
-    about = description(cfg, name, weights)
+    about = description(scored_cfg, name, weights)
     tasks = about["protocol"]["tasks"]
     evaluators = build_evaluators(
         row,
@@ -91,12 +92,12 @@ def evaluate_dataset(
     )
     records = DatasetCatalog.get(name)
     proposals = proposals_of(cfg, name)
-    mapper = build_mapper(cfg, False, row.test_size, proposals, episodes=row.kind == "episodes")
+    mapper = build_mapper(cfg, is_train=False, proposals=proposals, episodes=row.kind == "episodes")
     cast(Any, model).set_vocabulary(vocabulary)
     loader = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
     if comm.is_main_process() and on_terminal():
         loader = tqdm(loader, desc=name, unit="image", dynamic_ncols=True)
-    with settings_for(model, row, scored_tasks(row, tasks)):
+    with settings_for(model, cfg, scored_tasks(row, tasks)):
         metrics = inference_on_dataset(model, loader, [*evaluators, CoverageCheck(len(records))])
     return {
         **about,
@@ -108,7 +109,7 @@ def evaluate_dataset(
     }
 
 
-def description(cfg: CfgNode, name: str, weights: WeightsIdentity) -> dict[str, Any]:
+def description(cfg: CfgNode, name: str, weights: EvaluatedWeights) -> dict[str, Any]:
     """What an entry says of how its scores come about, before there are any."""
     row, meta = registered_benchmark(name), MetadataCatalog.get(name)
     proposals = proposals_of(cfg, name)
@@ -118,7 +119,7 @@ def description(cfg: CfgNode, name: str, weights: WeightsIdentity) -> dict[str, 
         "dataset": name,
         "split": row.split,
         "protocol": {
-            **protocol(cfg, meta.vocabulary, row, sources),
+            **protocol(with_row(cfg, row), meta.vocabulary, row.ignore_label, sources),
             **weights.encoders,
             "mask_ensemble": mask_ensemble(cfg, proposals.index.source if proposals else None),
         },
@@ -144,3 +145,51 @@ def seen_of(cfg: CfgNode, vocabulary: Vocabulary) -> list[bool] | None:
     if not cfg.DATASETS.TRAIN:
         return None
     return seen_classes(vocabulary, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).vocabulary)
+
+
+def with_row(cfg: CfgNode, row: Benchmark) -> CfgNode:
+    """The config with what a dataset's row decides: test size and object-mask threshold.
+
+    The one place where a row takes precedence over the config. Protocol, mapper and model settings
+    read the result; `config_hash` is that of the config as it was given.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    if row.test_size is not None:
+        cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = row.test_size
+    if row.object_mask_threshold is not None:
+        cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = row.object_mask_threshold
+    cfg.freeze()
+    return cfg
+
+
+@contextmanager
+def settings_for(model: nn.Module, cfg: CfgNode, scored: Collection[str]) -> Iterator[None]:
+    """Within it the model's `task_settings` are those of a dataset; models without are unchanged.
+
+    - Semantic segmentation gives `semantic_labels` (H, W), not scores (C, H, W), which take
+      gigabytes where a benchmark has a thousand classes.
+    - The object-mask threshold is that of `cfg`, see `with_row`.
+    - Tasks that nothing scores are left out. The scores of the others stay what they are: with
+      instances, panoptic segmentation stays on, since it decides whether stuff may be among them.
+
+    Args: scored: of "panoptic", "instance", "semantic", "regions".
+    """
+    owner: Any = model
+    before = getattr(owner, "task_settings", None)
+    if before is None:
+        yield
+        return
+    owner.task_settings = replace(
+        before,
+        semantic=before.semantic and "semantic" in scored,
+        semantic_argmax_only=True,
+        panoptic=before.panoptic and bool({"panoptic", "instance"} & set(scored)),
+        instance=before.instance and "instance" in scored,
+        proposals=before.proposals and "regions" in scored,
+        object_mask_threshold=cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD,
+    )
+    try:
+        yield
+    finally:
+        owner.task_settings = before

@@ -14,8 +14,8 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.encoders.state_files import read_file
+from frozenseg.checkpoints.reading import read_file
+from frozenseg.files import write_atomically
 
 FOLDER = "non_finite"
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from detectron2.config import CfgNode
 from torch import nn
 
-from frozenseg.data.benchmark import Benchmark
-from frozenseg.engine.architectures import architecture
-from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
+from frozenseg.build import family
+from frozenseg.checkpoints.digests import weights_hash
+from frozenseg.files import file_digest
 from frozenseg.vocab import Vocabulary
 
 # Name in the protocol -> attribute of the model.
@@ -23,7 +23,7 @@ FROZEN_ENCODERS = {
 }
 
 
-class WeightsIdentity(NamedTuple):
+class EvaluatedWeights(NamedTuple):
     """Which weights are evaluated: reading them takes seconds, so once for all data sets.
 
     Attributes:
@@ -38,17 +38,17 @@ class WeightsIdentity(NamedTuple):
     encoders: dict[str, str | None]
 
 
-UNKNOWN_WEIGHTS = WeightsIdentity("", None, {})
+UNKNOWN_WEIGHTS = EvaluatedWeights("", None, {})
 
 
-def identify_weights(model: nn.Module, checkpoint: str | Path = "") -> WeightsIdentity:
+def identify_weights(model: nn.Module, checkpoint: str | Path = "") -> EvaluatedWeights:
     """The identity of a model's weights; `checkpoint` is the file that they came from."""
     encoders = {
         name: getattr(model, part) for name, part in FROZEN_ENCODERS.items() if hasattr(model, part)
     }
-    return WeightsIdentity(
+    return EvaluatedWeights(
         Path(checkpoint).name,
-        checkpoint_hash(checkpoint) if checkpoint else None,
+        file_digest(Path(checkpoint)) if checkpoint else None,
         {
             name: weights_hash(encoder) if isinstance(encoder, nn.Module) else None
             for name, encoder in encoders.items()
@@ -59,23 +59,26 @@ def identify_weights(model: nn.Module, checkpoint: str | Path = "") -> WeightsId
 def protocol(
     cfg: CfgNode,
     vocabulary: Vocabulary,
-    row: Benchmark,
+    ignore_label: int,
     instance_ground_truth: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What config, vocabulary and row decide (the row first); `mask_ensemble` stands apart.
+    """What config and vocabulary decide; `mask_ensemble` stands apart.
 
-    Args: instance_ground_truth: name of every AP -> what it is computed on.
+    Args:
+        cfg: with the row's settings, see `frozenseg.engine.evaluate.with_row`.
+        ignore_label: the value of semantic masks that is not scored.
+        instance_ground_truth: name of every AP -> what it is computed on.
     """
-    own = architecture(cfg)
+    own = family(cfg)
     return {
         "vocabulary": vocabulary.digest,
         "classes": len(vocabulary),
         "trained_on": list(cfg.DATASETS.TRAIN),
-        "tasks": own.tasks(cfg),
-        "ignore_label": row.ignore_label,
+        "tasks": own.output_tasks(cfg),
+        "ignore_label": ignore_label,
         "instance_ground_truth": dict(instance_ground_truth or {}),
-        "test_size": list(row.test_size or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)),
-        **own.protocol(cfg, row),
+        "test_size": [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST],
+        **own.protocol(cfg),
     }
 
 

@@ -11,20 +11,18 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from frozenseg.build import load_model
+from frozenseg.checkpoints.lookup import resolve_names
+from frozenseg.checkpoints.reading import require_weights
 from frozenseg.config import load_config
-from frozenseg.config_files import read_files
-from frozenseg.data.atomic import write_atomically
-from frozenseg.data.register import registered_benchmark
-from frozenseg.engine.architectures import random_encoders
-from frozenseg.engine.checkpoint import load_weights, require_weights
-from frozenseg.engine.data_sets import register_data_sets
-from frozenseg.engine.device import usable_device
+from frozenseg.config.sources import read_files
+from frozenseg.data.catalog.register import register_datasets, registered_benchmark
+from frozenseg.device import retry_out_of_memory, usable_device
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.launch import launch, process_rank
-from frozenseg.engine.out_of_memory import retry_out_of_memory
 from frozenseg.engine.trainer import Trainer
-from frozenseg.engine.weights import resolve_names
 from frozenseg.engine.writers import require_wandb
+from frozenseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +63,7 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     cfg.freeze()
     set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
-    register_data_sets(cfg)
+    register_datasets(cfg)
     check_inputs(cfg, args.eval_only)
     if comm.is_main_process():
         write_atomically(Path(cfg.OUTPUT_DIR) / "config.yaml", lambda p: p.write_text(cfg.dump()))
@@ -74,9 +72,7 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
         trainer.resume_or_load(resume=args.resume)
         trainer.train()
         return
-    model = Trainer.build_model(cfg)
-    report = load_weights(model, cfg.MODEL.WEIGHTS, random_encoders=random_encoders(cfg))
-    logger.info("%s: %s", cfg.MODEL.WEIGHTS, report)
+    model, _ = load_model(cfg)
     with retry_out_of_memory(model):
         evaluate(cfg, model, checkpoint=cfg.MODEL.WEIGHTS)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from frozenseg.engine.accumulation import BatchParts
-from frozenseg.engine.compat import unwrap
+from frozenseg.engine.launch import unwrap
 from frozenseg.engine.non_finite import FOLDER, NonFiniteError, save_bad_step
 from frozenseg.engine.precision import Precision
 

@@ -16,22 +16,20 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
-from frozenseg.config_files import leaves
+from frozenseg.build import build_model, family
+from frozenseg.config.sources import leaves
+from frozenseg.data.catalog.register import register_datasets
 from frozenseg.data.loader import TrainLoader
-from frozenseg.data.mapper import build_mapper
+from frozenseg.data.mappers.masks import build_mapper
+from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.accumulation import BatchParts
-from frozenseg.engine.architectures import random_encoders
-from frozenseg.engine.build import build_model
 from frozenseg.engine.checkpointer import Checkpointer
-from frozenseg.engine.compat import unwrap, wrap_for_processes
-from frozenseg.engine.data_sets import register_data_sets
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.hooks import ProgressBar, on_terminal
+from frozenseg.engine.launch import unwrap, wrap_for_processes
 from frozenseg.engine.moving_average import MovingAverage
-from frozenseg.engine.optimizer import build_optimizer
-from frozenseg.engine.out_of_memory import retry_out_of_memory
+from frozenseg.engine.optimizer import build_optimizer, build_schedule, with_epochs
 from frozenseg.engine.precision import choose_precision
-from frozenseg.engine.schedules import build_schedule, with_epochs
 from frozenseg.engine.train_step import TrainStep
 from frozenseg.engine.writers import WandbWriter
 
@@ -49,7 +47,7 @@ class Trainer(DefaultTrainer):
         """Builds model, data and optimizer; `resume_or_load` then reads weights."""
         # Not DefaultTrainer.__init__: it insists on CUDA for AMP and for several processes.
         TrainerBase.__init__(self)
-        register_data_sets(cfg)
+        register_datasets(cfg)
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         parts = batch_parts(cfg, comm.get_world_size())
@@ -74,7 +72,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             save_to_disk=comm.is_main_process(),
-            random_encoders=random_encoders(cfg),
+            encoders_without_weights=family(cfg).encoders_without_weights(cfg),
             init_from=cfg.MODEL.INIT_FROM,
             averaged=self.average.weights if self.average else None,
             trainer=weakref.proxy(self),
@@ -85,12 +83,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The model of the config, with the number of its parameters in the log."""
-        model = build_model(cfg)
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        total = sum(p.numel() for p in model.parameters())
-        logger.info("%s: %.1f M parameters, %.1f M trained", *_millions(model, total, trained))
-        return model
+        """See `frozenseg.build`."""
+        return build_model(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -186,10 +180,6 @@ class Trainer(DefaultTrainer):
         if state_dict["grad_scaler"]:  # empty if the run so far needed none
             self._trainer.scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = self._trainer.seed = self._trainer.data_loader.dataset.seed = state_dict["seed"]
-
-
-def _millions(model: nn.Module, *counts: int) -> tuple[Any, ...]:
-    return (type(model).__name__, *(count / 1e6 for count in counts))
 
 
 def batch_parts(cfg: CfgNode, processes: int) -> BatchParts:

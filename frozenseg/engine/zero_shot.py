@@ -16,24 +16,23 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.data.benchmark import Benchmark
-from frozenseg.data.catalog import BENCHMARKS, benchmark_rows, datasets_root
-from frozenseg.data.custom import is_dataset_file, register_dataset_file
-from frozenseg.data.findings import Report
-from frozenseg.data.register import register_benchmarks, registered_benchmark
-from frozenseg.data.verify_files import check_paths
-from frozenseg.engine.architectures import random_encoders
-from frozenseg.engine.checkpoint import load_weights, require_weights
-from frozenseg.engine.evaluate import description, evaluate_dataset
-from frozenseg.engine.out_of_memory import retry_out_of_memory
-from frozenseg.engine.protocol import WeightsIdentity, identify_weights
-from frozenseg.evaluation.results import (
-    format_table,
-    overview_table,
-    read_results,
-    write_results,
+from frozenseg.build import load_model
+from frozenseg.checkpoints.reading import require_weights
+from frozenseg.data.catalog.lookup import BENCHMARKS, benchmark_rows, datasets_root
+from frozenseg.data.catalog.own_datasets import is_dataset_file
+from frozenseg.data.catalog.register import (
+    register_benchmarks,
+    register_dataset_file,
+    registered_benchmark,
 )
+from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.verify.files import check_paths
+from frozenseg.data.verify.findings import Report
+from frozenseg.device import retry_out_of_memory
+from frozenseg.engine.evaluate import description, evaluate_dataset
+from frozenseg.engine.protocol import EvaluatedWeights, identify_weights
+from frozenseg.evaluation.results import format_table, overview_table, read_results, write_results
+from frozenseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +99,6 @@ def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: P
     is reported and the next one follows.
     Raises: FileNotFoundError for the weights; ValueError if `folder` has results of another model.
     """
-    from frozenseg.engine.trainer import Trainer
-
     require_weights(weights)
     skipped = {name: reason for name in names if (reason := missing(name))}
     for name, reason in skipped.items():
@@ -112,12 +109,7 @@ def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: P
         building = cfg.clone()
         building.defrost()
         building.DATASETS.TEST = ()  # the words come with each benchmark
-        model = Trainer.build_model(building)
-        logger.info(
-            "%s: %s",
-            weights,
-            load_weights(model, weights, random_encoders=random_encoders(cfg)),
-        )
+        model, _ = load_model(building, weights)
         identity = identify_weights(model, weights)
         for name in wanted:
             with retry_out_of_memory(model):
@@ -131,7 +123,7 @@ def _score(
     cfg: CfgNode,
     model: Any,
     name: str,
-    identity: WeightsIdentity,
+    identity: EvaluatedWeights,
     entries: dict[str, dict[str, Any]],
     skipped: dict[str, str],
 ) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from frozenseg.data.benchmark import Benchmark
-from frozenseg.data.catalog import BENCHMARKS, row_vocabulary
-from frozenseg.evaluation.episode_notes import episode_notes
-from frozenseg.evaluation.folds import FoldMean, fold_means
+from frozenseg.data.catalog.lookup import BENCHMARKS, row_vocabulary
+from frozenseg.data.catalog.split import Benchmark
+from frozenseg.evaluation.folds import FoldMean, fold_means, fold_of
 from frozenseg.evaluation.published import MATCHES, Published, measured
 from frozenseg.evaluation.results import column
 
@@ -242,3 +241,39 @@ def _any_published(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+# Key of the protocol -> how notes call it.
+SETTINGS = {
+    "templates": "prompt templates",
+    "threshold": "threshold of the probability",
+    "window": "sliding window",
+}
+
+
+def episode_notes(entry: Mapping[str, Any], row: Benchmark, published: Published) -> Iterator[str]:
+    """What of an entry's protocol differs from the published one, as sentences."""
+    protocol, expected = entry["protocol"], published.protocol
+    if not row.vocabulary_file and protocol.get("vocabulary") != row_vocabulary(row).digest:
+        yield "the words are not the benchmark's class names"
+    settings = {**protocol, **protocol.get("model", {})}
+    for key, name in SETTINGS.items():
+        if key in expected and settings.get(key) != expected[key]:
+            yield f"{name}: {settings.get(key)} here, {expected[key]} published"
+    fold = fold_of(entry)
+    if fold is None:
+        return
+    own = f"{row.name.removesuffix(fold.kind)}train"
+    trained = protocol.get("trained_on", [])
+    if trained != [own]:
+        here = ", ".join(trained) or "nothing"
+        yield f"trained on {here} here; {own} leaves out the classes that this fold holds out"
+    items = expected.get("items", {}).get(row.benchmark)
+    if items and fold.kind == "val" and entry["images"] != items[fold.number]:
+        yield f"{entry['images']} items were scored, the published list has {items[fold.number]}"
+    for figure in published.scores.get(row.benchmark, {}).values():
+        if figure.get("split") == fold.kind:
+            yield (
+                f"the published {figure['value']} is the mean of {figure['folds']} folds, each "
+                "scored by the model that was trained on its own seen classes"
+            )

@@ -13,7 +13,7 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from frozenseg.data.coco_panoptic import check_same_size, read_annotation_file
+from frozenseg.data.reading import check_same_size, read_annotation_file
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 from frozenseg.evaluation.instance_truth import Truth, annotated_objects, encode, thing_segments
 from frozenseg.evaluation.mask_ap import LVIS_MOST_DETECTIONS, federated_ap, mask_ap

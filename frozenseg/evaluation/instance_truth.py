@@ -12,16 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.benchmark import Benchmark
-from frozenseg.data.catalog import class_of_category
+from frozenseg.data.catalog.lookup import class_of_category
+from frozenseg.data.catalog.split import Benchmark
 from frozenseg.data.coco_instances import load_coco_instances
-from frozenseg.data.coco_panoptic import (
-    check_same_size,
-    ids_of_rgb,
-    read_label_png,
-    read_panoptic_png,
-)
-from frozenseg.data.targets import run_length
+from frozenseg.data.mappers.targets import run_length
+from frozenseg.data.reading import check_same_size, ids_of_rgb, read_label_png, read_panoptic_png
 from frozenseg.vocab import Vocabulary
 
 THING_SEGMENTS = "thing segments of the panoptic annotation"

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import check_same_size, read_panoptic_png, rgb_of_ids
-from frozenseg.evaluation.averages import Groups, group_means, per_class
-from frozenseg.evaluation.counting import CountingEvaluator
+from frozenseg.data.reading import check_same_size, read_panoptic_png, rgb_of_ids
+from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means, per_class
 
 COUNTS = ("tp", "fp", "fn", "iou")
 

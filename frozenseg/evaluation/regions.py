@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from frozenseg.data.coco_panoptic import check_same_size, ids_of_rgb, read_panoptic_png
-from frozenseg.evaluation.averages import Groups, group_means, per_class
-from frozenseg.evaluation.counting import CountingEvaluator
+from frozenseg.data.reading import check_same_size, ids_of_rgb, read_panoptic_png
+from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means, per_class
 
 THRESHOLDS = {"recall50": 0.5, "recall75": 0.75, "recall90": 0.9}
 COUNTS = ("regions", *THRESHOLDS, "right")

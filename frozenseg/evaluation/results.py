@@ -21,7 +21,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 
 FORMAT = 1
 PACKAGES = (

@@ -12,13 +12,13 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from frozenseg.data.coco_panoptic import (
+from frozenseg.data.image_mask_pairs import read_semantic_labels
+from frozenseg.data.reading import (
     check_same_size,
     ids_of_rgb,
     read_panoptic_png,
     semantic_of_panoptic,
 )
-from frozenseg.data.label_folder import read_semantic_labels
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 
 # Which classes the mean IoU averages over.

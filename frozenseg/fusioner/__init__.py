@@ -1,5 +1,1 @@
-"""Fusioner; importing the room registers META_ARCHITECTURE "Fusioner" in detectron2."""
-
-from frozenseg.fusioner import model
-
-__all__ = ["model"]
+"""Fusioner and its comparisons (`frozenseg.build` registers them in detectron2)."""

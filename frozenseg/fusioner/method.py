@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frozenseg.fusioner.head import binary_loss, cosine_logits
-from frozenseg.fusioner.upsampler import Upsampler
+from frozenseg.fusioner.cosine_logits import binary_loss, cosine_logits
 from frozenseg.structures import IGNORED
 
 BACKGROUND_WORD = "background"
@@ -89,3 +89,29 @@ class AskedWords(nn.Module):
         with torch.autocast(patches_BDhw.device.type, enabled=False):  # norms of half precision
             features = self.decoder(patches_BDhw.float())
             return cosine_logits(features, words_BTD.float(), size, temperature=self.temperature)
+
+
+STAGES = 3  # each doubles the resolution
+
+
+class Upsampler(nn.Module):
+    """Three (3x3 convolution, instance norm, ReLU, 2x bilinear) stages, one without the 2x, a 1x1.
+
+    The resize to the input's size is the head's. Parameter names are those of the golden data.
+    Source: Fusioner, arXiv:2210.15138, section 3.2.
+    """
+
+    def __init__(self, width: int = 512) -> None:
+        super().__init__()
+        for stage in range(STAGES + 1):
+            setattr(self, f"conv_{stage}", nn.Conv2d(width, width, 3, padding=1))
+        self.conv_4 = nn.Conv2d(width, width, 1)
+
+    def forward(self, patches_BDhw: Tensor) -> Tensor:
+        """Features of (B, D, 8h, 8w)."""
+        x = patches_BDhw
+        for stage in range(STAGES + 1):
+            x = F.relu(F.instance_norm(getattr(self, f"conv_{stage}")(x)), inplace=True)
+            if stage < STAGES:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.conv_4(x)

@@ -15,11 +15,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from frozenseg.encoders.classifier import TextClassifierBuilder
-from frozenseg.fusioner.border import model_arguments
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.fusioner.from_config import model_arguments
 from frozenseg.fusioner.method import BACKGROUND_WORD, Method
+from frozenseg.inference.argmax import labels_of
 from frozenseg.inference.sliding_window import sliding_window
-from frozenseg.inference.words import labels_of
 from frozenseg.structures import TextClassifier
 from frozenseg.vocab import Vocabulary
 

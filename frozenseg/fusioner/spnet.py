@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frozenseg.fusioner.fusion import visual_projection
-from frozenseg.fusioner.upsampler import Upsampler
+from frozenseg.fusioner.method import Upsampler
 from frozenseg.structures import BACKGROUND
 
 UNUSED = -100  # cross entropy's ignore_index

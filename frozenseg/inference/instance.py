@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frozenseg.inference.tiles import Scratch, full_precision, sigmoid_strips
+from frozenseg.inference.strips import Scratch, full_precision, sigmoid_strips
 from frozenseg.structures import ImageGeometry
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.argmax import column_argmax
-from frozenseg.inference.tiles import Scratch, full_precision, sigmoid_strips
+from frozenseg.inference.strips import Scratch, full_precision, sigmoid_strips
 from frozenseg.structures import ImageGeometry
 
 

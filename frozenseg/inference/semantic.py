@@ -15,7 +15,7 @@ from torch import Tensor
 
 from frozenseg.inference.argmax import column_argmax
 from frozenseg.inference.mask_ensemble import semantic_weights
-from frozenseg.inference.tiles import (
+from frozenseg.inference.strips import (
     ExtraRows,
     Scratch,
     StripResizer,

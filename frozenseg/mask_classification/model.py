@@ -16,13 +16,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from frozenseg.encoders.clip import FrozenCLIP
-from frozenseg.encoders.sam import FrozenSAM
+from frozenseg.encoders.clip.backbone import FrozenCLIP
+from frozenseg.encoders.sam.model import FrozenSAM
 from frozenseg.inference.class_ensemble import ensemble_classes
 from frozenseg.inference.mask_ensemble import Proposals
-from frozenseg.inference.task_heads import TaskSettings, run_task_heads
-from frozenseg.mask_classification.border import model_arguments
-from frozenseg.mask_classification.contract import (
+from frozenseg.inference.postprocess import TaskSettings, run_task_heads
+from frozenseg.mask_classification.criterion import SetCriterion
+from frozenseg.mask_classification.decoder import DecoderOutput
+from frozenseg.mask_classification.detectron2_io import (
     Samples,
     as_detectron2,
     as_mask_logits,
@@ -30,14 +31,9 @@ from frozenseg.mask_classification.contract import (
     normalised_images,
     training_targets,
 )
-from frozenseg.mask_classification.criterion import SetCriterion
-from frozenseg.mask_classification.decoder import DecoderOutput
-from frozenseg.structures import (
-    EnsembleSettings,
-    ImageGeometry,
-    MaskPrediction,
-    TextClassifier,
-)
+from frozenseg.mask_classification.from_config import model_arguments
+from frozenseg.mask_classification.head import MaskClassificationHead
+from frozenseg.structures import EnsembleSettings, ImageGeometry, MaskPrediction, TextClassifier
 from frozenseg.vocab import Vocabulary, seen_classes
 
 
@@ -57,7 +53,7 @@ class MaskClassificationModel(nn.Module):
         self,
         *,
         backbone: FrozenCLIP,
-        sem_seg_head: nn.Module,
+        sem_seg_head: MaskClassificationHead,
         criterion: SetCriterion,
         text_classifier: Callable[[Vocabulary], TextClassifier],
         pixel_mean: Sequence[float],

@@ -18,11 +18,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from frozenseg.mask_classification.deform_encoder import DeformableTransformer
-from frozenseg.mask_classification.sam_injection import (
-    NO_LAYER,
-    SamFeatures,
-    build_sam_branch,
-)
+from frozenseg.mask_classification.sam_injection import NO_LAYER, SamFeatures, build_sam_branch
 
 _NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN")
 

@@ -13,13 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frozenseg.visualization.labels import PlacedLabel, draw_labels
-from frozenseg.visualization.regions import (
-    Anchor,
-    boundaries,
-    crop,
-    label_anchors,
-    masks_of,
-)
+from frozenseg.visualization.regions import Anchor, boundaries, crop, label_anchors, masks_of
 from frozenseg.visualization.text import BLACK, RGB, WHITE, text_size
 
 OUTLINE_OPACITY = 0.75

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

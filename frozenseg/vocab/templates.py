@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from frozenseg.vocab.files import read_text
+from frozenseg.vocab.class_lists import read_text
 
 _SIZES = ("small", "medium", "large")
 

@@ -19,10 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from frozenseg.vocab.benchmarks import table_entries
+from frozenseg.vocab.class_lists import entries_from_json, read_annotation_entries, read_entries
+from frozenseg.vocab.class_tables import table_entries
 from frozenseg.vocab.colors import Color, assign_colors
 from frozenseg.vocab.entries import Entry, check_unshared, entries_from_names, entries_from_text
-from frozenseg.vocab.files import entries_from_json, read_annotation_entries, read_entries
 from frozenseg.vocab.metadata import metadata_entries, metadata_value
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frozenseg.data.register import register_benchmarks
+from frozenseg.data.catalog.register import register_benchmarks
 from frozenseg.data.shapes import write_shapes
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from frozenseg.data.catalog_episodes import COCO_NAMES
+from frozenseg.data.catalog.episode_rows import COCO_NAMES
 from tests.data.raw_writers import HEIGHT, WIDTH, save_json, save_palette, save_photo, save_text
 
 # COCO publishes 80 classes under the ids 1..90 without these ten.

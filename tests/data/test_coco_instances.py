@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
-from frozenseg.data.catalog import find_benchmark
+from frozenseg.data.catalog.lookup import find_benchmark
 from frozenseg.data.coco_instances import XYWH_ABS, load_coco_instances
 from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary

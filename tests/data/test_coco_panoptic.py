@@ -11,7 +11,8 @@ from detectron2.data import DatasetCatalog
 from panopticapi.utils import id2rgb, rgb2id
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import (
+from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.reading import (
     ids_of_rgb,
     read_image,
     read_label_png,
@@ -19,7 +20,6 @@ from frozenseg.data.coco_panoptic import (
     rgb_of_ids,
     semantic_of_panoptic,
 )
-from frozenseg.data.register import register_benchmarks
 
 NAME = "shapes_val_panoptic"
 

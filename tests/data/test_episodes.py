@@ -9,13 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from frozenseg.data.episodes import (
-    EpisodeImage,
-    describe,
-    index_content,
-    load_episodes,
-    read_index,
-)
+from frozenseg.data.episodes import EpisodeImage, describe, index_content, load_episodes, read_index
 
 # Classes 3, 5 and 9 of the data set are those of the row, under the indices 0, 1 and 2.
 CLASSES = {3: 0, 5: 1, 9: 2}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.image_files import find_images, output_names, read_rgb
+from frozenseg.data.image_files import find_images, output_names
+from frozenseg.data.reading import read_rgb
 
 
 def save(path, mode="RGB", size=(8, 6), color=None, **options):

@@ -72,7 +72,7 @@ def test_all_of_an_empty_root_is_not_in_order(tmp_path, capsys):
 
 def test_a_file_of_ones_own_needs_no_root(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    monkeypatch.setattr("frozenseg.data.catalog.__file__", str(tmp_path / "a" / "b" / "c.py"))
+    monkeypatch.setattr("frozenseg.files.PACKAGE", tmp_path / "a" / "frozenseg")
     own = tmp_path / "own.yaml"
     own.write_text("{name: own, images: i, semantic_masks: m, classes: [cat, dog]}")
     assert main(parse_args(["verify", str(own)])) == 1

@@ -7,8 +7,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.catalog import find_benchmark, row_vocabulary
-from frozenseg.data.coco_panoptic import rgb_of_ids
+from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
+from frozenseg.data.reading import rgb_of_ids
 from frozenseg.data.records import load_records
 
 CITY = "frankfurt_000000_000294"

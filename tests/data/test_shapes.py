@@ -7,7 +7,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.catalog import SHAPES_SEEN_IDS
+from frozenseg.data.catalog.lookup import SHAPES_SEEN_IDS
 from frozenseg.data.shapes import draw_scene, write_shapes
 
 ALL_IDS = tuple(range(1, 12))

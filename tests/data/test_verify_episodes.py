@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.catalog import find_benchmark
-from frozenseg.data.verify import is_started, state, verify
+from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.verify.run import is_started, state, verify
 from tests.data.raw_datasets import make_pascal_5i, run_prepare
 
 ROW = find_benchmark("pascal_5i_fold1_val")

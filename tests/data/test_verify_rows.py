@@ -11,10 +11,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from frozenseg.data.catalog import BENCHMARKS, find_benchmark
+from frozenseg.data.catalog.lookup import BENCHMARKS, find_benchmark
+from frozenseg.data.catalog.register import register_benchmarks
 from frozenseg.data.preparation import fss_mosaic
-from frozenseg.data.register import register_benchmarks
-from frozenseg.data.verify import verify
+from frozenseg.data.verify.run import verify
 from tests.data import raw_datasets
 
 MAKERS = {

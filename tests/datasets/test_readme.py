@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from frozenseg.data.catalog import BENCHMARKS
-from frozenseg.data.custom import KEYS
+from frozenseg.data.catalog.lookup import BENCHMARKS
+from frozenseg.data.catalog.own_datasets import KEYS
 from frozenseg.data.preparation import (
     ade20k,
     ade20k_full,

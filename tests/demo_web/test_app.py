@@ -9,7 +9,7 @@ from PIL import Image
 
 import frozenseg
 from demo import app
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 
 def run(*words):
@@ -61,7 +61,7 @@ def test_the_model_of_the_command_line_is_chosen_first(given, first, tmp_path, m
 
 
 def test_own_config_and_weights_are_loaded(monkeypatch):
-    from frozenseg.engine import segmenter
+    from frozenseg.predict import segmenter
 
     calls = []
     monkeypatch.setattr(segmenter, "load", lambda *words, **more: calls.append((words, more)))

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.miniature import draw_scene
-from frozenseg.data.miniature_classes import CLASSES
+from frozenseg.data.miniature.classes import CLASSES
+from frozenseg.data.miniature.scenes import draw_scene
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")

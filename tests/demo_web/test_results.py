@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from demo.web.results import KEPT, ResultFolder, about_model, safe_name
-from frozenseg.engine.segmentation import from_label_map
+from frozenseg.predict.segmentation import from_label_map
 from frozenseg.vocab import Vocabulary
 
 

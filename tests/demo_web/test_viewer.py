@@ -24,7 +24,7 @@ from demo.web.viewer import (
     view_size,
     viewer_html,
 )
-from frozenseg.engine.segmentation import from_label_map
+from frozenseg.predict.segmentation import from_label_map
 from frozenseg.vocab import Vocabulary
 
 

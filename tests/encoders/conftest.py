@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from frozenseg.encoders.clip_weights import load_clip
+from frozenseg.encoders.clip.weights import load_clip
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 RESNET = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 64, "image_size": 64}

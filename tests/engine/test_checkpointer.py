@@ -25,14 +25,14 @@ def saved(path):
 def test_frozen_encoders_are_left_out_unless_random(tmp_path):
     model = toy()
     Checkpointer(model, str(tmp_path)).save("small")
-    Checkpointer(model, str(tmp_path), random_encoders=RANDOM).save("full")
+    Checkpointer(model, str(tmp_path), encoders_without_weights=RANDOM).save("full")
     assert saved(tmp_path / "small.pth") == {"head.weight", "head.bias"}
     assert saved(tmp_path / "full.pth") == set(model.state_dict())
 
 
 def test_frozen_weights_that_a_file_changed_are_saved_from_then_on(tmp_path):
     model = toy()
-    Checkpointer(model, str(tmp_path), random_encoders=RANDOM).save("given")
+    Checkpointer(model, str(tmp_path), encoders_without_weights=RANDOM).save("given")
     same, other = Checkpointer(model, str(tmp_path)), Checkpointer(toy(), str(tmp_path))
     for name, checkpointer in (("same", same), ("other", other)):
         checkpointer.load(str(tmp_path / "given.pth"))
@@ -44,7 +44,7 @@ def test_frozen_weights_that_a_file_changed_are_saved_from_then_on(tmp_path):
 def test_a_random_encoder_must_be_in_the_file(tmp_path):
     Checkpointer(toy(), str(tmp_path)).save("small")
     with pytest.raises(ValueError, match=r"small\.pth holds no backbone.*CLIP_PRETRAINED_WEIGHTS"):
-        Checkpointer(toy(), "", random_encoders=RANDOM).load(str(tmp_path / "small.pth"))
+        Checkpointer(toy(), "", encoders_without_weights=RANDOM).load(str(tmp_path / "small.pth"))
 
 
 def test_the_file_resumed_from_is_known_by_its_iteration(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from frozenseg.engine.compat import unwrap, wrap_for_processes
+from frozenseg.engine.launch import unwrap, wrap_for_processes
 
 
 def test_one_process_needs_no_wrapper():

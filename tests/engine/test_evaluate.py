@@ -14,14 +14,15 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
+from frozenseg.checkpoints.digests import weights_hash
 from frozenseg.config import config_hash
-from frozenseg.data.catalog import find_benchmark
-from frozenseg.data.register import register_benchmarks
+from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.catalog.register import register_benchmarks
 from frozenseg.data.shapes import write_shapes
-from frozenseg.engine.checkpoint import checkpoint_hash, weights_hash
 from frozenseg.engine.evaluate import evaluate, evaluate_dataset
 from frozenseg.evaluation.results import flat_scores, read_results
-from frozenseg.inference.task_heads import TaskSettings
+from frozenseg.files import file_digest
+from frozenseg.inference.postprocess import TaskSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 VAL, TRAIN = "shapes_val_panoptic", "shapes_train_panoptic"
@@ -60,7 +61,7 @@ def test_the_entry_holds_scores_and_protocol(stand_in_cfg, model, tmp_path):
     }
     assert entry["protocol"]["clip_weights"] == weights_hash(model.backbone)
     assert entry["config_hash"] == config_hash(stand_in_cfg)
-    assert (entry["checkpoint"], entry["checkpoint_hash"]) == ("w.pth", checkpoint_hash(weights))
+    assert (entry["checkpoint"], entry["checkpoint_hash"]) == ("w.pth", file_digest(weights))
     assert torch.__version__.startswith(entry["versions"]["torch"])
     assert scores[VAL]["panoptic/all/PQ"] == entry["metrics"]["panoptic"]["all"]["PQ"]
 
@@ -114,7 +115,7 @@ def test_a_perfect_model_scores_100(stand_in_cfg, model):
             return [self.answer(sample) for sample in batch]
 
         def answer(self, sample):
-            from frozenseg.data.coco_panoptic import ids_of_rgb, read_image, semantic_of_panoptic
+            from frozenseg.data.reading import ids_of_rgb, read_image, semantic_of_panoptic
 
             ids = ids_of_rgb(read_image(sample["pan_seg_file_name"]))
             labels = semantic_of_panoptic(ids, sample["segments_info"], 0)
@@ -168,7 +169,7 @@ import torch
 from detectron2.modeling import build_model
 import tests.engine.conftest
 from frozenseg.config import load_config
-from frozenseg.data.register import register_benchmarks
+from frozenseg.data.catalog.register import register_benchmarks
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.launch import launch
 

@@ -7,18 +7,25 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from frozenseg.data.catalog import find_benchmark
-from frozenseg.engine.evaluation_settings import settings_for
-from frozenseg.inference.task_heads import TaskSettings
+from frozenseg.config import get_config
+from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.engine.evaluate import settings_for, with_row
+from frozenseg.inference.postprocess import TaskSettings
 
 ROW = find_benchmark("shapes_val_panoptic")
 ALL = TaskSettings(proposals=True, object_mask_threshold=0.1, semantic_at_padded_size=True)
 
 
+def config():
+    cfg = get_config()
+    cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = 0.1
+    return cfg
+
+
 def inside(row, scored, settings=ALL):
     model = nn.Identity()
     model.task_settings = settings
-    with settings_for(model, row, scored):
+    with settings_for(model, with_row(config(), row), scored):
         found = model.task_settings
     assert model.task_settings is settings
     return found
@@ -51,9 +58,18 @@ def test_the_threshold_of_a_row_goes_before_the_models():
 def test_the_settings_come_back_after_an_error_and_other_models_are_left_alone():
     model = nn.Identity()
     model.task_settings = ALL
-    with pytest.raises(KeyError), settings_for(model, ROW, ["semantic"]):
+    with pytest.raises(KeyError), settings_for(model, config(), ["semantic"]):
         raise KeyError
     assert model.task_settings is ALL
     plain = nn.Identity()
-    with settings_for(plain, ROW, ["semantic"]):
+    with settings_for(plain, config(), ["semantic"]):
         assert not hasattr(plain, "task_settings")
+
+
+def test_a_row_takes_precedence_over_the_config_which_stays_as_it_is():
+    cfg = config()
+    found = with_row(cfg, replace(ROW, test_size=(0, 0), object_mask_threshold=0.0))
+    assert (found.INPUT.MIN_SIZE_TEST, found.INPUT.MAX_SIZE_TEST) == (0, 0)
+    assert found.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD == 0.0
+    assert (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) == (800, 1333)
+    assert with_row(cfg, replace(ROW, test_size=None, object_mask_threshold=None)) == cfg

@@ -14,8 +14,13 @@ from detectron2.utils.events import EventStorage
 
 from frozenseg.engine import launch as module
 from frozenseg.engine.accumulation import BatchParts
-from frozenseg.engine.compat import wrap_for_processes
-from frozenseg.engine.launch import TORCHRUN_VARIABLES, launch, process_rank, started_by_torchrun
+from frozenseg.engine.launch import (
+    TORCHRUN_VARIABLES,
+    launch,
+    process_rank,
+    started_by_torchrun,
+    wrap_for_processes,
+)
 from frozenseg.engine.non_finite import NonFiniteError
 from frozenseg.engine.precision import Precision
 from frozenseg.engine.train_step import TrainStep

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from frozenseg.config import load_config
-from frozenseg.data.miniature_files import write_miniature
-from frozenseg.data.miniature_folds import write_folds
-from frozenseg.data.register import register_benchmarks
+from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.miniature.dataset import write_miniature
+from frozenseg.data.miniature.folds import write_folds
 from tests.engine.test_trainer import train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "miniature"

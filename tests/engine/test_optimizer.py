@@ -141,7 +141,7 @@ def test_the_groups_of_the_real_model():
 
     import frozenseg.mask_classification.model  # noqa: F401  registers the architecture
     from frozenseg.config import load_config
-    from frozenseg.data.register import register_benchmarks
+    from frozenseg.data.catalog.register import register_benchmarks
 
     register_benchmarks()
     config = Path(__file__).parents[2] / "configs" / "quickstart" / "shapes_fcclip.yaml"

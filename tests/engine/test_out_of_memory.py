@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from frozenseg.engine import out_of_memory as module
+from frozenseg import device as module
+from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import evaluate
-from frozenseg.engine.out_of_memory import OutOfMemory, retry_out_of_memory
 from frozenseg.evaluation.results import read_results
 
 
@@ -27,7 +27,7 @@ class Full(nn.Module):
         self.batches.append(len(samples))
         if self.times and any(sample["image"].shape[-1] > 4 for sample in samples):
             self.times -= 1
-            raise OutOfMemory("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return [sample["image"].sum() * self.weight for sample in samples]
 
 
@@ -74,7 +74,9 @@ def test_then_the_image_is_computed_alone_on_the_cpu_and_the_model_returns(monke
 
 def test_where_there_is_nothing_smaller_the_error_names_image_and_remedy():
     with (
-        pytest.raises(OutOfMemory, match=r"6\.jpg.*twice: lower INPUT\.MAX_SIZE_TEST"),
+        pytest.raises(
+            torch.cuda.OutOfMemoryError, match=r"6\.jpg.*twice: lower INPUT\.MAX_SIZE_TEST"
+        ),
         retry_out_of_memory(model := Full(times=9)),
     ):
         model([image(6)])
@@ -106,7 +108,7 @@ def test_an_evaluation_scores_the_same_with_retries(stand_in_cfg, tmp_path):
 
     def failing(sample):
         if next(failures):
-            raise OutOfMemory("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return outputs(sample)
 
     model.outputs = failing

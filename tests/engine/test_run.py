@@ -11,8 +11,8 @@ import torch
 from detectron2.modeling import build_model
 
 from frozenseg.engine import run as module
-from frozenseg.engine.predictor import build_predictor
 from frozenseg.engine.run import check_inputs, set_up_logging, train_or_evaluate
+from frozenseg.predict.predictor import build_predictor
 
 
 @pytest.fixture(autouse=True)

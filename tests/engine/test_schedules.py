@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from frozenseg.config import get_config
-from frozenseg.engine.optimizer import build_optimizer
-from frozenseg.engine.schedules import CosineGroups, build_schedule, with_epochs
+from frozenseg.engine.optimizer import CosineGroups, build_optimizer, build_schedule, with_epochs
 
 
 class Model(nn.Module):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from frozenseg.engine.checkpoint import checkpoint_hash
 from frozenseg.engine.trainer import Trainer, batch_parts
 from frozenseg.evaluation.results import read_results
+from frozenseg.files import file_digest
 
 
 def train(cfg, *, resume=False, stop_after=None):
@@ -108,7 +108,7 @@ def test_resuming_a_finished_run_scores_the_file_that_it_resumes_from(stand_in_c
     assert not losses
     (entry,) = read_results(results)
     final = results.with_name("model_final.pth")
-    assert (entry["checkpoint"], entry["checkpoint_hash"]) == (final.name, checkpoint_hash(final))
+    assert (entry["checkpoint"], entry["checkpoint_hash"]) == (final.name, file_digest(final))
 
 
 def test_a_run_without_loss_scale_resumes_into_one_with(stand_in_cfg):

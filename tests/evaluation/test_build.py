@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from frozenseg.data.catalog import find_benchmark, load_vocabulary, row_vocabulary
+from frozenseg.data.catalog.lookup import find_benchmark, load_vocabulary, row_vocabulary
 from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
 from tests.data import raw_datasets
 

@@ -18,7 +18,7 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-from frozenseg.data.catalog import class_of_category, find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import class_of_category, find_benchmark, row_vocabulary
 from frozenseg.evaluation import cityscapes
 from frozenseg.evaluation.cityscapes import official_evaluators
 from tests.data import raw_datasets

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from frozenseg.data.catalog import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
 from frozenseg.evaluation.comparison import (
     comparison_text,
     notes_of,

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from frozenseg.evaluation import coverage
-from frozenseg.evaluation.coverage import CoverageCheck
+from frozenseg.evaluation import build as coverage
+from frozenseg.evaluation.build import CoverageCheck
 
 
 def records(*names):

@@ -8,7 +8,7 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import rgb_of_ids
+from frozenseg.data.reading import rgb_of_ids
 from frozenseg.evaluation.averages import class_groups
 from frozenseg.evaluation.instance import InstanceEvaluator
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.catalog import find_benchmark
+from frozenseg.data.catalog.lookup import find_benchmark
 from frozenseg.evaluation.instance_truth import AnnotationFile, CityscapesMaps, annotated_objects
 from frozenseg.vocab import Vocabulary
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frozenseg.config import get_config, load_config
-from frozenseg.data.catalog import BENCHMARKS, find_benchmark
+from frozenseg.data.catalog.lookup import BENCHMARKS, find_benchmark
 from frozenseg.evaluation.published import (
     measured,
     published_model,

@@ -10,14 +10,9 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import rgb_of_ids
+from frozenseg.data.reading import rgb_of_ids
 from frozenseg.evaluation.averages import class_groups
-from frozenseg.evaluation.regions import (
-    RegionEvaluator,
-    count_image,
-    region_ious,
-    region_scores,
-)
+from frozenseg.evaluation.regions import RegionEvaluator, count_image, region_ious, region_scores
 from frozenseg.evaluation.results import flat_scores
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import rgb_of_ids
+from frozenseg.data.reading import rgb_of_ids
 from frozenseg.evaluation.averages import class_groups
 from frozenseg.evaluation.semantic import SemanticEvaluator, confusion_matrix, semantic_scores
 

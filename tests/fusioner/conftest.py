@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from frozenseg.encoders.classifier import TextClassifierBuilder
-from frozenseg.encoders.language import load_language_encoder
-from frozenseg.encoders.visual import load_visual_encoder
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.encoders.text.language import load_language_encoder
+from frozenseg.encoders.visual.encoder import load_visual_encoder
 from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
 from frozenseg.fusioner.method import AskedWords
 from frozenseg.fusioner.model import Fusioner

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from frozenseg.build import build_model
 from frozenseg.config import load_config
-from frozenseg.data.register import register_benchmarks
-from frozenseg.engine.build import build_model
+from frozenseg.data.catalog.register import register_benchmarks
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "fusioner"
 PAIRINGS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

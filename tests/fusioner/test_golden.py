@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from frozenseg.fusioner.cosine_logits import binary_loss, cosine_logits
 from frozenseg.fusioner.fusion import EarlyFusion
-from frozenseg.fusioner.head import binary_loss, cosine_logits
-from frozenseg.fusioner.upsampler import Upsampler
-from frozenseg.inference.words import labels_of
+from frozenseg.fusioner.method import Upsampler
+from frozenseg.inference.argmax import labels_of
 
 SHARED = Path(os.environ.get("FROZENSEG_SHARED", Path(__file__).parents[3] / "shared"))
 FILE = SHARED / "golden" / "fusioner_tiny" / "module.pt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frozenseg.encoders.feature_cache import CachedVisualEncoder
+from frozenseg.encoders.visual.feature_cache import CachedVisualEncoder
 from frozenseg.structures import BACKGROUND, IGNORED, OTHER_CLASS
 from frozenseg.vocab import Vocabulary
 

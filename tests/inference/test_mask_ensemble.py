@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.inference import tiles
+from frozenseg.inference import strips as tiles
 from frozenseg.inference.mask_ensemble import (
     Proposals,
     choose_proposals,
     covered_by_queries,
     resize_nearest,
 )
+from frozenseg.inference.postprocess import TaskSettings, run_task_heads
 from frozenseg.inference.semantic import semantic_segmentation
-from frozenseg.inference.task_heads import TaskSettings, run_task_heads
 from frozenseg.structures import ImageGeometry
 
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))

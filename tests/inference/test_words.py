@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.inference.words import labels_of
+from frozenseg.inference.argmax import labels_of
 from frozenseg.structures import BACKGROUND
 
 INF, NAN = float("inf"), float("nan")

@@ -32,7 +32,7 @@ def build_golden_model(folder: Path, tmp: Path, *opts: str):
     from detectron2.data import MetadataCatalog
     from detectron2.modeling import build_model
 
-    import frozenseg.encoders.clip
+    import frozenseg.encoders.clip.backbone
     import frozenseg.mask_classification.model  # noqa: F401  (registers the architecture)
     from frozenseg.config import load_config
     from frozenseg.vocab import Vocabulary

@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.structures import Instances
 
-from frozenseg.mask_classification.contract import training_targets
+from frozenseg.mask_classification.detectron2_io import training_targets
 
 pytestmark = pytest.mark.golden
 

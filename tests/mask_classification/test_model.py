@@ -99,7 +99,7 @@ def test_each_task_alone(model, sample, monkeypatch, task):
 
 def test_recall_asks_for_all_proposals(model, sample, monkeypatch):
     from frozenseg.config import get_config
-    from frozenseg.mask_classification.border import task_settings
+    from frozenseg.mask_classification.from_config import task_settings
 
     cfg = get_config()
     assert not task_settings(cfg).proposals
@@ -167,7 +167,7 @@ def test_training_sets_must_share_their_words():
     from detectron2.data import MetadataCatalog
 
     from frozenseg.config import get_config
-    from frozenseg.mask_classification.border import _vocabulary
+    from frozenseg.mask_classification.from_config import _vocabulary
 
     for name, words in (("words_a", "cat; dog"), ("words_b", "cat; dog"), ("words_c", "dog; cat")):
         MetadataCatalog.get(name).vocabulary = Vocabulary.parse(words)

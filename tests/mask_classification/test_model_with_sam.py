@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from frozenseg.mask_classification.contract import as_mask_logits
+from frozenseg.mask_classification.detectron2_io import as_mask_logits
 from frozenseg.structures import ImageGeometry
 from tools.record_reference import build_reference_model, reference_batch
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 from frozenseg.evaluation.results import write_results
 from tools import compare_results
 

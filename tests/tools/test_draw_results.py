@@ -7,12 +7,12 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from torch import nn
 
-from frozenseg import cli
-from frozenseg.data.miniature_classes import SEEN
-from frozenseg.data.miniature_files import write_miniature
-from frozenseg.engine import predictor as predictor_module
-from frozenseg.engine.predictor import Predictor
-from frozenseg.engine.segmentation import from_label_map
+from frozenseg.cli import program as cli
+from frozenseg.data.miniature.classes import SEEN
+from frozenseg.data.miniature.dataset import write_miniature
+from frozenseg.predict import predictor as predictor_module
+from frozenseg.predict.predictor import Predictor
+from frozenseg.predict.segmentation import from_label_map
 from frozenseg.vocab import Vocabulary
 from tools import draw_results
 from tools.quickstart import CONFIGS

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from frozenseg import cli
-from frozenseg.data.image_files import read_rgb
-from frozenseg.data.miniature import draw_scene
-from frozenseg.data.miniature_files import write_miniature
-from frozenseg.data.proposals import ProposalFolder, read_index
-from frozenseg.encoders.sam import load_sam
-from frozenseg.encoders.sam_masks import MaskGeneration, SamMasks
+from frozenseg.cli import program as cli
+from frozenseg.data.miniature.dataset import write_miniature
+from frozenseg.data.miniature.scenes import draw_scene
+from frozenseg.data.proposals.reader import ProposalFolder, read_index
+from frozenseg.data.reading import read_rgb
+from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
+from frozenseg.encoders.sam.model import load_sam
 from tools import export_sam_masks
 from tools.export_sam import work
 

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from frozenseg.data.miniature import SIZE, draw_scene
-from frozenseg.data.miniature_classes import ALL, CLASSES, all_names
-from frozenseg.encoders.clip_text import ClipText
-from frozenseg.encoders.clip_weights import load_clip
+from frozenseg.data.miniature.classes import ALL, CLASSES, all_names
+from frozenseg.data.miniature.scenes import SIZE, draw_scene
+from frozenseg.encoders.clip.weights import load_clip
+from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.layers.mask_pooling import pool_by_masks
 from tools.miniature.clip_batches import cell_shares, draw_captions, draw_crops, draw_regions
 from tools.miniature.clip_evaluation import evaluate_clip

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from frozenseg.data.miniature_classes import ALL, CLASSES, all_names
-from frozenseg.encoders.language import load_language_encoder
+from frozenseg.data.miniature.classes import ALL, CLASSES, all_names
+from frozenseg.encoders.text.language import load_language_encoder
 from frozenseg.vocab.templates import TEMPLATE_SETS, fill_templates
 from tools.miniature.language_evaluation import compare_language, evaluate_language
 from tools.miniature.language_texts import SPECIAL_TOKENS, draw_neighbors, draw_text, vocabulary

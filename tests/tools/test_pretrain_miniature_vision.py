@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from frozenseg.data.miniature import draw_scene
-from frozenseg.data.miniature_classes import SHAPES
-from frozenseg.data.miniature_outlines import outline
-from frozenseg.encoders.visual import load_visual_encoder
+from frozenseg.data.miniature.classes import SHAPES
+from frozenseg.data.miniature.outlines import outline
+from frozenseg.data.miniature.scenes import draw_scene
+from frozenseg.encoders.visual.encoder import load_visual_encoder
 from tools.miniature.pool import open_crops, open_scenes
 from tools.miniature.runs import VIT_CONFIG
 from tools.miniature.saliency import Cutouts, describe_outlines, salient_mask

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.miniature_classes import ALL, CLASSES
+from frozenseg.data.miniature.classes import ALL, CLASSES
 from frozenseg.visualization.plots import read_losses
 from tools import quickstart
 

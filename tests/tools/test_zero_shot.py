@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from frozenseg import cli
-from frozenseg.data.miniature_files import write_miniature
+from frozenseg.cli import program as cli
+from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.data.shapes import write_shapes
 from tools import zero_shot
 from tools.quickstart import CONFIGS, ROOT

@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frozenseg.vocab.templates import (
-    TEMPLATE_SETS,
-    fill_templates,
-    get_templates,
-    read_templates,
-)
+from frozenseg.vocab.templates import TEMPLATE_SETS, fill_templates, get_templates, read_templates
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATE_SETS))

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = (19, 150, 459, 847, 1203)
@@ -127,8 +127,8 @@ def _model(config_file: str) -> Any:
     import torch
 
     from frozenseg.config import load_config
-    from frozenseg.data.register import register_benchmarks
-    from frozenseg.encoders.clip import config_section
+    from frozenseg.data.catalog.register import register_benchmarks
+    from frozenseg.encoders.clip.backbone import config_section
     from frozenseg.engine.trainer import Trainer
 
     register_benchmarks()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from frozenseg import cli
+from frozenseg.cli import program as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_WEIGHTS = ("MODEL.FUSIONER.VISUAL_WEIGHTS", "", "MODEL.FUSIONER.LANGUAGE_WEIGHTS", "")
@@ -49,9 +49,9 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from tabulate import tabulate
 
+    from frozenseg.build import build_model
     from frozenseg.config import load_config
-    from frozenseg.data.register import register_benchmarks
-    from frozenseg.engine.build import build_model
+    from frozenseg.data.catalog.register import register_benchmarks
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -75,7 +75,7 @@ def measure(model: Any, words: int, args: argparse.Namespace) -> dict[str, float
     import torch
     import torch.nn.functional as F
 
-    from frozenseg.fusioner.head import cosine_logits
+    from frozenseg.fusioner.cosine_logits import cosine_logits
 
     size, method = (model.crop, model.crop), model.method
     images = torch.randn(args.batch, 3, *size)

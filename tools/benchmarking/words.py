@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from frozenseg.vocab import Vocabulary
-from frozenseg.vocab.benchmarks import table_names
+from frozenseg.vocab.class_tables import table_names
 
 NEW_WORDS = 10
 

@@ -50,8 +50,8 @@ def images_of_dataset(name: str) -> Images:
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    from frozenseg.data.catalog import find_benchmark
-    from frozenseg.data.register import register_benchmarks
+    from frozenseg.data.catalog.lookup import find_benchmark
+    from frozenseg.data.catalog.register import register_benchmarks
 
     register_benchmarks()
     if name not in DatasetCatalog:

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from frozenseg import cli
-from frozenseg.data.image_files import read_rgb
-from frozenseg.data.proposal_shards import append_record
-from frozenseg.data.proposals import file_digest
-from frozenseg.encoders.sam import load_sam
-from frozenseg.encoders.sam_masks import MaskGeneration, SamMasks
+from frozenseg.cli import program as cli
+from frozenseg.data.proposals.reader import file_digest
+from frozenseg.data.proposals.writer import append_record
+from frozenseg.data.reading import read_rgb
+from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
+from frozenseg.encoders.sam.model import load_sam
 
 Done = Callable[[str, str | None], None]  # an image, and why it has no masks
 
@@ -62,7 +62,7 @@ def work(job: Job, done: Done) -> None:
 
 
 def make_record(generate: SamMasks, root: Path, key: str) -> dict[str, Any]:
-    """The line of an image (frozenseg/data/proposals.py); with `error` where it is bad."""
+    """The line of an image (frozenseg/data/proposals/reader.py); with `error` where it is bad."""
     path = root / key
     try:
         digest, image_HW3 = file_digest(path), read_rgb(path)

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from frozenseg.data.miniature_classes import ALL, CAPTIONS, CLASSES, PLACE_CAPTIONS, all_names
+from frozenseg.data.miniature.classes import (
+    ALL,
+    CAPTIONS,
+    CLASSES,
+    PLACE_CAPTIONS,
+    all_names,
+)
 from frozenseg.vocab.templates import get_templates
 from tools.miniature.pool import MAX_SEGMENTS, CropPool, ScenePool
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frozenseg.data.miniature import MiniatureScene, draw_crop, draw_scene
-from frozenseg.data.miniature_classes import CLASSES, vocabulary_text
-from frozenseg.encoders.classifier import TextClassifierBuilder
-from frozenseg.encoders.clip import FrozenCLIP
-from frozenseg.encoders.clip_weights import load_clip
+from frozenseg.data.miniature.classes import CLASSES, vocabulary_text
+from frozenseg.data.miniature.scenes import MiniatureScene, draw_crop, draw_scene
+from frozenseg.encoders.clip.backbone import FrozenCLIP
+from frozenseg.encoders.clip.weights import load_clip
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.structures import TextClassifier
 from frozenseg.vocab import Vocabulary, get_templates
 from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD

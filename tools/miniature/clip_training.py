@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.data.miniature_classes import CLASSES
-from frozenseg.encoders.clip_config import read_clip_config
+from frozenseg.data.miniature.classes import CLASSES
+from frozenseg.encoders.clip.config import read_clip_config
+from frozenseg.files import write_atomically
 from tools.miniature.clip_batches import (
     Captions,
     draw_captions,

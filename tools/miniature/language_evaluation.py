@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frozenseg.data.miniature_classes import CLASSES, all_names
-from frozenseg.encoders.language import FrozenLanguageEncoder, load_language_encoder
+from frozenseg.data.miniature.classes import CLASSES, all_names
+from frozenseg.encoders.text.language import FrozenLanguageEncoder, load_language_encoder
 from tools.miniature.vision_evaluation import fit_probe
 
 Encoder = Callable[[Sequence[str]], Tensor]

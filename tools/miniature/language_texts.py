@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from frozenseg.data.miniature_classes import (
+from frozenseg.data.miniature.classes import (
     ALL,
     CAPTIONS,
     CLASSES,

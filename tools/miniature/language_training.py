@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 from tools.miniature.language_texts import SPECIAL_TOKENS, draw_neighbors, draw_text
 from tools.miniature.vision_training import contrast
 

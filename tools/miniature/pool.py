@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.data.miniature import SIZE, THINGS, draw_crop, draw_scene
+from frozenseg.data.miniature.scenes import SIZE, THINGS, draw_crop, draw_scene
+from frozenseg.files import write_atomically
 
 MAX_SEGMENTS = 2 + THINGS[1]
 CROP_SIZE = 96

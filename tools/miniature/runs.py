@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
 from tools.miniature.curves import plot_log
 from tools.miniature.pool import open_crops, open_scenes

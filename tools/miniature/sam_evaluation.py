@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
-from frozenseg.data.miniature import MiniatureScene, draw_scene
-from frozenseg.data.miniature_classes import CLASSES
+from frozenseg.data.miniature.classes import CLASSES
+from frozenseg.data.miniature.scenes import MiniatureScene, draw_scene
 from tools.miniature.sam_model import load_sam
 
 # Of the automatic generator; the figures in the report hold for these.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from segment_anything.modeling import Sam
 
-from frozenseg.encoders.sam import load_sam as load_frozen_sam
-from frozenseg.encoders.sam_config import read_sam_config
+from frozenseg.encoders.sam.config import read_sam_config
+from frozenseg.encoders.sam.model import load_sam as load_frozen_sam
 
 SAM_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "miniature" / "miniature_sam.json"
 

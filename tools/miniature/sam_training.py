@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 from tools.miniature.clip_batches import zoom
 from tools.miniature.pool import ScenePool
 from tools.miniature.sam_model import build_sam

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 
 LossOfStep = Callable[[int, float], tuple[Tensor, dict[str, float]]]
 _WARMUP_STEPS = 100

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frozenseg.data.miniature import draw_scene
-from frozenseg.data.miniature_classes import CLASSES
-from frozenseg.encoders.visual import load_visual_encoder
+from frozenseg.data.miniature.classes import CLASSES
+from frozenseg.data.miniature.scenes import draw_scene
+from frozenseg.encoders.visual.encoder import load_visual_encoder
 from tools.miniature.clip_batches import cell_shares
 from tools.miniature.vision_training import normalise
 

@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.encoders.conv_stem import build_vit
+from frozenseg.encoders.visual.conv_stem import build_vit
+from frozenseg.files import write_atomically
 from tools.miniature.clip_batches import cell_shares
 from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
 from tools.miniature.pool import CropPool, ScenePool

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from frozenseg.data.atomic import write_atomically
+from frozenseg.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 Cell = tuple[Path, str, int, int]  # config, method, fold, seed

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from frozenseg.data.atomic import write_atomically
 from frozenseg.evaluation.results import read_results
+from frozenseg.files import write_atomically
 from tools.pairing.cells import RESULTS, Cell, folder_of
 
 # Score of an entry -> its heading.

@@ -19,11 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.data.coco_panoptic import read_image
 from frozenseg.data.preparation.ade20k_classes import FullClass, class_list_text, read_classes
 from frozenseg.data.preparation.labels import IGNORED_16
-from frozenseg.data.preparation.outputs import is_complete, place_image, write_mask
+from frozenseg.data.preparation.prepared_files import is_complete, place_image, write_mask
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -34,6 +32,8 @@ from frozenseg.data.preparation.raw_files import (
     require_tree,
 )
 from frozenseg.data.preparation.work import Done, Preparation
+from frozenseg.data.reading import read_image
+from frozenseg.files import write_atomically
 
 FOLDER = "ADE20K_2021_17_01"
 PAGE = "https://groups.csail.mit.edu/vision/datasets/ADE20K/"

@@ -53,7 +53,7 @@ def make_parser(
 
 def start(args: argparse.Namespace) -> Preparation:
     """What the options ask for; progress goes to the log (stderr)."""
-    from frozenseg.data.catalog import datasets_root
+    from frozenseg.data.catalog.lookup import datasets_root
     from frozenseg.data.preparation.work import Preparation
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

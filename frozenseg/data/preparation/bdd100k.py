@@ -15,19 +15,8 @@ from functools import partial
 
 import numpy as np
 
-from frozenseg.data.preparation.raw_files import (
-    AGAIN,
-    Source,
-    paired_stems,
-    read_raw,
-    require_tree,
-)
-from frozenseg.data.preparation.segments import (
-    Kind,
-    PanopticJob,
-    categories_of,
-    prepare_panoptic,
-)
+from frozenseg.data.preparation.raw_files import AGAIN, Source, paired_stems, read_raw, require_tree
+from frozenseg.data.preparation.segments import Kind, PanopticJob, categories_of, prepare_panoptic
 from frozenseg.data.preparation.work import Preparation
 
 SOURCE = Source("BDD100K", "http://bdd-data.berkeley.edu/", "BDD100K")

@@ -25,12 +25,7 @@ from frozenseg.data.preparation.raw_files import (
     require_tree,
     stems,
 )
-from frozenseg.data.preparation.segments import (
-    Kind,
-    PanopticJob,
-    categories_of,
-    prepare_panoptic,
-)
+from frozenseg.data.preparation.segments import Kind, PanopticJob, categories_of, prepare_panoptic
 from frozenseg.data.preparation.work import Preparation
 from frozenseg.vocab import Vocabulary
 

@@ -14,14 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frozenseg.data.coco_panoptic import ids_of_rgb, read_annotation_file
-from frozenseg.data.preparation.labels import (
-    IGNORED_8,
-    LabelJob,
-    LabelTable,
-    prepare_labels,
-)
-from frozenseg.data.preparation.outputs import is_complete, write_mask
+from frozenseg.data.preparation.labels import IGNORED_8, LabelJob, LabelTable, prepare_labels
+from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -32,6 +26,7 @@ from frozenseg.data.preparation.raw_files import (
     require_tree,
 )
 from frozenseg.data.preparation.work import Done, Preparation
+from frozenseg.data.reading import ids_of_rgb, read_annotation_file
 from frozenseg.vocab import Vocabulary
 
 COCO = Source("COCO panoptic", "https://cocodataset.org/#download", "COCO")

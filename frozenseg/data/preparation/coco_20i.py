@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.catalog_episodes import COCO_NAMES
+from frozenseg.data.catalog.episode_rows import COCO_NAMES
 from frozenseg.data.coco_instances import read_object
-from frozenseg.data.coco_panoptic import read_annotation_file
 from frozenseg.data.preparation.episodes import EpisodeJob, prepare_episodes
 from frozenseg.data.preparation.raw_files import AGAIN, Source, require_tree
 from frozenseg.data.preparation.work import Preparation
+from frozenseg.data.reading import read_annotation_file
 
 SOURCE = Source("COCO 2014", "https://cocodataset.org/#download", "COCO-20i")
 

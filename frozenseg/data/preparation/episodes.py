@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from frozenseg.data.episodes import NOT_SCORED, describe, index_content
-from frozenseg.data.preparation.outputs import is_complete, write_mask
+from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import AGAIN, check_sizes, empty_annotation, read_labels
 from frozenseg.data.preparation.work import Done, Preparation
 

@@ -21,11 +21,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.atomic import write_atomically
-from frozenseg.data.catalog_episodes import MOSAIC_CLASSES
-from frozenseg.data.coco_panoptic import read_image
+from frozenseg.data.catalog.episode_rows import MOSAIC_CLASSES
 from frozenseg.data.episodes import describe, index_content
-from frozenseg.data.preparation.outputs import is_complete, write_mask
+from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -36,6 +34,8 @@ from frozenseg.data.preparation.raw_files import (
     stems,
 )
 from frozenseg.data.preparation.work import Done, Preparation
+from frozenseg.data.reading import read_image
+from frozenseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

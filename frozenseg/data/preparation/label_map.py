@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenseg.data.coco_panoptic import DAMAGED
 from frozenseg.data.preparation.raw_files import AGAIN, require_raw
+from frozenseg.data.reading import DAMAGED
 
 _HEADER = 128
 _COMPRESSED, _MATRIX = 15, 14

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frozenseg.data.preparation.outputs import is_complete, place_image, write_mask
+from frozenseg.data.preparation.prepared_files import is_complete, place_image, write_mask
 from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation
 from frozenseg.data.preparation.work import Done, Preparation
 

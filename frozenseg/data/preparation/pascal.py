@@ -16,12 +16,7 @@ import re
 from pathlib import Path
 
 from frozenseg.data.preparation.label_map import read_label_map
-from frozenseg.data.preparation.labels import (
-    IGNORED_16,
-    LabelJob,
-    LabelTable,
-    prepare_labels,
-)
+from frozenseg.data.preparation.labels import IGNORED_16, LabelJob, LabelTable, prepare_labels
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,

@@ -16,12 +16,7 @@ import numpy as np
 
 from frozenseg.data.preparation.episodes import EpisodeJob, prepare_episodes
 from frozenseg.data.preparation.label_map import read_segmentation
-from frozenseg.data.preparation.raw_files import (
-    Source,
-    listed_stems,
-    read_labels,
-    require_tree,
-)
+from frozenseg.data.preparation.raw_files import Source, listed_stems, read_labels, require_tree
 from frozenseg.data.preparation.work import Preparation
 
 SOURCE = Source(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import DAMAGED
+from frozenseg.data.reading import DAMAGED
 
 AGAIN = "unpack the archive of the data set again"
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)

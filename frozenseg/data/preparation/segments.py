@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from frozenseg.data.coco_panoptic import rgb_of_ids
-from frozenseg.data.preparation.outputs import is_complete, write_mask
+from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation
 from frozenseg.data.preparation.work import Done, Preparation
+from frozenseg.data.reading import rgb_of_ids
 from frozenseg.vocab import Vocabulary
 
 _TEXT_KEY = "frozenseg segments 1"

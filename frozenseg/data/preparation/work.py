@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from frozenseg.data.preparation.outputs import write_json
+from frozenseg.data.preparation.prepared_files import write_json
 
 logger = logging.getLogger(__name__)
 

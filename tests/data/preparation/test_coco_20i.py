@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from frozenseg.data.catalog import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
 from frozenseg.data.preparation.coco_20i import Objects, draw_objects
 from frozenseg.data.preparation.episodes import EpisodeJob
 from frozenseg.data.records import load_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frozenseg.data.catalog import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
 from frozenseg.data.records import load_records
 from tests.data.preparation.conftest import content, counts, leftovers, pixels
 from tests.data.raw_datasets import make_pascal_5i

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from frozenseg.fusioner.head import cosine_logits
+from frozenseg.fusioner.cosine_logits import cosine_logits
 from tools.benchmarking.fusioner import by_definition
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frozenseg.encoders.classifier import TextClassifierBuilder
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.vocab import Vocabulary
 from tools.benchmarking.words import NEW_WORDS, measure_change_of_words
 

@@ -1,0 +1,193 @@
+"""Reading and writing weights, strictly and without pickle.
+
+A file is a raw state dict or {"model": state dict, ...}, written by torch.save (.pth, .pt) or
+safetensors. The released FC-CLIP and FrozenSeg files carry the frozen encoders too; ours leave
+them out unless asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from frozenseg.checkpoints.reading import BATCH_COUNTER, read_checkpoint
+
+FROZEN_PREFIXES = ("backbone.", "sam.", "visual.", "language.")
+# In a file, but not in every model: accepted without a match.
+OPTIONAL_PREFIXES = (*FROZEN_PREFIXES, "criterion.")
+
+# Which config key a wrong size points to: (name pattern, dimension or None for any, key).
+SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
+    ("*.query_feat.weight", 0, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES"),
+    ("*.query_embed.weight", 0, "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES"),
+    ("*.class_embed.layers.2.*", 0, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
+    ("void_embedding.weight", 1, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
+    ("backbone.*", None, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
+    ("sam.*", None, "MODEL.FROZEN_SEG.SAM_MODEL_NAME"),
+    ("visual.*", None, "MODEL.FUSIONER.VISUAL"),
+    ("language.*", None, "MODEL.FUSIONER.LANGUAGE"),
+    ("*.visual_proj.0.*", 0, "MODEL.FUSIONER.VISUAL"),
+    ("*.visual_proj.1.weight", 1, "MODEL.FUSIONER.VISUAL"),
+    ("*.text_proj.*", 1, "MODEL.FUSIONER.LANGUAGE"),
+    ("*.mlp.*", None, "MODEL.FUSIONER.WIDTH and FEEDFORWARD"),
+    ("method.*", None, "MODEL.FUSIONER.WIDTH"),
+    ("criterion.empty_weight", 0, "MODEL.SEM_SEG_HEAD.NUM_CLASSES and DATASETS.TRAIN"),
+    ("*.pixel_decoder.input_proj.*.0.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
+    ("*.pixel_decoder.adapter_1.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
+    ("*.pixel_decoder.mask_features.*", 0, "MODEL.SEM_SEG_HEAD.MASK_DIM"),
+    ("*.mask_embed.layers.2.*", 0, "MODEL.SEM_SEG_HEAD.MASK_DIM"),
+    ("*.transformer_ffn_layers.*.linear1.*", 0, "MODEL.MASK_FORMER.DIM_FEEDFORWARD"),
+    ("*.transformer_ffn_layers.*.linear2.weight", 1, "MODEL.MASK_FORMER.DIM_FEEDFORWARD"),
+    ("*.sampling_offsets.*", 0, "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES"),
+    ("*.pixel_decoder.*", None, "MODEL.SEM_SEG_HEAD.CONVS_DIM"),
+    ("*.predictor.*", None, "MODEL.MASK_FORMER.HIDDEN_DIM"),
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `load_weights` did, as parameter names.
+
+    Attributes:
+        loaded: trained weights and buffers that were read from the file.
+        frozen: weights of frozen encoders that the file carries and that were read.
+        changed: those of `frozen` that differed from what the model had (counters do not count).
+        skipped: frozen weights and buffers that the file leaves out; the model keeps its own.
+        ignored: frozen weights and buffers of the file that the model does not have.
+    """
+
+    loaded: tuple[str, ...]
+    frozen: tuple[str, ...]
+    changed: tuple[str, ...]
+    skipped: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.loaded)} trained weights loaded; frozen encoder weights: {len(self.frozen)}"
+            f" loaded ({len(self.changed)} changed), {len(self.skipped)} not in the file and kept, "
+            f"{len(self.ignored)} of the file not used"
+        )
+
+
+def load_weights(
+    model: nn.Module, path: str | Path, *, encoders_without_weights: Mapping[str, str] | None = None
+) -> LoadReport:
+    """Loads a weights file strictly: every trained parameter must be there, with its shape.
+
+    A frozen encoder is loaded if the file carries it, and then it must be complete. Nothing of the
+    model changes unless everything fits.
+
+    Args:
+        encoders_without_weights: prefixes of frozen encoders that have no weights but the
+            file's, with the config key that could give them some: they must be in the file.
+    Raises: FileNotFoundError or ValueError with the names that do not fit.
+    """
+    return load_state(model, read_checkpoint(path)["model"], str(path), encoders_without_weights)
+
+
+def load_state(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str,
+    encoders_without_weights: Mapping[str, str] | None = None,
+) -> LoadReport:
+    """`load_weights` for tensors that are in memory; `source` names them in errors."""
+    own = model.state_dict()
+    missing, unexpected = _names_that_do_not_fit(model, own, weights)
+    if missing or unexpected:
+        raise ValueError(_misfit(source, missing, unexpected))
+    for prefix, key in (encoders_without_weights or {}).items():
+        if _starting(own, prefix) and not _starting(weights, prefix):
+            raise ValueError(_no_encoder(source, prefix, key))
+    for name, value in weights.items():
+        if name in own and own[name].shape != value.shape:
+            raise ValueError(_wrong_shape(source, name, value.shape, own[name].shape))
+    usable = {name: value for name, value in weights.items() if name in own}
+    frozen = tuple(name for name in usable if name.startswith(FROZEN_PREFIXES))
+    changed = tuple(name for name in frozen if not _equal(own[name], usable[name]))
+    model.load_state_dict(usable, strict=False)
+    return LoadReport(
+        loaded=tuple(name for name in usable if not name.startswith(FROZEN_PREFIXES)),
+        frozen=frozen,
+        changed=tuple(name for name in changed if not name.endswith(BATCH_COUNTER)),
+        skipped=tuple(name for name in own if name not in usable),
+        ignored=tuple(name for name in weights if name not in own),
+    )
+
+
+def _names_that_do_not_fit(
+    model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> tuple[list[str], list[str]]:
+    """Names that a file lacks, and names that it has too many."""
+    needed = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optional: tuple[str, ...] = OPTIONAL_PREFIXES
+    for prefix in FROZEN_PREFIXES:
+        if _starting(own, prefix) and _starting(weights, prefix):  # then all of it
+            needed |= {name for name in _starting(own, prefix) if not name.endswith(BATCH_COUNTER)}
+            optional = tuple(each for each in optional if each != prefix)
+    known = own.keys() | {name for name, _ in model.named_buffers()}  # also those never saved
+    unexpected = [
+        name
+        for name in weights
+        if name not in known and not name.startswith(optional) and not name.endswith(BATCH_COUNTER)
+    ]
+    return sorted(needed - weights.keys()), unexpected
+
+
+def _starting(names: Iterable[str], prefix: str) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]
+
+
+def _equal(own: Tensor, other: Tensor) -> bool:
+    return own.is_meta or torch.equal(own.cpu(), other.to(own.dtype))
+
+
+def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
+    parts = [
+        f"{len(names)} {what} ({_first(names)})"
+        for what, names in (("names missing", missing), ("names too many", unexpected))
+        if names
+    ]
+    return (
+        f"{source} does not fit the model: {'; '.join(parts)}. The file was made for another "
+        "architecture or other sizes (MODEL.META_ARCHITECTURE, CLIP_MODEL_NAME, MODEL.FUSIONER, "
+        "MODEL.MASK_FORMER.DEC_LAYERS, MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS) or lost a part "
+        "of an encoder: use its own config (a training may start from FC-CLIP's weights, without "
+        "SAM's branch, or from those for other classes, by MODEL.INIT_FROM)"
+    )
+
+
+def _no_encoder(source: str, prefix: str, key: str) -> str:
+    return (
+        f"{source} holds no {prefix}* weights and the config gives none: this encoder would be "
+        f"random. Set {key} to the weights that the file was trained with"
+    )
+
+
+def _first(names: Iterable[str], count: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _wrong_shape(source: str, name: str, found: torch.Size, wanted: torch.Size) -> str:
+    return (
+        f"{source}: {name} has shape {tuple(found)} but the model needs {tuple(wanted)}; "
+        f"check {likely_key(name, found, wanted)}"
+    )
+
+
+def likely_key(name: str, found: torch.Size, wanted: torch.Size) -> str:
+    """The config key that most likely explains a wrong shape of the parameter `name`."""
+    same_rank = len(found) == len(wanted)
+    differing = {i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b}
+    for pattern, dimension, key in SHAPE_KEYS:
+        dimension_fits = dimension is None or not same_rank or dimension in differing
+        if fnmatchcase(name, pattern) and dimension_fits:
+            return key
+    return "the config that the file was made with"

@@ -1,0 +1,107 @@
+"""From the name of weights to a file on this machine."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frozenseg.checkpoints.download import download
+from frozenseg.checkpoints.table import WEIGHTS, WeightFile, find_weights
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+# Config keys whose value may be a name of the table instead of a path.
+NAMED_KEYS = (
+    "MODEL.WEIGHTS",
+    "MODEL.INIT_FROM",
+    "MODEL.SAM_PRETRAINED_WEIGHTS",
+    "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS",
+    "MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS",
+    "MODEL.FUSIONER.VISUAL_WEIGHTS",
+    "MODEL.FUSIONER.LANGUAGE_WEIGHTS",
+)
+
+
+def cache_folder() -> Path:
+    """`$FROZENSEG_CACHE/weights`, or that of the user's cache folder; it need not exist."""
+    given = os.environ.get("FROZENSEG_CACHE")
+    if given:
+        return Path(given).expanduser() / "weights"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "frozenseg" / "weights"
+
+
+def path_of(row: WeightFile) -> Path:
+    """Where the file of a row lies, or would."""
+    if row.packaged:
+        return Path(str(resources.files("frozenseg") / "weights" / row.file))
+    return cache_folder() / row.file
+
+
+def locate(name: str) -> Path:
+    """The file of the weights named `name`; downloads it into the cache where it has an URL.
+
+    Raises: ValueError for an unknown name, or one that only open_clip resolves;
+        FileNotFoundError where a person must fetch the file, with where from and where to;
+        ConnectionError if the download fails, with the same; ValueError if it is damaged.
+    """
+    row = find_weights(name)
+    if not row.file:
+        raise ValueError(f"{name!r} is a tag of open_clip, not a file: {row.source}")
+    path = path_of(row)
+    if path.is_file():
+        return path
+    if row.packaged:
+        raise FileNotFoundError(
+            f"{path} is missing: it is part of this project; get it back with git, or install "
+            "the package again"
+        )
+    if not row.url:
+        raise FileNotFoundError(
+            f"the weights {name!r} are not on this machine and have no address for downloads: get "
+            f"them from {row.source} and put the file at {path} (licence: {row.licence})"
+        )
+    download(row.url, path, sha256=row.sha256, size=row.size)
+    return path
+
+
+def resolve(text: str, key: str = "weights") -> str:
+    """The path behind a name of the table; anything else as it is.
+
+    Raises: what `locate` raises; ValueError, beginning with `key`, for what is no file and nearly
+        a name.
+    """
+    if not text or Path(text).expanduser().is_file():
+        return text
+    if text in WEIGHTS:
+        return str(locate(text)) if WEIGHTS[text].file else text
+    near = difflib.get_close_matches(text, WEIGHTS, n=1, cutoff=0.75)
+    if near and not Path(text).suffix and len(Path(text).parts) == 1:
+        raise ValueError(f"{key}: no file and no weights are named {text!r}; meant {near[0]!r}?")
+    return text
+
+
+def resolve_names(cfg: CfgNode) -> None:
+    """Puts paths in place of names in the config's keys for weights (`NAMED_KEYS`).
+
+    Call it once after the config is read, before processes are started: it may download. Tags of
+    open_clip stay as they are. Raises: what `resolve` raises.
+    """
+    for key in NAMED_KEYS:
+        *sections, name = key.split(".")
+        node = cfg
+        for section in sections:
+            node = node.get(section, {})
+        if node.get(name):
+            path = node[name] if _is_clip_tag(name, node[name]) else resolve(node[name], key)
+            if path != node[name]:
+                node[name] = path
+
+
+def _is_clip_tag(key: str, value: str) -> bool:
+    """A CLIP's weights are rather a tag of open_clip than a misspelt name of the table."""
+    return key.startswith("CLIP_") and not (value in WEIGHTS and WEIGHTS[value].file)

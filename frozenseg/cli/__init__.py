@@ -1,0 +1,1 @@
+"""The command line: `frozenseg SUBCOMMAND`, a module for each (imports nothing heavy)."""

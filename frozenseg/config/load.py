@@ -1,0 +1,136 @@
+"""Every config key of this project, its default and its meaning; reading YAML configs.
+
+A config is detectron2's default config (release 0.6) with the table `KEYS` on top, which may change
+detectron2's defaults. Keys without an effect stand in `frozenseg.config.legacy.LEGACY`. Anything
+else in a file or on the command line is an error that names the nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frozenseg.config.keys import KEYS
+from frozenseg.config.legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row, list_by_reason
+from frozenseg.config.sources import beside, coerce, decode, leaves, read_files, read_opts, shorten
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+logger = logging.getLogger(__name__)
+
+
+# Files beside a YAML file may be named relative to it (never relative to the working directory).
+_FILE_KEYS = (
+    "DATASETS.FILES",
+    *(
+        f"MODEL.{section}.{key}"
+        for section in ("FC_CLIP", "FROZEN_SEG")
+        for key in ("CLIP_MODEL_NAME", "CLIP_PRETRAINED_WEIGHTS", "TEMPLATES")
+    ),
+    "MODEL.SAM_NAME",
+    "MODEL.SAM_PRETRAINED_WEIGHTS",
+    *(
+        f"MODEL.FUSIONER.{key}"
+        for key in ("VISUAL", "VISUAL_WEIGHTS", "LANGUAGE", "LANGUAGE_WEIGHTS", "TEMPLATES")
+    ),
+)
+_NOT_HASHED = (
+    *("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.TEXT_CACHE_DIR", "MODEL.DEVICE"),
+    *("TEST.SAM_MASKS_DIR", "MODEL.INIT_FROM", "WANDB_PROJECT", "MODEL.FUSIONER.FEATURE_CACHE_DIR"),
+)
+
+
+def get_config() -> CfgNode:
+    """detectron2's default config with every key of `KEYS` added."""
+    from detectron2.config import CfgNode, get_cfg
+
+    cfg = get_cfg()
+    for key in KEYS:
+        *sections, name = key.name.split(".")
+        node = cfg
+        for section in sections:
+            node = node.setdefault(section, CfgNode())
+        node[name] = list(key.default) if isinstance(key.default, list) else key.default
+    return cfg
+
+
+def load_config(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+    """The config of a YAML file (with its `_BASE_` files), then `opts` on top.
+
+    Args:
+        path: a YAML file: one of `configs/`, a released one, or a full dump.
+        opts: command-line pairs KEY VALUE, flat: `["MODEL.WEIGHTS", "model.pth", ...]`.
+    Raises:
+        FileNotFoundError: no such file. ValueError: YAML syntax, unknown key, wrong type, a value
+            that is not supported, an odd number of opts. Each names the source and the key.
+    """
+    cfg = get_config()
+    ignored: dict[str, Legacy] = {}
+    for source in (*read_files(Path(path)), read_opts(opts)):
+        for key, value in source.leaves:
+            if source.folder is not None and key in _FILE_KEYS:
+                value = beside(source.folder, value)
+            row = _set(cfg, key, value, source.name)
+            if row is not None:
+                ignored[key] = row
+    if ignored:
+        reasons = list_by_reason(ignored)
+        logger.warning("%s: %d keys have no effect here: %s", path, len(ignored), reasons)
+    return cfg
+
+
+def config_hash(cfg: CfgNode) -> str:
+    """sha256 (hex) of what a config computes: without output folder, device and file locations."""
+    values = {key: value for key, value in leaves(cfg) if key not in _NOT_HASHED}
+    values.update({key: Path(str(values[key])).name for key in _FILE_KEYS})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _set(cfg: CfgNode, key: str, value: Any, source: str) -> Legacy | None:
+    """Sets one key; returns its legacy row if the value given has no effect."""
+    *sections, name = key.split(".")
+    node: Any = cfg
+    for section in sections:
+        node = node.get(section) if isinstance(node, dict) else None
+    row = legacy_row(key)
+    if not isinstance(node, dict) or name not in node:
+        if row is None:
+            nearest = _nearest(cfg, key)
+            raise ValueError(f"{source}: unknown key {key}; the nearest known key is {nearest}")
+        _check_accepted(key, decode(value), row.accepted, row.reason, source)
+        return row
+    default = node[name]
+    if isinstance(default, dict):
+        raise ValueError(f"{source}: {key} is a section of keys, got {shorten(value)}")
+    node[name] = coerce(value, default, key, source)
+    for own in (own for own in KEYS if own.name == key):
+        _check_accepted(key, node[name], own.accepted, own.meaning, source)
+    if row is None or row.reason == MAIN_ONLY:
+        return None
+    _check_accepted(key, node[name], row.accepted, row.reason, source)
+    return row if node[name] != default else None
+
+
+def _check_accepted(
+    key: str, value: Any, accepted: tuple[object, ...], reason: str, source: str
+) -> None:
+    if accepted and value not in accepted:
+        choices = " or ".join(map(repr, accepted))
+        raise ValueError(
+            f"{source}: {key} = {shorten(value)} is not supported, only {choices} is: {reason}"
+        )
+
+
+def _nearest(cfg: CfgNode, key: str) -> str:
+    """The known key most like `key`; one of the same last name, if there is any."""
+    known = [name for name, _ in leaves(cfg)]
+    known += [row.name for row in LEGACY if not row.name.endswith(".*")]
+    last_name = key.rpartition(".")[2]
+    same_name = [name for name in known if name.rpartition(".")[2] == last_name]
+    return difflib.get_close_matches(key, same_name or known, n=1, cutoff=0.0)[0]

@@ -1,0 +1,1 @@
+"""Datasets: one row for each split of a benchmark, the user's own, and their registration."""

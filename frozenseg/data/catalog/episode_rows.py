@@ -1,0 +1,187 @@
+"""The rows of the episodic benchmarks: PASCAL-5i, COCO-20i, Mosaic-4 and the miniature folds.
+
+A fold holds out classes: `train` and `seen_val` ask for the others, `val` for the held-out ones.
+Which images and items there are follows from the label maps (`episodes.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.miniature.classes import ALL, CLASSES, FOLDS, held_out, vocabulary_text
+
+TASKS = ("episodes",)
+AGAIN = "--overwrite"
+OWN_SIZE = (0, 0)  # test images are not resized
+SPLITS = ("train", "val", "seen_val")
+MINIATURE_ITEMS = 400
+COCO_ITEMS = 1000  # a fold of COCO-20i is scored on its first 1,000 items
+PASCAL_PIXELS = 2048  # regions of fewer pixels are no items of PASCAL-5i
+PASCAL_COUNTS = {"train": 10582, "val": 1449}
+# The images of COCO 2014 that have objects, of 82,783 and 40,504.
+COCO_COUNTS = {"train": 82081, "val": 40137}
+MOSAIC_CLASSES = 240
+
+# Names as the VOC development kit has them; the label is the place, from 1.
+PASCAL_NAMES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+)
+# Names as the annotation files of COCO have them, by category id; the label is the place, from 1.
+COCO_NAMES = tuple(
+    (
+        "person; bicycle; car; motorcycle; airplane; bus; train; truck; boat; traffic light; "
+        "fire hydrant; stop sign; parking meter; bench; bird; cat; dog; horse; sheep; cow; "
+        "elephant; bear; zebra; giraffe; backpack; umbrella; handbag; tie; suitcase; frisbee; "
+        "skis; snowboard; sports ball; kite; baseball bat; baseball glove; skateboard; surfboard; "
+        "tennis racket; bottle; wine glass; cup; fork; knife; spoon; bowl; banana; apple; "
+        "sandwich; orange; broccoli; carrot; hot dog; pizza; donut; cake; chair; couch; "
+        "potted plant; bed; dining table; toilet; tv; laptop; mouse; remote; keyboard; cell phone; "
+        "microwave; oven; toaster; sink; refrigerator; book; clock; vase; scissors; teddy bear; "
+        "hair drier; toothbrush"
+    ).split("; ")
+)
+
+
+def _chosen(names: tuple[str, ...], held: Collection[int], split: str) -> dict[str, Any]:
+    """The words of a row: the held-out classes for `val`, the seen ones otherwise."""
+    classes = [i for i in range(len(names)) if (i in held) == (split == "val")]
+    return {
+        "vocabulary": "; ".join(names[i] for i in classes),
+        "category_ids": tuple(i + 1 for i in classes),
+        "classes": len(classes),
+    }
+
+
+def _common(benchmark: str, fold: int, split: str) -> dict[str, Any]:
+    return {
+        "name": f"{benchmark}_fold{fold}_{split}",
+        "benchmark": benchmark,
+        "split": f"fold{fold}_{split}",
+        "tasks": TASKS,
+        "labels_are_ids": True,
+        "test_size": OWN_SIZE,
+        "evaluator": "episodes",
+    }
+
+
+def _command(program: str, source: str) -> str:
+    return f"python datasets/prepare_{program}.py" + (" --splits train" * (source == "train"))
+
+
+def _pascal(fold: int, split: str) -> Benchmark:
+    source = "train" if split == "train" else "val"
+    return Benchmark(
+        **_common("pascal_5i", fold, split),
+        **_chosen(PASCAL_NAMES, range(5 * fold, 5 * fold + 5), split),
+        images="VOCdevkit/VOC2012/JPEGImages",
+        semantic_masks="VOCdevkit/VOC2012/SegmentationClassAug",
+        episodes_json=f"pascal_5i/{source}.json",
+        min_pixels=1 if split == "train" else PASCAL_PIXELS,
+        prepare=_command("pascal_5i", source),
+        again=AGAIN,
+        section="PASCAL-5i",
+        image_counts=(PASCAL_COUNTS[source],),
+        trap="the label maps hold 0 (background), 1 to 20 and 255 (border), as VOC's own",
+    )
+
+
+def _coco(fold: int, split: str) -> Benchmark:
+    source = "train" if split == "train" else "val"
+    return Benchmark(
+        **_common("coco_20i", fold, split),
+        **_chosen(COCO_NAMES, range(fold, len(COCO_NAMES), 4), split),
+        images=f"coco/{source}2014",
+        semantic_masks=f"coco/annotations_coco_20i/{source}2014",
+        episodes_json=f"coco_20i/{source}.json",
+        max_items=0 if split == "train" else COCO_ITEMS,
+        prepare=_command("coco_20i", source),
+        again=AGAIN,
+        section="COCO-20i",
+        image_counts=(COCO_COUNTS[source],),
+        trap="the label maps hold 1 to 80, not COCO's category ids 1 to 90",
+    )
+
+
+MOSAIC = Benchmark(
+    name="fss_mosaic_4_test",
+    benchmark="fss_mosaic_4",
+    split="test",
+    tasks=TASKS,
+    vocabulary="fss_mosaic_4/classes.txt",
+    classes=MOSAIC_CLASSES,
+    images="fss_mosaic_4/images",
+    semantic_masks="fss_mosaic_4/labels",
+    episodes_json="fss_mosaic_4/test.json",
+    asked_together=True,
+    labels_are_ids=True,
+    test_size=OWN_SIZE,
+    image_suffix=".png",
+    prepare="python datasets/prepare_fss_mosaic.py",
+    again=AGAIN,
+    section="Mosaic-4",
+    images_made=True,
+    evaluator="episodes",
+)
+
+# Stuff is background, as in PASCAL: nobody asks for it.
+THINGS = tuple(i for i in ALL if CLASSES[i].is_thing)
+_MINIATURE: dict[str, Any] = {
+    "images_made": True,
+    "prepare": "python datasets/prepare_miniature.py --folds",
+    "section": "Miniature folds",
+}
+
+
+def _miniature(fold: int, split: str) -> Benchmark:
+    source = "train" if split == "train" else "val"
+    held = held_out(fold)
+    classes = held if split == "val" else tuple(i for i in THINGS if i not in held)
+    return Benchmark(
+        **{**_common("miniature_folds", fold, split), "name": f"miniature_fold{fold}_{split}"},
+        **_MINIATURE,
+        **_miniature_words(classes),
+        images=f"miniature_folds/{source}",
+        semantic_masks=f"miniature_folds/{source}_labels",
+        episodes_json=f"miniature_folds/{source}.json",
+        max_items=0 if split == "train" else MINIATURE_ITEMS,
+    )
+
+
+def _miniature_mosaic(fold: int | None) -> Benchmark:
+    split = "val" if fold is None else f"fold{fold}_val"
+    return Benchmark(
+        **_MINIATURE,
+        **_miniature_words(THINGS if fold is None else held_out(fold)),
+        name=f"miniature_mosaic_4_{split}",
+        benchmark="miniature_mosaic_4",
+        split=split,
+        tasks=TASKS,
+        images="miniature_mosaic_4/val",
+        semantic_masks="miniature_mosaic_4/val_labels",
+        episodes_json="miniature_mosaic_4/val.json",
+        asked_together=True,
+        labels_are_ids=True,
+        test_size=OWN_SIZE,
+        evaluator="episodes",
+    )
+
+
+def _miniature_words(classes: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "vocabulary": vocabulary_text(classes, synonyms=False),
+        "category_ids": tuple(i + 1 for i in classes),
+        "classes": len(classes),
+    }
+
+
+EPISODIC: tuple[Benchmark, ...] = (
+    *(_pascal(fold, split) for fold in range(FOLDS) for split in SPLITS),
+    *(_coco(fold, split) for fold in range(FOLDS) for split in SPLITS),
+    MOSAIC,
+    *(_miniature(fold, split) for fold in range(FOLDS) for split in SPLITS),
+    *(_miniature_mosaic(fold) for fold in (None, *range(FOLDS))),
+)

@@ -1,0 +1,118 @@
+"""Finding a benchmark by its name, its words, and where its files are.
+
+The rows stand in `catalog_rows.py`; a new benchmark is a new row there, a data set of one's own a
+row in a YAML file (`custom.py`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from frozenseg.data.catalog.rows import BENCHMARKS, SHAPES_CLASSES, SHAPES_SEEN_IDS
+from frozenseg.data.catalog.split import Benchmark
+from frozenseg.files import checkout
+from frozenseg.vocab import Vocabulary
+
+__all__ = [
+    "BENCHMARKS",
+    "ROOT_VARIABLE",
+    "SHAPES_CLASSES",
+    "SHAPES_SEEN_IDS",
+    "Benchmark",
+    "benchmark_rows",
+    "class_of_category",
+    "datasets_root",
+    "find_benchmark",
+    "load_vocabulary",
+    "row_vocabulary",
+]
+
+ROOT_VARIABLE = "DETECTRON2_DATASETS"
+
+
+def find_benchmark(name: str, rows: Iterable[Benchmark] = BENCHMARKS) -> Benchmark:
+    """The row of a registered name. Raises: ValueError that names the nearest known ones."""
+    by_name = {known: row for row in rows for known in row.names}
+    if name not in by_name:
+        near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.3) or sorted(by_name)
+        raise ValueError(f"unknown data set {name!r}; did you mean {', '.join(near)}?")
+    return by_name[name]
+
+
+def benchmark_rows(
+    name: str, rows: Iterable[Benchmark] = BENCHMARKS, split: str = ""
+) -> tuple[Benchmark, ...]:
+    """The rows of a benchmark ("ade20k_150"), of one split if given; () if there are none."""
+    return tuple(row for row in rows if row.benchmark == name and split in ("", row.split))
+
+
+def load_vocabulary(
+    source: str, root: Path | None = None, *, allow_shared: bool = False
+) -> Vocabulary:
+    """The classes of a row: given inline (with ";"), by a class file, or by a built-in table.
+
+    The name of a file is relative to `root`, by default `datasets_root()`; `allow_shared` as
+    `Vocabulary.from_file`.
+    """
+    if ";" in source:
+        return Vocabulary.parse(source)
+    if Path(source).suffix in (".txt", ".tsv", ".json"):
+        folder = root if root is not None else datasets_root()
+        path = folder / Path(source).expanduser()
+        return Vocabulary.from_file(path, allow_shared=allow_shared)
+    return Vocabulary.from_table(source)
+
+
+def row_vocabulary(row: Benchmark, root: Path | None = None) -> Vocabulary:
+    """The classes of `row`; those of some benchmarks are read from a file of the data set.
+
+    Raises: FileNotFoundError with the remedy if that file is missing; ValueError if it has another
+        number of classes than the benchmark.
+    """
+    if row.vocabulary_file:
+        path = (root if root is not None else datasets_root()) / row.vocabulary_file
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} does not exist: the class names of {row.name} are read from it; "
+                f"{row.remedy} (the root folder is $DETECTRON2_DATASETS)"
+            )
+    vocabulary = load_vocabulary(row.vocabulary, root, allow_shared=row.shared_names)
+    if row.classes and len(vocabulary) != row.classes:
+        raise ValueError(
+            f"{row.vocabulary} has {len(vocabulary)} classes, but {row.name} has {row.classes}: "
+            f"it is the wrong list or an incomplete one; {row.remedy}"
+        )
+    return vocabulary
+
+
+def class_of_category(row: Benchmark, vocabulary: Vocabulary) -> dict[int, int]:
+    """The data set's category id -> class index. Raises: ValueError if their numbers differ."""
+    own_ids = tuple(i for i in vocabulary.dataset_ids if i is not None)
+    ids = row.category_ids or own_ids or tuple(range(len(vocabulary)))
+    if len(set(ids)) != len(vocabulary):
+        raise ValueError(
+            f"data set {row.name!r} has {len(set(ids))} category ids but its vocabulary "
+            f"{row.vocabulary!r} has {len(vocabulary)} classes: one of them must change"
+        )
+    return {category: index for index, category in enumerate(ids)}
+
+
+def datasets_root() -> Path:
+    """Absolute folder of all data sets: $DETECTRON2_DATASETS, else `datasets/` of a checkout.
+
+    Never depends on the working directory unless the variable's own value is relative.
+    Raises: ValueError if the variable is unset and the package does not run from a checkout.
+    """
+    value = os.environ.get(ROOT_VARIABLE, "")
+    if value:
+        return Path(value).expanduser().absolute()
+    repository = checkout()
+    if repository is not None:
+        return repository / "datasets"
+    raise ValueError(
+        f"${ROOT_VARIABLE} is not set: set it to the folder that holds coco/, "
+        "ADEChallengeData2016/ and so on"
+    )

@@ -1,0 +1,212 @@
+"""Data sets of one's own: rows of the catalog in a YAML file, no code.
+
+    name: my_streets_val
+    images: images                # paths are relative to the YAML file
+    semantic_masks: masks         # one label per pixel: the index of the class, 255 ignored
+    classes: classes.txt          # or a list, or the name of a built-in table
+
+    name: my_kitchen_val
+    images: images
+    panoptic_json: panoptic.json  # COCO panoptic format; without `classes` its own categories
+    panoptic_masks: panoptic
+
+Several rows are a list of such mappings. `KEYS` has all keys; datasets/README.md explains them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from frozenseg.data.catalog.lookup import BENCHMARKS, class_of_category, load_vocabulary
+from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, Benchmark
+
+SUFFIXES = (".yaml", ".yml")
+# Key -> the Python types that it may have, and how a message calls them.
+TEXT, NUMBER, LIST = ((str,), "a text"), ((int, float), "a number"), ((list,), "a list")
+KEYS: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": TEXT,
+    "benchmark": TEXT,
+    "split": TEXT,
+    "tasks": LIST,
+    "classes": ((str, list), "a file, the name of a table, or a list of classes"),
+    "images": TEXT,
+    "panoptic_json": TEXT,
+    "panoptic_masks": TEXT,
+    "semantic_masks": TEXT,
+    "instance_json": TEXT,
+    "category_ids": LIST,
+    "mask_values": TEXT,
+    "ignore_label": ((int,), "an integer"),
+    "image_suffix": TEXT,
+    "semantic_suffix": TEXT,
+    "test_size": LIST,
+    "object_mask_threshold": NUMBER,
+    "prepare": TEXT,
+}
+PATHS = (*(field for field in PATH_FIELDS if field != "instance_masks"), "instance_json")
+MASK_VALUES = ("index", "id")
+MASK_TRAP = "the masks hold the indices of the classes, 0 the first, or with `mask_values: id` ids"
+TASKS_OF = {"panoptic": TASKS, "instances": ("instance",), "semantic": ("semantic",)}
+EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "semantic": "sem_seg"}
+
+
+def is_dataset_file(name: str | Path) -> bool:
+    """Whether `name` is meant as the path of a YAML file (it need not exist)."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def read_dataset_file(path: str | Path) -> tuple[Benchmark, ...]:
+    """The rows of a YAML file; their paths are absolute.
+
+    Raises: FileNotFoundError; ValueError that names file, row and key for unknown, missing or
+        contradicting keys, wrong types, and names that occur twice or belong to a benchmark.
+    """
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such data set file; check the path")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from error
+    entries = content if isinstance(content, list) else [content]
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(
+            f"{file}: must hold one data set (name: ..., images: ..., ...) or a list of them"
+        )
+    rows = tuple(_row(entry, file, number) for number, entry in enumerate(entries, 1))
+    # A name that a benchmark has would replace it without a word.
+    taken = {name for row in BENCHMARKS for name in row.names}
+    for row in rows:
+        if row.name in taken:
+            raise ValueError(f"{file}: name {row.name!r} is taken; choose another one")
+        taken.add(row.name)
+    return rows
+
+
+def _row(entry: Mapping[str, Any], file: Path, number: int) -> Benchmark:
+    where = f"{file}: data set {entry.get('name', number)!r}"
+    _check_keys(entry, where)
+    paths: dict[str, Any] = {key: _absolute(file, entry[key]) for key in PATHS if key in entry}
+    json_file = paths.get("panoptic_json") or paths.get("instance_json", "")
+    classes = _classes(entry["classes"], file, where) if "classes" in entry else ""
+    row = Benchmark(
+        **paths,
+        name=entry["name"],
+        benchmark=entry.get("benchmark", entry["name"]),
+        split=entry.get("split", "val"),
+        tasks=(),
+        vocabulary=classes or json_file,
+        shared_names=not classes,
+        category_ids=_integers(entry, "category_ids", where),
+        labels_are_ids=entry.get("mask_values") == "id",
+        ignore_label=entry.get("ignore_label", 255),
+        image_suffix=entry.get("image_suffix", ""),
+        semantic_suffix=entry.get("semantic_suffix", ".png"),
+        test_size=_test_size(entry, where),
+        object_mask_threshold=entry.get("object_mask_threshold"),
+        prepare=entry.get("prepare", ""),
+        trap=MASK_TRAP if "semantic_masks" in entry else "",
+    )
+    if classes:
+        _check_ids(row, file.parent, where)
+    tasks = _tasks(entry, TASKS_OF[row.kind], where)
+    return replace(row, tasks=tasks, evaluator=EVALUATORS[row.kind])
+
+
+def _check_keys(entry: Mapping[str, Any], where: str) -> None:
+    """Raises ValueError for keys that are unknown, missing, or of a wrong type."""
+    for key, value in entry.items():
+        if key not in KEYS:
+            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}"
+            raise ValueError(f"{where}: unknown key {key!r}; {hint}")
+        types, called = KEYS[key]
+        if not isinstance(value, types) or isinstance(value, bool) or value in ("", []):
+            raise ValueError(f"{where}: {key} must be {called}, got {value!r}")
+    truths = [key for key in ("panoptic_json", "instance_json", "semantic_masks") if key in entry]
+    missing = [key for key in ("name", "images") if key not in entry]
+    if "panoptic_json" in entry and "panoptic_masks" not in entry:
+        missing.append("panoptic_masks")
+    if truths in ([], ["semantic_masks"]) and "classes" not in entry:
+        missing.append("classes")
+    if not truths:
+        missing.append("one of panoptic_json, instance_json, semantic_masks")
+    if missing:
+        raise ValueError(f"{where}: lacks {', '.join(missing)}")
+    if len(truths) > 1 and truths != ["panoptic_json", "semantic_masks"]:
+        raise ValueError(f"{where}: has {' and '.join(truths)}; make them data sets of their own")
+    if entry.get("mask_values", "index") not in MASK_VALUES:
+        raise ValueError(f"{where}: mask_values must be {' or '.join(MASK_VALUES)}")
+
+
+def _classes(given: str | list[Any], file: Path, where: str) -> str:
+    """`Benchmark.vocabulary` of the key `classes`."""
+    if isinstance(given, str):
+        is_file = ";" not in given and Path(given).suffix in (".txt", ".tsv", ".json")
+        return _absolute(file, given) if is_file else given
+    texts = []
+    for number, item in enumerate(given, 1):
+        names = item if isinstance(item, list) else [item]
+        if not names or not all(isinstance(name, str) and ";" not in name for name in names):
+            raise ValueError(
+                f"{where}: class {number} is {item!r}, not a text: put it in quotes (YAML reads "
+                "no and 3 as other things, and 'sky: stuff' needs to be sky:stuff)"
+            )
+        texts.append(", ".join(names))
+    return "; ".join(texts) + ";"
+
+
+def _check_ids(row: Benchmark, folder: Path, where: str) -> None:
+    """Reads the class list. Raises ValueError if its ids are missing or clash with ignore_label."""
+    try:
+        vocabulary = load_vocabulary(row.vocabulary, folder)
+        ids = class_of_category(row, vocabulary)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{where}: classes: {error}") from error
+    has_ids = bool(row.category_ids) or vocabulary.dataset_ids[0] is not None
+    if not has_ids and (row.kind != "semantic" or row.labels_are_ids):
+        raise ValueError(
+            f"{where}: the classes have no ids: add category_ids, or a class file with lines such "
+            "as '7: cat' (or leave classes out to take those of the annotation file)"
+        )
+    labels = ids if row.labels_are_ids else {index: index for index in range(len(vocabulary))}
+    if row.semantic_masks and row.ignore_label in labels:
+        name = vocabulary.names[labels[row.ignore_label]]
+        raise ValueError(
+            f"{where}: ignore_label {row.ignore_label} is the label of class {name!r}; choose a "
+            "value that no class has (masks of ids need mask_values: id)"
+        )
+
+
+def _tasks(entry: Mapping[str, Any], possible: tuple[str, ...], where: str) -> tuple[str, ...]:
+    tasks = tuple(entry.get("tasks", possible))
+    wrong = [task for task in tasks if task not in possible]
+    if wrong:
+        raise ValueError(
+            f"{where}: tasks has {wrong[0]!r}, but its files can score {', '.join(possible)}"
+        )
+    return tasks
+
+
+def _integers(entry: Mapping[str, Any], key: str, where: str) -> tuple[int, ...]:
+    values = entry.get(key, [])
+    if not all(type(value) is int and value >= 0 for value in values):
+        raise ValueError(f"{where}: {key} must be integers of at least 0, got {values!r}")
+    return tuple(values)
+
+
+def _test_size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    size = _integers(entry, "test_size", where)
+    if size and len(size) != 2:
+        raise ValueError(f"{where}: test_size must be [shortest edge, longest edge], got {size}")
+    return (size[0], size[1]) if size else None
+
+
+def _absolute(file: Path, path: str) -> str:
+    return str(file.parent / Path(path).expanduser())

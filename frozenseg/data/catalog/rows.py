@@ -1,0 +1,447 @@
+"""The rows of the catalog: every benchmark split that this project trains on or is scored on.
+
+Splits of one family differ in a few fields; each function below writes out its family's rows. Those
+of the episodic benchmarks stand in `catalog_episodes.py`.
+The layout of every family is described in datasets/README.md. Image counts are those of the
+official releases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frozenseg.data.catalog.episode_rows import EPISODIC
+from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.miniature.classes import ALL, SEEN, vocabulary_text
+
+ALL_TASKS = ("panoptic", "instance", "semantic")
+COCO_COUNTS = {"train": 118287, "val": 5000}
+LVIS_COUNTS = {"train": 100170, "val": 19809}
+ADE_COUNTS = {"train": 20210, "val": 2000}
+ADE_FULL_COUNTS = {"train": 25574, "val": 2000}
+CITYSCAPES_COUNTS = {"train": 2975, "val": 500}
+VISTAS_COUNTS = {"train": 18000, "val": 2000}
+FOLDERS = {"train": "training", "val": "validation"}
+AGAIN = "--overwrite"
+LARGE = (1024, 2560)  # test size of street scenes, FC-CLIP (arXiv:2308.02487), section 4.1
+
+SHAPES_SEEN_IDS = (1, 2, 3, 4, 5, 6, 9, 10)
+SHAPES_CLASSES = (
+    "red disk, scarlet disk; green disk; red square, red box; blue square, blue box;"
+    "green triangle; blue triangle; blue disk; red triangle; grass:stuff; brick:stuff; water:stuff"
+)
+SHAPES_SEEN_CLASSES = ";".join(SHAPES_CLASSES.split(";")[i - 1] for i in SHAPES_SEEN_IDS)
+
+
+def _command(program: str, split: str, words: str = "") -> str:
+    """The prepare script of a split; without --splits it makes the validation split."""
+    splits = "" if split == "val" else f"--splits {split}"
+    return " ".join(filter(None, (f"python datasets/prepare_{program}.py", words, splits)))
+
+
+def _coco(split: str) -> tuple[Benchmark, ...]:
+    panoptic = f"coco_2017_{split}_panoptic"
+    return (
+        Benchmark(
+            name=f"openvocab_{panoptic}_with_sem_seg",
+            aliases=(panoptic, f"{panoptic}_with_sem_seg"),
+            benchmark="coco_panoptic",
+            split=split,
+            tasks=ALL_TASKS,
+            vocabulary="coco_panoptic",
+            classes=133,
+            images=f"coco/{split}2017",
+            panoptic_json=f"coco/annotations/panoptic_{split}2017.json",
+            panoptic_masks=f"coco/panoptic_{split}2017",
+            instance_json=f"coco/annotations/instances_{split}2017.json",
+            section="COCO",
+            image_counts=(COCO_COUNTS[split],),
+            evaluator="coco_panoptic_seg",
+        ),
+        Benchmark(
+            name=f"openvocab_coco_2017_{split}_sem_seg",
+            benchmark="coco_panoptic",
+            split=split,
+            tasks=("semantic",),
+            vocabulary="coco_panoptic",
+            classes=133,
+            images=f"coco/{split}2017",
+            semantic_masks=f"coco/panoptic_semseg_{split}2017",
+            prepare=_command("coco", split),
+            again=AGAIN,
+            section="COCO",
+            image_counts=(COCO_COUNTS[split],),
+            trap="the maps hold class indices 0..132, not COCO's category ids 1..200",
+            evaluator="sem_seg",
+        ),
+        Benchmark(
+            name=f"openvocab_coco_2017_{split}_stuff_sem_seg",
+            aliases=(f"coco_2017_{split}_stuff_sem_seg",),
+            benchmark="coco_stuff_171",
+            split=split,
+            tasks=("semantic",),
+            vocabulary="coco_stuff_171",
+            classes=171,
+            images=f"coco/{split}2017",
+            semantic_masks=f"coco/stuffthingmaps_detectron2/{split}2017",
+            prepare=_command("coco_stuff", split),
+            again=AGAIN,
+            section="COCO-Stuff",
+            image_counts=(COCO_COUNTS[split],),
+            trap="labels 171..181 are those of the raw stuffthingmaps (0..181 with gaps)",
+            evaluator="sem_seg",
+        ),
+        Benchmark(
+            name=f"openvocab_lvis_v1_{split}",
+            aliases=(f"lvis_v1_{split}",),
+            benchmark="lvis",
+            split=split,
+            tasks=("instance",),
+            # The smaller of the two files; both list the same classes.
+            vocabulary="coco/annotations/lvis_v1_val.json",
+            classes=1203,
+            shared_names=True,
+            images="coco",
+            instance_json=f"coco/annotations/lvis_v1_{split}.json",
+            section="LVIS",
+            image_counts=(LVIS_COUNTS[split],),
+            trap="LVIS v1 has category ids 1..1203, LVIS v0.5 has 1..1230",
+            evaluator="lvis",
+        ),
+    )
+
+
+ADE = "ADEChallengeData2016"
+
+
+def _ade20k(split: str) -> tuple[Benchmark, ...]:
+    folder = FOLDERS[split]
+    common: dict[str, Any] = {
+        "benchmark": "ade20k_150",
+        "split": split,
+        "vocabulary": "ade20k_150",
+        "classes": 150,
+        "images": f"{ADE}/images/{folder}",
+        "section": "ADE20K",
+        "image_counts": (ADE_COUNTS[split],),
+    }
+    trap = (
+        "the raw annotations have 0 for unlabelled pixels and 1..150 for the classes; the prepared "
+        "ones 0..149 and 255"
+    )
+    return (
+        Benchmark(
+            **common,
+            name=f"openvocab_ade20k_panoptic_{split}",
+            aliases=(f"ade20k_panoptic_{split}",),
+            tasks=ALL_TASKS,
+            panoptic_json=f"{ADE}/ade20k_panoptic_{split}.json",
+            panoptic_masks=f"{ADE}/ade20k_panoptic_{split}",
+            semantic_masks=f"{ADE}/annotations_detectron2/{folder}",
+            instance_json=f"{ADE}/ade20k_instance_{split}.json",
+            trap=trap,
+            shifted=True,
+            prepare=_command("ade20k", split),
+            again=AGAIN,
+            evaluator="ade20k_panoptic_seg",
+        ),
+        Benchmark(
+            **common,
+            name=f"openvocab_ade20k_instance_{split}",
+            aliases=(f"ade20k_instance_{split}",),
+            tasks=("instance",),
+            instance_json=f"{ADE}/ade20k_instance_{split}.json",
+            prepare=_command("ade20k", split, "--parts instance"),
+            again=AGAIN,
+            trap="category ids are those of the 150 classes (7: bed), not the raw ones 1..100",
+            evaluator="coco",
+        ),
+        Benchmark(
+            **common,
+            name=f"openvocab_ade20k_sem_seg_{split}",
+            aliases=(f"ade20k_sem_seg_{split}",),
+            tasks=("semantic",),
+            semantic_masks=f"{ADE}/annotations_detectron2/{folder}",
+            trap=trap,
+            shifted=True,
+            prepare=_command("ade20k", split, "--parts semantic"),
+            again=AGAIN,
+            evaluator="sem_seg",
+        ),
+    )
+
+
+ADE_FULL = "ADE20K_2021_17_01"
+
+
+def _ade20k_full(split: str) -> Benchmark:
+    return Benchmark(
+        name=f"openvocab_ade20k_full_sem_seg_{split}",
+        aliases=(f"ade20k_full_sem_seg_{split}",),
+        benchmark="ade20k_847",
+        split=split,
+        tasks=("semantic",),
+        vocabulary=f"{ADE_FULL}/classes_847.tsv",
+        classes=847,
+        shared_names=True,
+        images=f"{ADE_FULL}/images_detectron2/{FOLDERS[split]}",
+        images_made=True,
+        semantic_masks=f"{ADE_FULL}/annotations_detectron2/{FOLDERS[split]}",
+        semantic_suffix=".tif",
+        ignore_label=65535,
+        prepare=_command("ade20k_full", split, "--classes FILE"),
+        again=AGAIN,
+        section="ADE20K-Full",
+        image_counts=(ADE_FULL_COUNTS[split],),
+        trap="847 classes need 16-bit maps; an 8-bit copy has lost its labels above 255",
+        evaluator="sem_seg",
+    )
+
+
+def _cityscapes(split: str) -> tuple[Benchmark, ...]:
+    truth = f"cityscapes/gtFine/{split}"
+    common: dict[str, Any] = {
+        "benchmark": "cityscapes",
+        "split": split,
+        "vocabulary": "cityscapes",
+        "classes": 19,
+        "images": f"cityscapes/leftImg8bit/{split}",
+        "image_suffix": "_leftImg8bit.png",
+        "semantic_suffix": "_gtFine_labelTrainIds.png",
+        "instance_suffix": "_gtFine_instanceIds.png",
+        "city_folders": True,
+        "section": "Cityscapes",
+        "image_counts": (CITYSCAPES_COUNTS[split],),
+        "test_size": LARGE,
+    }
+    return (
+        Benchmark(
+            **common,
+            name=f"openvocab_cityscapes_fine_panoptic_{split}",
+            aliases=(f"cityscapes_fine_panoptic_{split}",),
+            tasks=ALL_TASKS,
+            panoptic_json=f"cityscapes/gtFine/cityscapes_panoptic_{split}.json",
+            panoptic_masks=f"cityscapes/gtFine/cityscapes_panoptic_{split}",
+            semantic_masks=truth,
+            prepare=_command("cityscapes", split),
+            again=AGAIN,
+            trap=(
+                "labelIds are not labelTrainIds: label maps hold train ids 0..18 and 255, the "
+                "panoptic file label ids 7..33 (createPanopticImgs without --use-train-id)"
+            ),
+            evaluator="cityscapes_panoptic_seg",
+        ),
+        Benchmark(
+            **common,
+            name=f"openvocab_cityscapes_fine_instance_seg_{split}",
+            aliases=(f"cityscapes_fine_instance_seg_{split}",),
+            tasks=("instance",),
+            instance_masks=truth,
+            trap=(
+                "instanceIds are 16-bit maps of 1000 * label id + number (24000..33999 for "
+                "instances), not instanceTrainIds and not 8-bit copies"
+            ),
+            evaluator="cityscapes_instance",
+        ),
+        Benchmark(
+            **common,
+            name=f"openvocab_cityscapes_fine_sem_seg_{split}",
+            aliases=(f"cityscapes_fine_sem_seg_{split}",),
+            tasks=("semantic",),
+            semantic_masks=truth,
+            prepare=_command("cityscapes", split),
+            again=AGAIN,
+            trap="labelIds (0..33) are not labelTrainIds (0..18 and 255)",
+            evaluator="cityscapes_sem_seg",
+        ),
+    )
+
+
+def _mapillary(split: str) -> tuple[Benchmark, ...]:
+    folder = f"mapillary_vistas/{FOLDERS[split]}"
+    common: dict[str, Any] = {
+        "benchmark": "mapillary_vistas",
+        "split": split,
+        "vocabulary": "mapillary_vistas",
+        "classes": 65,
+        "images": f"{folder}/images",
+        "semantic_masks": f"{folder}/labels",
+        "ignore_label": 65,
+        "section": "Mapillary Vistas",
+        "image_counts": (VISTAS_COUNTS[split],),
+        "trap": "release 1.2 has the labels 0..65 (65 is unlabelled), release 2.0 has 0..123",
+        "test_size": LARGE,
+    }
+    return (
+        Benchmark(
+            **common,
+            name=f"openvocab_mapillary_vistas_panoptic_{split}",
+            aliases=(f"mapillary_vistas_panoptic_{split}",),
+            tasks=ALL_TASKS,
+            panoptic_json=f"{folder}/panoptic/panoptic_2018.json",
+            panoptic_masks=f"{folder}/panoptic",
+            evaluator="mapillary_vistas_panoptic_seg",
+        ),
+        Benchmark(
+            **common,
+            name=f"openvocab_mapillary_vistas_sem_seg_{split}",
+            aliases=(f"mapillary_vistas_sem_seg_{split}",),
+            tasks=("semantic",),
+            evaluator="sem_seg",
+        ),
+    )
+
+
+def _pascal_context(classes: int) -> Benchmark:
+    full = classes == 459
+    return Benchmark(
+        name=f"openvocab_pascal_ctx{classes}_sem_seg_val",
+        aliases=(f"pascal_ctx{classes}_sem_seg_val", f"ctx{classes}_sem_seg_val"),
+        benchmark=f"pascal_context_{classes}",
+        split="val",
+        tasks=("semantic",),
+        vocabulary="VOCdevkit/VOC2010/labels.txt" if full else "pascal_context_59",
+        classes=classes,
+        shared_names=full,
+        images="pascal_ctx_d2/images/validation",
+        images_made=True,
+        semantic_masks=f"pascal_ctx_d2/annotations_ctx{classes}/validation",
+        semantic_suffix=".tif" if full else ".png",
+        ignore_label=65535 if full else 255,
+        prepare=_command("pascal_context", "val", f"--classes {classes}"),
+        again=AGAIN,
+        section="Pascal Context",
+        image_counts=(5104, 5105),
+        trap=(
+            "459 classes need 16-bit maps, and the raw ones have the labels 1..459"
+            if full
+            else "labels 0..59 are those with background as 0; prepared maps have 0..58 and 255"
+        ),
+        shifted=not full,
+        evaluator="sem_seg",
+    )
+
+
+def _pascal_voc(classes: int) -> Benchmark:
+    return Benchmark(
+        name=f"openvocab_pascal{classes}_sem_seg_val",
+        aliases=(f"pascal{classes}_sem_seg_val",),
+        benchmark=f"pascal_voc_{classes}",
+        split="val",
+        tasks=("semantic",),
+        vocabulary=f"pascal_voc_{classes}",
+        classes=classes,
+        images="pascal_voc_d2/images/validation",
+        images_made=True,
+        semantic_masks=f"pascal_voc_d2/annotations_pascal{classes}/validation",
+        prepare=_command("pascal_voc", "val"),
+        again=AGAIN,
+        section="Pascal VOC",
+        image_counts=(1449,),
+        trap=(
+            "labels 0..20 are those of SegmentationClass with background as 0; without background "
+            "they are 0..19 and 255"
+            if classes == 20
+            else "the labels of SegmentationClass are 0..20, and 255 along the borders of objects"
+        ),
+        shifted=classes == 20,
+        evaluator="sem_seg",
+    )
+
+
+BDD100K = (
+    Benchmark(
+        name="bdd10k_val_sem_seg",
+        aliases=("openvocab_bdd10k_val_sem_seg",),
+        benchmark="bdd100k_19",
+        split="val",
+        tasks=("semantic",),
+        vocabulary="bdd100k_19",
+        classes=19,
+        images="bdd100k/images/10k/val",
+        semantic_masks="bdd100k/labels/sem_seg/masks/val",
+        section="BDD100K",
+        image_counts=(1000,),
+        trap="labels/sem_seg/masks has train ids 0..18 and 255; colormaps are pictures",
+        evaluator="sem_seg",
+    ),
+    Benchmark(
+        name="bdd10k_40_panoptic_val",
+        aliases=("openvocab_bdd10k_40_panoptic_val",),
+        benchmark="bdd100k_40",
+        split="val",
+        tasks=ALL_TASKS,
+        vocabulary="bdd100k_40",
+        classes=40,
+        images="bdd100k/images/10k/val",
+        panoptic_json="bdd100k/labels/pan_seg/panoptic_val.json",
+        panoptic_masks="bdd100k/labels/pan_seg/panoptic_val",
+        prepare=_command("bdd100k", "val"),
+        again=AGAIN,
+        section="BDD100K",
+        image_counts=(1000,),
+        trap="the raw bitmasks hold category, flags and instance number, not segment ids",
+        object_mask_threshold=0.4,  # the released configs of FC-CLIP and FrozenSeg for BDD100K
+        evaluator="coco_panoptic_seg",
+    ),
+)
+
+
+def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> Benchmark:
+    return Benchmark(
+        name=f"shapes_{split}_panoptic",
+        benchmark="shapes",
+        split=split,
+        tasks=ALL_TASKS,
+        vocabulary=vocabulary,
+        images=f"shapes/{split}",
+        panoptic_json=f"shapes/panoptic_{split}.json",
+        panoptic_masks=f"shapes/panoptic_{split}",
+        semantic_masks=f"shapes/semantic_{split}",
+        category_ids=category_ids,
+        images_made=True,
+        prepare="python datasets/prepare_shapes.py",
+        section="Shapes",
+        evaluator="coco_panoptic_seg",
+    )
+
+
+def _miniature(split: str, classes: tuple[int, ...]) -> Benchmark:
+    return Benchmark(
+        name=f"miniature_{split}_panoptic",
+        benchmark="miniature",
+        split=split,
+        tasks=ALL_TASKS,
+        vocabulary=vocabulary_text(classes),
+        images=f"miniature/{split}",
+        panoptic_json=f"miniature/panoptic_{split}.json",
+        panoptic_masks=f"miniature/panoptic_{split}",
+        category_ids=tuple(index + 1 for index in classes),
+        images_made=True,
+        prepare="python datasets/prepare_miniature.py",
+        section="Miniature world",
+        evaluator="coco_panoptic_seg",
+    )
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    *_coco("train"),
+    *_coco("val"),
+    *_ade20k("train"),
+    *_ade20k("val"),
+    _ade20k_full("train"),
+    _ade20k_full("val"),
+    *_cityscapes("train"),
+    *_cityscapes("val"),
+    *_mapillary("train"),
+    *_mapillary("val"),
+    *(_pascal_context(classes) for classes in (59, 459)),
+    *(_pascal_voc(classes) for classes in (20, 21)),
+    *BDD100K,
+    _shapes("train", SHAPES_SEEN_CLASSES, SHAPES_SEEN_IDS),
+    _shapes("val", SHAPES_CLASSES, tuple(range(1, 12))),
+    _miniature("train", SEEN),
+    _miniature("dev", ALL),
+    _miniature("val", ALL),
+    *EPISODIC,
+)

@@ -1,0 +1,150 @@
+"""Image and mask folders: which files belong together, and the labels of a mask as class indices.
+
+Legend: H and W pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frozenseg.data.image_files import IMAGE_SUFFIXES
+from frozenseg.data.reading import read_label_png
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Files below two folders, by what precedes their suffixes ("aachen/aachen_000000_000019").
+
+    Attributes:
+        both: key -> (image, mask), sorted by key.
+        images_only, masks_only: files without the other one, sorted.
+    """
+
+    both: dict[str, tuple[Path, Path]]
+    images_only: tuple[Path, ...]
+    masks_only: tuple[Path, ...]
+
+
+def find_pairs(images: Path, image_suffix: str, masks: Path, mask_suffix: str) -> Pairs:
+    """The files below `images` and `masks` (subfolders included) whose names agree.
+
+    A file counts if its name ends in the suffix; an empty image suffix means every image file.
+    Raises: FileNotFoundError for a missing folder, ValueError for two images of one name.
+    """
+    image_of = _files_by_key(images, image_suffix)
+    mask_of = _files_by_key(masks, mask_suffix)
+    return Pairs(
+        {key: (path, mask_of[key]) for key, path in image_of.items() if key in mask_of},
+        tuple(path for key, path in image_of.items() if key not in mask_of),
+        tuple(path for key, path in mask_of.items() if key not in image_of),
+    )
+
+
+def load_pairs(
+    *,
+    images: Path,
+    image_suffix: str,
+    masks: Path,
+    mask_suffix: str,
+    mask_key: str = "sem_seg_file_name",
+    remedy: str = "",
+) -> list[dict[str, Any]]:
+    """One record per image: file_name, image_id (its name without suffix) and `mask_key`.
+
+    Every image must have a mask and the other way round: a file that is left out silently would
+    change the scores.
+    Raises: FileNotFoundError for a missing folder or partner, ValueError if there are no files;
+        both with the remedy.
+    """
+    try:
+        pairs = find_pairs(images, image_suffix, masks, mask_suffix)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}{_then(remedy)}") from None
+    for lonely, partner in ((pairs.images_only, masks), (pairs.masks_only, images)):
+        if lonely:
+            what = "mask" if partner == masks else "image"
+            raise FileNotFoundError(
+                f"{lonely[0]} has no {what} in {partner} ({len(lonely)} of them){_then(remedy)}"
+            )
+    if not pairs.both:
+        raise ValueError(
+            f"{images} has no images *{image_suffix} with masks *{mask_suffix} in "
+            f"{masks}{_then(remedy)}"
+        )
+    return [
+        {"file_name": str(image), "image_id": key, mask_key: str(mask)}
+        for key, (image, mask) in pairs.both.items()
+    ]
+
+
+def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> np.ndarray:
+    """Class indices (H, W) int64 of a record's `sem_seg_file_name`, -1 where nothing is scored.
+
+    A record with `label_ids` has a mask of these instead of indices 0, 1, ...
+    Raises: as `read_label_png`; ValueError for a value that is no id (an index that is too large
+        is left to the caller, who knows the number of classes).
+    """
+    path = record["sem_seg_file_name"]
+    values = read_label_png(path)
+    ids = record.get("label_ids")
+    labels = values.copy() if ids is None else _index_of_ids(values, ids, ignore_label, path)
+    labels[values == ignore_label] = -1
+    return labels
+
+
+def _index_of_ids(
+    values: np.ndarray, ids: tuple[int, ...], ignore_label: int, path: str
+) -> np.ndarray:
+    largest = max(int(values.max(initial=0)), ignore_label, *ids)
+    index_of = np.full(largest + 1, -2, dtype=np.int64)
+    index_of[ignore_label] = -1
+    index_of[list(ids)] = np.arange(len(ids))
+    labels = index_of[values]
+    if labels.min(initial=0) == -2:
+        raise ValueError(
+            f"{path}: has label {values[labels == -2][0]}, which is neither the id of a class nor "
+            f"{ignore_label} for ignored: correct the class list, ignore_label or the mask"
+        )
+    return labels
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """("sub/name.png", path) of the files below `folder`, sorted, hidden ones left out.
+
+    Links to folders are followed, as data sets often lie elsewhere.
+    Raises: FileNotFoundError if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} does not exist (or is no folder)")
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        prefix = Path(place).relative_to(folder).as_posix()
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield name if prefix == "." else f"{prefix}/{name}", Path(place, name)
+
+
+def _files_by_key(folder: Path, suffix: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, path in walk_files(folder):
+        if not _matches(name, suffix):
+            continue
+        key = name.removesuffix(suffix) if suffix else name.rpartition(".")[0]
+        if key in found:
+            raise ValueError(f"{found[key]} and {path} have the same name: remove one of them")
+        found[key] = path
+    return dict(sorted(found.items()))
+
+
+def _matches(name: str, suffix: str) -> bool:
+    return name.endswith(suffix) if suffix else Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _then(remedy: str) -> str:
+    return f"; {remedy}" if remedy else ""

@@ -1,0 +1,1 @@
+"""From a record of a dataset to what the models take."""

@@ -1,0 +1,132 @@
+"""What a training sample is to be segmented into: classes and masks, for each task.
+
+Legend: N targets, h and w pixels of the jittered crop, S the edge of the training square.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from detectron2.data import transforms as T
+from pycocotools import mask as coco_mask
+
+from frozenseg.data.image_mask_pairs import read_semantic_labels
+from frozenseg.data.mappers.geometry import pad_to
+from frozenseg.data.reading import (
+    check_same_size,
+    ids_of_rgb,
+    read_panoptic_png,
+    rgb_of_ids,
+    semantic_of_panoptic,
+)
+
+Targets = tuple[np.ndarray, np.ndarray]
+
+
+class TargetReader(Protocol):
+    """Gives the targets of one record.
+
+    Attributes:
+        needs: entries of the record, one of which must be there.
+    """
+
+    needs: tuple[str, ...]
+
+    def __call__(
+        self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
+    ) -> Targets:
+        """Classes (N,) int64 and masks (N, S, S) bool, S = `edge`, padded with False.
+
+        Args: size: (height, width) of the image file. Raises: ValueError naming a file.
+        """
+
+
+class PanopticTargets:
+    """Every segment of the panoptic map but crowds; what the crop cuts away stays, empty."""
+
+    needs: tuple[str, ...] = ("pan_seg_file_name",)
+
+    def __call__(
+        self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
+    ) -> Targets:
+        """See `TargetReader`."""
+        rgb = _read_map(record, size)
+        # Nearest resizing of the uint8 map, then ids: the same pixels as detectron2's own mappers.
+        ids = pad_to(ids_of_rgb(transform.apply_segmentation(rgb)), edge, edge, 0)
+        segments = [segment for segment in record["segments_info"] if not segment["iscrowd"]]
+        classes = np.array([segment["category_id"] for segment in segments], dtype=np.int64)
+        return classes, _masks_of(ids, [segment["id"] for segment in segments])
+
+
+class SemanticTargets:
+    """One mask for every class of the crop, from a label map or else from the panoptic one."""
+
+    needs: tuple[str, ...] = ("sem_seg_file_name", "pan_seg_file_name")
+
+    def __init__(self, ignore_label: int, num_classes: int) -> None:
+        self.ignore_label = ignore_label
+        self.num_classes = num_classes
+
+    def __call__(
+        self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
+    ) -> Targets:
+        """See `TargetReader`; also raises ValueError for a label that is no class."""
+        if "sem_seg_file_name" in record:
+            source = record["sem_seg_file_name"]
+            labels = read_semantic_labels(record, self.ignore_label)
+            check_same_size(source, labels.shape, record["file_name"], size)
+        else:
+            source = record["pan_seg_file_name"]
+            ids = ids_of_rgb(_read_map(record, size))
+            labels = semantic_of_panoptic(ids, record["segments_info"], -1)
+        if labels.max(initial=-1) >= self.num_classes:
+            raise ValueError(
+                f"{source}: has label {labels.max()}, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is "
+                f"{self.num_classes} and {self.ignore_label} means ignored: check that key, and "
+                "the data set with python -m frozenseg.data verify"
+            )
+        # As uint8 like a panoptic map, 0 for nothing: detectron2 resizes other types differently.
+        rgb = transform.apply_segmentation(rgb_of_ids(labels + 1))
+        labels = pad_to(ids_of_rgb(rgb), edge, edge, 0) - 1
+        classes = np.unique(labels[labels >= 0]).astype(np.int64)
+        return classes, _masks_of(labels, classes.tolist())
+
+
+class InstanceTargets:
+    """Every annotated object but crowds; what the crop cuts away stays, empty."""
+
+    needs: tuple[str, ...] = ("annotations",)
+
+    def __call__(
+        self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
+    ) -> Targets:
+        """See `TargetReader`."""
+        objects = [one for one in record["annotations"] if not one["iscrowd"]]
+        masks = np.zeros((len(objects), edge, edge), dtype=bool)
+        for mask, one in zip(masks, objects, strict=True):
+            rle = run_length(one["segmentation"], size)
+            cut = transform.apply_segmentation(coco_mask.decode(rle))
+            mask[: cut.shape[0], : cut.shape[1]] = cut
+        return np.array([one["category_id"] for one in objects], dtype=np.int64), masks
+
+
+def run_length(segmentation: Any, size: tuple[int, ...]) -> dict[str, Any]:
+    """A COCO segmentation, polygons or compressed RLE, as RLE of an image of (height, width)."""
+    if isinstance(segmentation, list):
+        return coco_mask.merge(coco_mask.frPyObjects(segmentation, size[0], size[1]))
+    return segmentation
+
+
+def _read_map(record: dict[str, Any], size: tuple[int, ...]) -> np.ndarray:
+    path = record["pan_seg_file_name"]
+    rgb = read_panoptic_png(path)
+    check_same_size(path, rgb.shape[:2], record["file_name"], size)
+    return rgb
+
+
+def _masks_of(values: np.ndarray, wanted: list[int]) -> np.ndarray:
+    masks = np.zeros((len(wanted), *values.shape), dtype=bool)
+    for mask, value in zip(masks, wanted, strict=True):
+        np.equal(values, value, out=mask)
+    return masks

@@ -1,0 +1,63 @@
+"""Writing prepared files, whole or not at all, and telling whether one is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from frozenseg.files import write_atomically
+
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+def is_complete(path: Path) -> bool:
+    """True for a prepared file that is there whole: ours always are, those of others may not."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if path.suffix != ".png":
+                return size > 0
+            file.seek(max(0, size - len(_PNG_END)))
+            return file.read() == _PNG_END
+    except FileNotFoundError:
+        return False
+
+
+def write_mask(path: Path, mask_HW: np.ndarray, text: dict[str, str] | None = None) -> None:
+    """Writes a PNG (uint8, with `text` in it) or, for a name in .tif, a TIFF (uint16).
+
+    Both are lossless and depend on nothing but their content.
+    """
+    image = Image.fromarray(np.ascontiguousarray(mask_HW))
+    if path.suffix == ".tif":
+        write_atomically(path, lambda part: image.save(part, compression="tiff_adobe_deflate"))
+        return
+    info = PngImagePlugin.PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    write_atomically(path, lambda part: image.save(part, pnginfo=info))
+
+
+def place_image(source: Path, target: Path) -> None:
+    """Makes `target` the same file as `source`: a hard link, or a copy where there are none."""
+
+    def place(part: Path) -> None:
+        try:
+            os.link(source.resolve(), part)
+        except OSError:
+            shutil.copyfile(source, part)
+
+    if not (target.is_file() and os.path.samefile(source, target)):
+        write_atomically(target, place)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file; the same content gives the same bytes."""
+    text = json.dumps(content, separators=(",", ":"))
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""SAM's masks of a folder of images as files: the format, its reader and its writer."""

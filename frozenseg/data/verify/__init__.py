@@ -1,0 +1,1 @@
+"""Whether a dataset on disk is complete and consistent, and what repairs it."""

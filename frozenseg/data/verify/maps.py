@@ -1,0 +1,206 @@
+"""Reads single images with their masks and says what is wrong with them.
+
+Legend: H and W pixels, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.episodes import describe
+from frozenseg.data.reading import ids_of_rgb, read_image, read_panoptic_png, read_values
+from frozenseg.data.verify.findings import Report
+
+SIZES_DIFFER = "an image and its mask (or annotation) have different sizes"
+CITYSCAPES_INSTANCES = range(24, 34)  # label ids of the classes with instances
+MANY = 10  # so many files without an ignored pixel are suspicious where most files have some
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and what belongs to it; None where the data set has no such thing.
+
+    Attributes:
+        image: its file.
+        size: (height, width) that the annotation file gives.
+        panoptic, semantic, instances: masks.
+        segments: `segments_info` of the panoptic annotation, or `annotations` of the instances.
+        pixels: of every class in the label map, as the index of episodes has them.
+    """
+
+    image: Path
+    size: tuple[int, int] | None = None
+    panoptic: Path | None = None
+    semantic: Path | None = None
+    instances: Path | None = None
+    segments: tuple[dict[str, Any], ...] = ()
+    pixels: dict[int, int] | None = None
+
+    def files(self) -> Iterable[Path]:
+        """All files of the sample."""
+        return (f for f in (self.image, self.panoptic, self.semantic, self.instances) if f)
+
+
+@dataclass
+class MapChecker:
+    """Checks samples of a row one by one, then what only all of them together show.
+
+    Attributes:
+        values: what semantic masks may hold besides `row.ignore_label`.
+        allow_empty: an annotation without a labelled pixel is no finding.
+    """
+
+    row: Benchmark
+    report: Report
+    values: frozenset[int]
+    allow_empty: bool = False
+    labels: set[int] = field(default_factory=set)
+    maps: int = 0
+    maps_with_ignored: int = 0
+
+    def check(self, sample: Sample) -> None:
+        """Reads the files of a sample; a file that cannot be read is a finding, no exception."""
+        size: tuple[int, ...] | None = sample.size
+        try:
+            shape = read_image(sample.image).shape[:2]
+        except (ValueError, OSError) as error:
+            self._unreadable(error, self.row.download)
+        else:
+            self._compare(sample.image, shape, size, "its annotation says")
+            size = size or shape
+        for path, check in (
+            (sample.panoptic, self._panoptic),
+            (sample.semantic, self._semantic),
+            (sample.instances, self._instances),
+        ):
+            if path is None:
+                continue
+            try:
+                found = check(path, sample)
+            except (ValueError, OSError) as error:
+                self._unreadable(error, self.row.completion)
+            else:
+                self._compare(path, found, size, "its image is")
+
+    def finish(self) -> None:
+        """What can be said after the last sample."""
+        unshifted = self.row.shifted and not self.maps_with_ignored and self.maps >= MANY
+        if unshifted and self.labels <= self.values:
+            self.report.warning(
+                f"none of {self.maps} label maps has an ignored pixel ({self.row.ignore_label}), "
+                f"which most have; the labels may be those of the raw files ({self.row.trap})",
+                self.row.repair,
+            )
+
+    def _unreadable(self, error: Exception, remedy: str) -> None:
+        self.report.error("a file cannot be read", self.row.redo(remedy), str(error))
+
+    def _compare(
+        self, path: Path, found: tuple[int, ...], expected: tuple[int, ...] | None, says: str
+    ) -> None:
+        if expected is None or tuple(found) == tuple(expected):
+            return
+        sizes = f"is {found[1]}x{found[0]}, {says} {expected[1]}x{expected[0]}"
+        self.report.error(SIZES_DIFFER, self.row.repair, f"{path}: {sizes} (width x height)")
+
+    def _panoptic(self, path: Path, sample: Sample) -> tuple[int, ...]:
+        ids = ids_of_rgb(read_panoptic_png(path))
+        pixels = dict(zip(*(v.tolist() for v in np.unique(ids, return_counts=True)), strict=True))
+        pixels.pop(0, None)
+        listed = {segment["id"]: segment for segment in sample.segments if "id" in segment}
+        report, remedy = self.report, self.row.repair
+        for key in sorted(pixels.keys() - listed.keys()):
+            problem = f"a panoptic map has a segment that the annotation file lacks{self._trap}"
+            report.error(problem, remedy, f"{path}: id {key}, {pixels[key]} pixels")
+        for key in sorted(listed.keys() - pixels.keys()):
+            problem = "the annotation file has a segment without pixels"
+            report.error(problem, remedy, f"{path}: id {key}")
+        for key in sorted(pixels.keys() & listed.keys()):
+            area = listed[key].get("area")
+            if area != pixels[key]:
+                problem = "the area of a segment is not its number of pixels"
+                where = f"{path}: id {key} has {pixels[key]} pixels, area {area}"
+                report.warning(problem, remedy, where)
+        if not listed and not pixels:
+            self._empty(path)
+        return ids.shape
+
+    def _semantic(self, path: Path, sample: Sample) -> tuple[int, ...]:
+        values, mode = read_values(path)
+        if values.ndim != 2:
+            raise ValueError(
+                f"{path}: has {values.shape[-1]} channels (mode {mode}): it is a coloured picture, "
+                "not a map of labels"
+            )
+        row, report = self.row, self.report
+        if sample.pixels is not None:
+            self._compare_pixels(path, values, sample.pixels)
+            return values.shape
+        if values.dtype.itemsize == 1 and max(max(self.values), row.ignore_label) > 255:
+            problem = f"an 8-bit label map cannot hold {len(self.values)} classes{self._trap}"
+            report.error(problem, row.repair, str(path))
+        found = set(_distinct(values))
+        self.maps += 1
+        self.maps_with_ignored += row.ignore_label in found
+        self.labels |= found - {row.ignore_label}
+        wrong = sorted(found - self.values - {row.ignore_label})
+        if wrong:
+            problem = self._range_problem(wrong)
+            report.error(problem, row.repair, f"{path}: {_some(wrong)}")
+        elif found <= {row.ignore_label}:
+            self._empty(path)
+        return values.shape
+
+    def _compare_pixels(self, path: Path, values_HW: np.ndarray, listed: dict[int, int]) -> None:
+        found = describe("", "", values_HW).pixels
+        if found == listed:
+            return
+        label = min(key for key in found | listed if found.get(key) != listed.get(key))
+        counts = f"{found.get(label, 0)} pixels, the index says {listed.get(label, 0)}"
+        problem = f"a label map is not what the index of episodes says{self._trap}"
+        self.report.error(problem, self.row.repair, f"{path}: label {label} has {counts}")
+
+    def _range_problem(self, wrong: list[int]) -> str:
+        low, high, ignored = min(self.values), max(self.values), self.row.ignore_label
+        text = f"a label is out of range ({low}..{high}, {ignored} ignored){self._trap}"
+        if self.row.shifted and wrong == [high + 1]:
+            text += "; these look like the raw files"
+        return text
+
+    def _instances(self, path: Path, _sample: Sample) -> tuple[int, ...]:
+        """Cityscapes' instanceIds: label ids, or 1000 * label id + number."""
+        values, _ = read_values(path)
+        found = np.unique(values)
+        classes = set((found[(found >= 1000) & (found < 65535)] // 1000).tolist())
+        if values.ndim != 2 or values.dtype.itemsize == 1 or not classes <= {*CITYSCAPES_INSTANCES}:
+            problem = f"an instance map does not hold instanceIds{self._trap}"
+            self.report.error(problem, self.row.download, str(path))
+        return values.shape[:2]
+
+    def _empty(self, path: Path) -> None:
+        if not self.allow_empty:
+            problem = "an annotation is empty: nothing of the image is labelled"
+            order = f"{self.row.repair}; --allow-empty if it is meant so"
+            self.report.error(problem, order, str(path))
+
+    @property
+    def _trap(self) -> str:
+        return f": {self.row.trap}" if self.row.trap else ""
+
+
+def _distinct(values: np.ndarray) -> list[int]:
+    """The values of a map; counting them is much faster than np.unique's sorting."""
+    if values.dtype.kind != "u" or values.dtype.itemsize > 2:
+        return [int(value) for value in np.unique(values)]
+    return [int(value) for value in np.flatnonzero(np.bincount(values.ravel()))]
+
+
+def _some(values: list[int]) -> str:
+    shown = ", ".join(map(str, values[:8]))
+    return f"{'label' if len(values) == 1 else 'labels'} {shown}{', ...' if values[8:] else ''}"

@@ -1,0 +1,121 @@
+"""Says whether a data set on disk is complete and consistent, and what repairs it.
+
+Names, counts and annotation files are checked in full; images and masks are read for as many
+samples as wished. Needs neither torch nor detectron2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from frozenseg.data.catalog.lookup import (
+    BENCHMARKS,
+    benchmark_rows,
+    class_of_category,
+    find_benchmark,
+    row_vocabulary,
+)
+from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_file
+from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.verify.files import check_paths, list_samples
+from frozenseg.data.verify.findings import Report
+from frozenseg.data.verify.maps import MapChecker, Sample
+
+IMAGES = 200
+
+
+def verify(
+    row: Benchmark,
+    root: Path,
+    *,
+    images: int = IMAGES,
+    subset: bool = False,
+    allow_empty: bool = False,
+    progress: bool = True,
+) -> Report:
+    """Checks one data set.
+
+    Args:
+        images: how many images are read with their masks, spread evenly; 0 means all.
+        subset: the files may be a part of the official split: their number is not checked.
+        allow_empty: annotations without a single labelled pixel are in order.
+        progress: shows a bar on a terminal.
+    """
+    report = Report(row.name, str(root))
+    if not check_paths(row, root, report):
+        return report
+    try:
+        vocabulary = row_vocabulary(row, root)
+        samples = list_samples(row, vocabulary, root, report)
+        classes = class_of_category(row, vocabulary)
+    except (ValueError, OSError) as error:
+        report.error("the data set cannot be used", row.repair, str(error))
+        return report
+    if not subset:
+        _check_count(row, report)
+    values = frozenset(classes) if row.labels_are_ids else frozenset(range(len(vocabulary)))
+    checker = MapChecker(row, report, values, allow_empty)
+    chosen = spread(samples, images)
+    for sample in tqdm(chosen, desc=row.name, unit="image", disable=None if progress else True):
+        checker.check(sample)
+    checker.finish()
+    report.checked = len(chosen)
+    return report
+
+
+def rows_named(names: Sequence[str], root: Path) -> tuple[Benchmark, ...]:
+    """The rows that `names` stand for, without repeats.
+
+    A name is a data set, an alias, a benchmark ("ade20k_150": all of its rows), the path of a YAML
+    file, or "all": every row of which anything is on disk.
+    Raises: ValueError for an unknown name, FileNotFoundError for a YAML file that is not there.
+    """
+    rows: dict[str, Benchmark] = {}
+    for name in names:
+        for row in _rows_of(name, root):
+            rows[row.name] = row
+    return tuple(rows.values())
+
+
+def state(row: Benchmark, root: Path) -> str:
+    """ "yes", "missing", or "lacks" and the first path of the row that is not there."""
+    paths = [path for _, path in row.paths()]
+    missing = [path for path in paths if not (root / path).exists()]
+    if not missing:
+        return "yes"
+    return "missing" if len(missing) == len(paths) else f"lacks {missing[0]}"
+
+
+def is_started(row: Benchmark, root: Path) -> bool:
+    """Whether any of the annotations of a row is there (images are shared by several rows)."""
+    annotations = [path for what, path in row.paths() if what not in ("images", "class list")]
+    if row.episodes_json:  # splits share the folder of label maps
+        annotations = [row.episodes_json]
+    return any((root / path).exists() for path in annotations)
+
+
+def spread(samples: Sequence[Sample], number: int) -> list[Sample]:
+    """`number` samples at even distances; all of them if it is 0 or too large."""
+    if number <= 0 or number >= len(samples):
+        return list(samples)
+    return [samples[index * len(samples) // number] for index in range(number)]
+
+
+def _rows_of(name: str, root: Path) -> Iterable[Benchmark]:
+    if name == "all":
+        return [row for row in BENCHMARKS if is_started(row, root)]
+    if is_dataset_file(name):
+        return read_dataset_file(name)
+    return benchmark_rows(name) or [find_benchmark(name)]
+
+
+def _check_count(row: Benchmark, report: Report) -> None:
+    if row.image_counts and report.images not in row.image_counts:
+        official = " or ".join(map(str, row.image_counts))
+        report.error(
+            f"the split has {report.images} images here, the official one has {official}",
+            f"{row.download}; --subset if it is meant to be a part",
+        )

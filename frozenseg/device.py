@@ -1,0 +1,145 @@
+"""Which device a program runs on, in which precision, and what happens when its memory runs out.
+
+torch is imported where it is used, so that command lines can name the choices without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = ("float32", "bfloat16", "float16")  # of inference
+
+
+def pick_device(name: str) -> str:
+    """The device for a name; "auto": the GPU if there is one. Raises: ValueError if unusable."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return check_device(name, key="device", remedy="take cpu or auto")
+
+
+def usable_device(wanted: str, num_gpus: int) -> str:
+    """MODEL.DEVICE, or "cpu" (with one log line) if --num-gpus is 0 or there is no GPU.
+
+    Raises: ValueError if it is no device, or one that cannot be used.
+    """
+    import torch
+
+    if not wanted.startswith("cuda") or (num_gpus > 0 and torch.cuda.is_available()):
+        return check_device(wanted, key="MODEL.DEVICE", remedy="set it to cuda or cpu")
+    reason = "--num-gpus is 0" if num_gpus == 0 else "no GPU was found"
+    logger.info("MODEL.DEVICE: cpu instead of %s, since %s", wanted, reason)
+    return "cpu"
+
+
+def check_device(name: str, *, key: str, remedy: str) -> str:
+    """`name`. Raises: ValueError with `key` and `remedy` if tensors cannot be put there."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"{key} {name!r} is no device that PyTorch knows: {remedy}") from error
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise ValueError(f"{key} {name!r} cannot be used ({reason}): {remedy}") from error
+    return name
+
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def retry_out_of_memory(model: nn.Module, fallback: str = "cpu") -> Iterator[None]:
+    """Within it, an image for which the device's memory does not suffice is computed again.
+
+    First on the same device, after its caches were emptied; then, alone and with the model's
+    weights, on the device `fallback`, whose results differ by rounding only. The model then
+    returns to its device. Each such image is one line of the log.
+    Raises: torch's error where the model already is on `fallback`, with the remedies.
+    """
+    forward, before = model.forward, model.__dict__.get("forward")
+    counts = {"again": 0, "fallback": 0}
+
+    def careful(samples: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+        outputs = _attempt(forward, samples, *args, **kwargs)
+        if outputs is None:
+            _free_memory()
+            counts["again"] += 1
+            logger.warning("Out of memory at %s: once more with empty caches", _names(samples))
+            outputs = _attempt(forward, samples, *args, **kwargs)
+        if outputs is None:
+            counts["fallback"] += 1
+            outputs = [_on(fallback, model, forward, sample) for sample in samples]
+        return outputs
+
+    model.forward = careful  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.forward
+        if before is not None:
+            model.forward = before
+        if counts["again"]:
+            logger.warning(
+                "%d images ran out of memory, %d of them were computed on %s",
+                *(counts["again"], counts["fallback"], fallback),
+            )
+
+
+def _attempt(forward: Any, *args: Any, **kwargs: Any) -> Any:
+    """The outputs; None if memory did not suffice (the error's frames, and their tensors, go)."""
+    import torch
+
+    try:
+        return forward(*args, **kwargs)
+    except torch.cuda.OutOfMemoryError:
+        return None
+
+
+def _on(fallback: str, model: nn.Module, forward: Any, sample: Any) -> Any:
+    """The outputs of one sample, computed on the device `fallback`."""
+    import torch
+
+    home = next(model.parameters()).device
+    if home.type == torch.device(fallback).type:
+        raise torch.cuda.OutOfMemoryError(
+            f"out of memory at {_names([sample])} on {home}, twice: lower INPUT.MAX_SIZE_TEST, or "
+            "switch off tasks (MODEL.MASK_FORMER.TEST.*_ON)"
+        )
+    logger.warning("Out of memory again at %s: computed on %s", _names([sample]), fallback)
+    _free_memory()
+    model.to(fallback)
+    try:
+        return forward([sample])[0]
+    finally:
+        model.to(home)
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _names(samples: Sequence[Any]) -> str:
+    """The samples' files and sizes, for the log."""
+    return ", ".join(
+        f"{sample.get('file_name', 'an image')} ({tuple(sample['image'].shape[-2:])} to "
+        f"({sample.get('height', '?')}, {sample.get('width', '?')}))"
+        for sample in samples
+    )

@@ -1,0 +1,1 @@
+"""The frozen CLIP: image towers that give dense features, and its weights."""

@@ -1,0 +1,132 @@
+"""The frozen CLIP backbone: dense features, embeddings of masks, embeddings of words.
+
+Legend: B images, Q queries (masks), H and W pixels, h and w cells of a map, C channels of a map,
+K channels of CLIP's joint space.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import open_clip
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import Backbone
+from torch import Tensor
+
+from frozenseg.encoders.clip.image_towers import build_visual_tower, to_channels_last
+from frozenseg.encoders.clip.weights import load_clip
+from frozenseg.encoders.text.clip_text import ClipText
+from frozenseg.layers.mask_pooling import has_positive, resize_mask_logits
+
+MAX_LOGIT_SCALE = 100.0  # CLIP, arXiv:2103.00020, section 2.5
+# The config section that holds the encoder's keys, by MODEL.META_ARCHITECTURE.
+CONFIG_SECTIONS = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG"}
+
+
+def config_section(cfg: CfgNode) -> str:
+    """Which section of MODEL holds the keys of the frozen CLIP; FC_CLIP for other architectures."""
+    return CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")
+
+
+class FrozenCLIP(Backbone):
+    """A CLIP model that never changes: no gradients, always in eval mode.
+
+    Its parameters are named `clip_model.*`, as in the released checkpoints.
+
+    Attributes:
+        clip_model: the open_clip model.
+        text: its text tower (`ClipText`).
+        embed_dim: K.
+    """
+
+    def __init__(self, model: open_clip.CLIP):
+        """`model`: an open_clip model with a ConvNeXt or ModifiedResNet image tower.
+
+        Raises: ValueError for other towers.
+        """
+        super().__init__()
+        self.clip_model = model.requires_grad_(False)
+        # Convolutions run about a tenth faster on the CPU in this layout (R50 at 640 x 640).
+        self.clip_model.visual.to(memory_format=torch.channels_last)
+        self._tower = build_visual_tower(model.visual)
+        self._shapes = self._tower.shapes()
+        self.text = ClipText(model)
+        self.embed_dim = self.text.embed_dim
+        self.train(False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> FrozenCLIP:
+        """Reads CLIP_MODEL_NAME, CLIP_PRETRAINED_WEIGHTS and EMBED_DIM of the section of
+        MODEL.META_ARCHITECTURE. MODEL.DEVICE "meta" builds names and shapes without weights.
+
+        Raises: ValueError where EMBED_DIM is not the model's; and what `load_clip` raises.
+        """
+        architecture = cfg.MODEL.META_ARCHITECTURE
+        if architecture not in CONFIG_SECTIONS:
+            known = ", ".join(CONFIG_SECTIONS)
+            raise ValueError(
+                f"MODEL.META_ARCHITECTURE is {architecture!r}: the backbone CLIP serves {known}"
+            )
+        section = CONFIG_SECTIONS[architecture]
+        node = cfg.MODEL[section]
+        device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
+        backbone = cls(load_clip(node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, device))
+        if backbone.embed_dim != node.EMBED_DIM:
+            raise ValueError(
+                f"MODEL.{section}.EMBED_DIM is {node.EMBED_DIM}, but the CLIP model "
+                f"{node.CLIP_MODEL_NAME} has {backbone.embed_dim} channels: set it to "
+                f"{backbone.embed_dim}"
+            )
+        return backbone
+
+    def train(self, mode: bool = True) -> FrozenCLIP:
+        """Stays in eval mode, whatever `mode`: batch norm statistics must not move."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """Maps of normalised images: `stem`, `res2` ... `res5`, `clip_vis_dense`, (B, C, h, w)."""
+        return self._tower.features(to_channels_last(images_B3HW))
+
+    @torch.no_grad()
+    def pool_masks(self, dense_BChw: Tensor, mask_logits_BQHW: Tensor) -> tuple[Tensor, Tensor]:
+        """CLIP's view of every mask.
+
+        Args:
+            dense_BChw: the map `clip_vis_dense`.
+            mask_logits_BQHW: a cell belongs to the mask where its logit is positive; resized
+                bilinearly to the map where sizes differ.
+        Returns:
+            embeddings (B, Q, K), not normalised, and bool (B, Q): the mask has a positive cell at
+            the map's size. Embeddings of the others are finite but mean nothing.
+        """
+        if mask_logits_BQHW.shape[1] == 0:  # nothing can be resized
+            empty = dense_BChw.new_zeros(len(dense_BChw), 0, self.embed_dim)
+            return empty, empty.new_zeros(empty.shape[:2], dtype=torch.bool)
+        size = (dense_BChw.shape[-2], dense_BChw.shape[-1])
+        mask_logits_BQhw = resize_mask_logits(mask_logits_BQHW, size)
+        embeddings_BQK = self._tower.pool(dense_BChw, mask_logits_BQhw)
+        return embeddings_BQK, has_positive(mask_logits_BQhw)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The factor of CLIP's cosines, exp of the learned parameter, at most 100 (scalar)."""
+        return self.clip_model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE).reshape(())
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of every map of `forward`."""
+        return dict(self._shapes)
+
+    @property
+    def size_divisibility(self) -> int:
+        """Images must be padded to a multiple of this many pixels."""
+        return max(int(shape.stride or 1) for shape in self._shapes.values())
+
+
+@BACKBONE_REGISTRY.register()
+def CLIP(cfg: CfgNode, input_shape: Any = None) -> FrozenCLIP:
+    """What MODEL.BACKBONE.NAME "CLIP" builds."""
+    return FrozenCLIP.from_config(cfg, input_shape)

@@ -1,0 +1,153 @@
+"""Builds an open_clip model and fills it with weights: a tag, a local file, or random numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import convert_to_custom_text_state_dict
+from torch import Tensor, nn
+
+from frozenseg.checkpoints.reading import BATCH_COUNTER, differences, read_state_dict
+from frozenseg.checkpoints.skip_init import SkipInitialisers
+from frozenseg.encoders.clip.config import ClipConfig, read_clip_config
+
+logger = logging.getLogger(__name__)
+
+_OPENAI_PREFIX = "openai:"
+# What `load_clip` takes as weights and that brings none: nothing, and OpenAI's activation alone.
+NO_WEIGHTS = ("", _OPENAI_PREFIX)
+_WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+def load_clip(
+    model_name: str, weights: str = "", device: torch.device | str = "cpu"
+) -> open_clip.CLIP:
+    """A CLIP model of open_clip, in eval mode, on `device`.
+
+    Args:
+        model_name: a name of open_clip, or the path of a JSON config (see `read_clip_config`).
+        weights: one of
+            "" - random numbers, with one warning;
+            a tag of open_clip for this model ("openai", "laion2b_s29b_b131k_ft_soup", ...), which
+            is checked against open_clip's list before anything is downloaded;
+            the path of a local file (.pt, .pth, .bin, .safetensors; only tensors are read, never
+            pickled code; OpenAI's TorchScript archives such as RN50.pt work);
+            "openai:" + path - a local file with OpenAI's weights in another format;
+            "openai:" - OpenAI's activation without weights (a checkpoint will bring them).
+        device: "meta" builds names and shapes only; no file is then read or downloaded.
+
+    The activation of both towers is QuickGELU where the config says `quick_gelu`, where the tag
+    was trained with it by open_clip's list ("openai" always), and for OpenAI's files: archives
+    are recognised, others are marked by "openai:". Parameter names do not tell the two apart.
+
+    Raises:
+        FileNotFoundError: the config or the weights file is missing.
+        ValueError: unknown model, unknown tag, unreadable file, or weights of another model.
+        ConnectionError: the tag's weights could not be downloaded.
+    """
+    config = read_clip_config(model_name)
+    source = _find_weights(config, weights)
+    if "meta" in (torch.device(device).type, torch.get_default_device().type):
+        with SkipInitialisers():
+            return _build(config, quick_gelu=source.quick_gelu).eval().to("meta")
+    state, is_openai_archive = source.read()
+    # Initial values take seconds to compute for large models, and the weights overwrite them.
+    with SkipInitialisers() if state else contextlib.nullcontext():
+        model = _build(config, quick_gelu=source.quick_gelu or is_openai_archive)
+    if state:
+        _load_strictly(model, state, model_name=model_name, source=source.label)
+    else:
+        logger.warning(
+            "CLIP %s has random weights: words and masks mean nothing to it until weights are "
+            "loaded (CLIP_PRETRAINED_WEIGHTS, VISUAL_WEIGHTS or LANGUAGE_WEIGHTS in the config, or "
+            "a checkpoint that contains them)",
+            model_name,
+        )
+    return model.eval().to(device)
+
+
+@dataclass(frozen=True)
+class _WeightSource:
+    """Where weights come from.
+
+    Attributes:
+        label: names the source in messages.
+        quick_gelu: these weights are for QuickGELU (or the config says so).
+        read: returns the tensors (None: random) and whether they are an OpenAI archive.
+    """
+
+    label: str
+    quick_gelu: bool
+    read: Callable[[], tuple[dict[str, Tensor] | None, bool]]
+
+
+def _find_weights(config: ClipConfig, weights: str) -> _WeightSource:
+    is_openai = weights.startswith(_OPENAI_PREFIX)
+    quick_gelu = config.quick_gelu or is_openai
+    weights = weights.removeprefix(_OPENAI_PREFIX)
+    if not weights:
+        return _WeightSource("", quick_gelu, lambda: (None, False))
+    tag = None
+    if config.is_builtin and not is_openai:
+        tag = open_clip.get_pretrained_cfg(config.name, weights)
+    if tag:
+        label = f"tag {weights!r}"
+        return _WeightSource(
+            label,
+            quick_gelu or bool(tag.get("quick_gelu", False)),
+            lambda: read_state_dict(_download(tag, label=f"{label} of CLIP {config.name}")),
+        )
+    path = Path(weights).expanduser()
+    looks_like_file = path.suffix.lower() in _WEIGHT_SUFFIXES or len(path.parts) > 1
+    if path.is_file():
+        return _WeightSource(str(path), quick_gelu, lambda: read_state_dict(path))
+    if looks_like_file or is_openai:
+        raise FileNotFoundError(f"CLIP weights file not found: {path}")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.name)) or "none"
+    raise ValueError(
+        f"unknown weights {weights!r} for CLIP {config.name}: its tags are {tags}; or give the "
+        f"path of a {'/'.join(_WEIGHT_SUFFIXES)} file, or '' for random weights"
+    )
+
+
+def _download(tag: dict[str, Any], *, label: str) -> Path:
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except Exception as error:  # the hub clients raise exceptions of many libraries
+        raise ConnectionError(
+            f"{label}: download failed ({type(error).__name__}: {error}); fetch the file on a "
+            "machine with network access and give its path as the weights"
+        ) from error
+
+
+def _build(config: ClipConfig, *, quick_gelu: bool) -> nn.Module:
+    arguments = copy.deepcopy(config.arguments) | {"quick_gelu": quick_gelu}
+    model_class = open_clip.CustomTextCLIP if config.custom_text else open_clip.CLIP
+    try:
+        return model_class(**arguments)
+    except (TypeError, AssertionError, KeyError, RuntimeError) as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"CLIP config {config.name}: cannot build the model: {reason}") from error
+
+
+def _load_strictly(
+    model: nn.Module, state: dict[str, Tensor], *, model_name: str, source: str
+) -> None:
+    """Fills `model`; every parameter must be in `state` with its shape, and nothing else."""
+    if hasattr(model, "text"):
+        state = convert_to_custom_text_state_dict(state)
+    problems = differences(state, model.state_dict(), optional=BATCH_COUNTER)
+    if problems:
+        raise ValueError(
+            f"CLIP weights {source} do not fit model {model_name}: parameters {problems}"
+            ". Were these weights made for this model (CLIP_MODEL_NAME)?"
+        )
+    model.load_state_dict(state, strict=False)

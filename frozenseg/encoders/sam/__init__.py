@@ -1,0 +1,1 @@
+"""The frozen SAM: image encoder, automatic masks, weights."""

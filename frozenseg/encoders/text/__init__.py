@@ -1,0 +1,1 @@
+"""Frozen text encoders, and the text classifier that is made with them."""

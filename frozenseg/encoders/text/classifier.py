@@ -1,0 +1,184 @@
+"""The text classifier: every name of a vocabulary as one unit vector, computed once.
+
+Legend: S synonyms (words), T templates, N prompts, U distinct prompts, L tokens, K channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frozenseg.encoders.text.cache import EmbeddingCache
+from frozenseg.progress import Progress
+from frozenseg.structures import TextClassifier
+from frozenseg.vocab.templates import fill_templates
+
+if TYPE_CHECKING:
+    from frozenseg.vocab.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+# Part of the cache's key: raise it when the computation changes.
+_FORMAT = 1
+# Words computed, and written to the cache, at a time; an interrupted build resumes after them.
+_GROUP = 512
+_KEPT_VOCABULARIES = 16
+
+
+class TextEncoder(Protocol):
+    """What the builder asks of a text tower (`ClipText`)."""
+
+    @property
+    def context_length(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def identity(self) -> str:
+        """Changes with everything that the embeddings depend on."""
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (N, L), padded with 0 behind the end of text."""
+
+    def exceeds_context(self, text: str) -> bool: ...
+
+    def encode(self, tokens_NL: Tensor) -> Tensor:
+        """Embeddings (N, K), not normalised."""
+
+
+class TextClassifierBuilder:
+    """Turns vocabularies into text classifiers; only words never seen before cost anything.
+
+    A word is put into every template; the embeddings of its prompts are L2-normalised, averaged
+    and normalised again. Source: FC-CLIP, arXiv:2308.02487; templates from ViLD, arXiv:2104.13921.
+
+    Embeddings are kept by content, in memory and in `cache_dir`: the key is the text tower's
+    architecture and weights with the templates; the entries are words.
+    """
+
+    def __init__(
+        self,
+        text: TextEncoder,
+        *,
+        templates: Sequence[str],
+        cache_dir: Path | None = None,
+        batch_size: int = 256,
+    ):
+        """
+        Args:
+            text: the text tower.
+            templates: prompts with one "{}" each.
+            cache_dir: folder of the disk cache, made when needed; None: memory only.
+            batch_size: prompts that are computed at once.
+        Raises: ValueError for no templates, or one without exactly one "{}".
+        """
+        if not templates or batch_size < 1:
+            raise ValueError("the text classifier needs a template and a batch size of at least 1")
+        for template in templates:
+            if template.count("{}") != 1:
+                raise ValueError(f'template {template!r}: needs exactly one "{{}}" for the name')
+        self.templates = tuple(templates)
+        self._text = text
+        self._cache_dir = cache_dir
+        self._batch_size = batch_size
+        self._built: dict[tuple[str, tuple[tuple[str, ...], ...]], TextClassifier] = {}
+        self._cache: EmbeddingCache | None = None
+        self._cache_key = ""
+
+    def __call__(self, vocabulary: Vocabulary) -> TextClassifier:
+        """The classifier of a vocabulary, on the device of the text tower."""
+        key, names = self._key(), vocabulary.synonyms
+        recent = self._built.get((key, names))
+        if recent is None:
+            owners = [index for index, synonyms in enumerate(names) for _ in synonyms]
+            recent = TextClassifier(
+                embeddings_SK=self.embed([name for synonyms in names for name in synonyms]),
+                class_of_synonym_S=torch.tensor(owners, dtype=torch.long),
+                num_classes=len(names),
+            )
+            while len(self._built) >= _KEPT_VOCABULARIES:
+                del self._built[next(iter(self._built))]
+        if recent.embeddings_SK.device != self._text.device:
+            recent = recent.to(self._text.device)
+        self._built[key, names] = recent
+        return recent
+
+    def embed(self, words: Sequence[str]) -> Tensor:
+        """Unit vectors (S, K) of any words, float32 on the CPU, in their order."""
+        if not words:
+            raise ValueError("empty vocabulary: give at least one word")
+        key = self._key()
+        if self._cache is None or self._cache_key != key:
+            self._cache, self._cache_key = EmbeddingCache(self._cache_dir, key), key
+        missing = self._cache.missing(words)
+        if missing:
+            self._compute(missing, self._cache)
+        return self._cache.rows(words)
+
+    def forget(self) -> None:
+        """Drops what is kept in memory; the disk cache stays."""
+        self._built = {}
+        self._cache = None
+        self._cache_key = ""
+
+    def _key(self) -> str:
+        content = [_FORMAT, self._text.identity, self.templates]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _compute(self, words: list[str], cache: EmbeddingCache) -> None:
+        start = time.perf_counter()
+        truncated: list[str] = []
+        with Progress(len(words) * len(self.templates), "text embeddings", "prompt") as progress:
+            for first in range(0, len(words), _GROUP):
+                group = words[first : first + _GROUP]
+                cache.add(group, self._embed_group(group, progress, truncated))
+        if truncated:
+            logger.warning(
+                "%d name(s) too long for the text tower's %d tokens are cut: %s",
+                len(truncated),
+                self._text.context_length,
+                "; ".join(repr(word) for word in truncated[:3]) + ("; ..." * (len(truncated) > 3)),
+            )
+        logger.info(
+            "text embeddings: %d name(s) computed in %.1f s",
+            len(words),
+            time.perf_counter() - start,
+        )
+
+    def _embed_group(self, words: list[str], progress: Progress, truncated: list[str]) -> Tensor:
+        """Unit vectors (S, K) of words that are not in the cache."""
+        prompts = [fill_templates(self.templates, word) for word in words]
+        tokens_NL = self._text.tokenize([prompt for filled in prompts for prompt in filled])
+        if tokens_NL.shape[1] == self._text.context_length:
+            truncated += [
+                word
+                for word, filled in zip(words, prompts, strict=True)
+                if any(map(self._text.exceeds_context, filled))
+            ]
+        # Names that differ in case only, or templates that do in a name, give equal tokens.
+        tokens_UL, index_N = torch.unique(tokens_NL, dim=0, return_inverse=True)
+        embeddings_UK = self._encode(tokens_UL, progress, num_prompts=len(tokens_NL))
+        embeddings_STK = embeddings_UK[index_N.view(len(words), len(self.templates))]
+        return F.normalize(embeddings_STK.mean(1), dim=-1)
+
+    def _encode(self, tokens_UL: Tensor, progress: Progress, *, num_prompts: int) -> Tensor:
+        """Unit vectors (U, K). Prompts of like length share a batch, cut to its longest."""
+        lengths_U = (tokens_UL != 0).int().mul(torch.arange(1, tokens_UL.shape[1] + 1)).amax(1)
+        order_U = lengths_U.argsort()
+        parts = []
+        for batch in order_U.split(self._batch_size):
+            tokens = tokens_UL[batch, : int(lengths_U[batch].max())]
+            parts.append(F.normalize(self._text.encode(tokens).float(), dim=-1).cpu())
+            progress.advance(num_prompts * len(batch) / len(tokens_UL))
+        embeddings_UK = torch.cat(parts)
+        return torch.empty_like(embeddings_UK).index_copy_(0, order_U, embeddings_UK)

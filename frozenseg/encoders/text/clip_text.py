@@ -1,0 +1,149 @@
+"""CLIP's text tower at the length its prompts need.
+
+Legend: N prompts, L tokens, W width of the tower, K channels of CLIP's joint space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from frozenseg.checkpoints.digests import WeightIdentity, attention_heads
+
+_TOWER_PARTS = (
+    "token_embedding",
+    "positional_embedding",
+    "transformer",
+    "ln_final",
+    "text_projection",
+)
+
+
+class ClipText:
+    """The text tower of an open_clip model, which stays the owner of the parameters."""
+
+    def __init__(self, model: open_clip.CLIP):
+        """Raises: ValueError where the tower cannot be cut to the length of its prompts, that is
+        where it is not causal or does not pool at the end-of-text token, or has too few words.
+        """
+        # CustomTextCLIP keeps the tower as a module, CLIP has its parts as attributes of its own.
+        self._tower: Any = getattr(model, "text", model)
+        prefix = "text_" if self._tower is model else ""
+        self._pool_type: str = getattr(self._tower, f"{prefix}pool_type", "argmax")
+        self._eos_id: int | None = getattr(self._tower, f"{prefix}eos_id", None)
+        self._identity = WeightIdentity()
+        is_causal = getattr(self._tower, "attn_mask", None) is not None
+        has_class_token = getattr(self._tower, "cls_emb", None) is not None
+        if not is_causal or has_class_token or self._pool_type not in ("argmax", "eos"):
+            raise ValueError(
+                f"unsupported CLIP text tower (causal: {is_causal}, class token: "
+                f"{has_class_token}, pool_type: {self._pool_type}): it must be causal and pool at "
+                "the end-of-text token"
+            )
+        tokenizer_words = open_clip.tokenizer._tokenizer.vocab_size
+        words = self._tower.token_embedding.num_embeddings
+        if words < tokenizer_words:
+            raise ValueError(
+                f"the CLIP text tower knows {words} tokens, its tokenizer {tokenizer_words}: set "
+                f"text_cfg.vocab_size to {tokenizer_words}"
+            )
+
+    @property
+    def context_length(self) -> int:
+        """The largest number of tokens, start and end of text included."""
+        return self._tower.positional_embedding.shape[0]
+
+    @property
+    def embed_dim(self) -> int:
+        """K."""
+        projection = self._tower.text_projection
+        if projection is None:
+            return self._tower.positional_embedding.shape[1]
+        if isinstance(projection, nn.Linear):
+            return projection.out_features
+        return projection.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self._tower.positional_embedding.device
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (N, L), int64, padded with 0; L is the length of the longest text.
+
+        Texts longer than `context_length` are truncated as CLIP does: the last token becomes the
+        end of text.
+        """
+        if not texts:
+            return torch.zeros(0, 0, dtype=torch.long)
+        tokens_NL = open_clip.tokenize(list(texts), self.context_length)
+        return tokens_NL[:, : int(self._end(tokens_NL).max()) + 1]
+
+    def exceeds_context(self, text: str) -> bool:
+        """Whether `tokenize` truncates this text."""
+        tokens_1L = open_clip.tokenize([text], self.context_length + 1)
+        return bool(tokens_1L[0, -1] != 0)
+
+    @torch.no_grad()
+    def encode(self, tokens_NL: Tensor) -> Tensor:
+        """Text embeddings (N, K), not normalised, in the dtype of the weights.
+
+        Positions behind the last end-of-text token are not computed: the tower is causal, so
+        they cannot change the result.
+        """
+        tower = self._tower
+        tokens_NL = tokens_NL.to(self.device)
+        end_N = self._end(tokens_NL)
+        length = int(end_N.max()) + 1
+        dtype = tower.transformer.get_cast_dtype()
+        # Autocast would round what is cached on disk and compared across machines.
+        with torch.autocast(self.device.type, enabled=False):
+            x_NLW = tower.token_embedding(tokens_NL[:, :length]).to(dtype)
+            x_NLW = x_NLW + tower.positional_embedding[:length].to(dtype)
+            x_NLW = tower.transformer(x_NLW, attn_mask=tower.attn_mask[:length, :length])
+            rows_N = torch.arange(len(x_NLW), device=x_NLW.device)
+            x_NW = tower.ln_final(x_NLW[rows_N, end_N])
+            if tower.text_projection is None:
+                return x_NW
+            if isinstance(tower.text_projection, nn.Linear):
+                return tower.text_projection(x_NW)
+            return x_NW @ tower.text_projection
+
+    @property
+    def identity(self) -> str:
+        """A digest of everything an embedding depends on: architecture, activation and weights.
+
+        Computed on first use, see `WeightIdentity`. Raises: ValueError for a tower on the meta
+        device.
+        """
+        return self._identity.of(_tower_state(self._tower), self._describe)
+
+    def _describe(self) -> dict[str, Any]:
+        transformer = self._tower.transformer
+        return {
+            "transformer": repr(transformer),
+            "final_norm": repr(self._tower.ln_final),
+            "heads": attention_heads(transformer),
+            "pool": [self._pool_type, self._eos_id],
+        }
+
+    def _end(self, tokens_NL: Tensor) -> Tensor:
+        """Position of the end-of-text token, which has the largest id of all in CLIP's words."""
+        if self._pool_type == "eos":
+            return tokens_NL.eq(self._eos_id or 0).int().argmax(-1)
+        return tokens_NL.argmax(-1)
+
+
+def _tower_state(tower: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the text tower, under the same names for both kinds of open_clip model."""
+    state: dict[str, Tensor] = {}
+    for part in _TOWER_PARTS:
+        value = getattr(tower, part)
+        if isinstance(value, nn.Module):
+            state |= {f"{part}.{name}": tensor for name, tensor in value.state_dict().items()}
+        elif value is not None:
+            state[part] = value.detach()
+    return state

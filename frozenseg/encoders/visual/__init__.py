@@ -1,0 +1,1 @@
+"""Frozen visual encoders that give one feature per patch (Fusioner)."""

@@ -1,0 +1,136 @@
+"""Frozen visual features kept on disk, for training without augmentation.
+
+Legend: B images, M images whose features are missing, H and W pixels, h and w patches, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from frozenseg.encoders.visual.encoder import FrozenVisualEncoder
+from frozenseg.encoders.visual.feature_shards import FeatureShards
+
+_FORMAT = 1  # part of the cache's key: raise it when the computation changes
+DTYPES = (torch.float16, torch.float32)
+
+
+class CachedVisualEncoder:
+    """A frozen visual encoder that computes the features of an image once.
+
+    It answers like the encoder, which stays the owner of its parameters. The key is the encoder's
+    identity with the pixels, so that changed weights, other statistics and other crops can never
+    meet old features. What is returned is what the disk holds, also the first time: results do not
+    depend on what was in the cache.
+
+    Every image that differs in one pixel takes its place on disk (C * h * w values): with random
+    crops or colours nothing is ever found again.
+
+    Attributes:
+        encoder: the encoder.
+        hits, misses: images whose features were found, and images that were computed.
+    """
+
+    def __init__(
+        self,
+        encoder: FrozenVisualEncoder,
+        folder: Path | None,
+        *,
+        dtype: torch.dtype = torch.float16,
+    ):
+        """
+        Args:
+            folder: where the features of all encoders live, made when needed; None: no cache, the
+                encoder computes everything.
+            dtype: precision on disk. float16 halves the space and keeps 3 digits of a feature,
+                float32 keeps all.
+        Raises: ValueError for another dtype.
+        """
+        if dtype not in DTYPES:
+            raise ValueError(f"features are kept as float16 or float32, not as {dtype}")
+        self.encoder = encoder
+        self.channels = encoder.channels
+        self.stride = encoder.stride
+        self.hits = self.misses = 0
+        self._folder = folder
+        self._dtype = dtype
+        self._shards: dict[str, FeatureShards] = {}
+
+    @property
+    def identity(self) -> str:
+        """The encoder's."""
+        return self.encoder.identity
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.device
+
+    @torch.no_grad()
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Patch features (B, C, h, w) as of `FrozenVisualEncoder.forward`, rounded to the dtype of
+        the cache; computed in float32 also under autocast.
+
+        Raises: ValueError for features beyond the range of float16.
+        """
+        if self._folder is None:
+            self.misses += len(images_B3HW)
+            return self.encoder(images_B3HW)
+        shards = self._open(self._folder)
+        keys = image_digests(images_B3HW)
+        absent = set(shards.missing(keys))
+        found = {key: shards.read(key) for key in dict.fromkeys(keys) if key not in absent}
+        rows = {key: row for key, row in found.items() if row is not None}
+        place = {key: index for index, key in enumerate(keys) if key not in rows}
+        if place:
+            rows |= self._compute(images_B3HW[list(place.values())], list(place), shards)
+        self.hits += len(keys) - len(place)
+        self.misses += len(place)
+        features_BChw = torch.stack([rows[key] for key in keys])
+        return features_BChw.to(images_B3HW.device).float()
+
+    __call__ = forward
+
+    def _open(self, folder: Path) -> FeatureShards:
+        content = json.dumps([_FORMAT, self.encoder.identity, str(self._dtype)])
+        name = hashlib.sha256(content.encode()).hexdigest()[:32]
+        if name not in self._shards:
+            self._shards = {name: FeatureShards(folder / name, self._dtype)}
+        return self._shards[name]
+
+    def _compute(
+        self, images_M3HW: Tensor, keys: list[bytes], shards: FeatureShards
+    ) -> dict[bytes, Tensor]:
+        with torch.autocast(images_M3HW.device.type, enabled=False):
+            features_MChw = self.encoder(images_M3HW)
+        kept_MChw = features_MChw.to("cpu", self._dtype)
+        if not kept_MChw.isfinite().all() and features_MChw.isfinite().all():
+            raise ValueError(
+                f"visual features up to {float(features_MChw.abs().max()):.3g} are beyond the range"
+                " of float16: keep them as float32"
+            )
+        shards.add(keys, kept_MChw)
+        return dict(zip(keys, kept_MChw, strict=True))
+
+
+def image_digests(images_B3HW: Tensor) -> list[bytes]:
+    """SHA-256 of every image: shape, dtype and pixels."""
+    images_B3HW = images_B3HW.detach().cpu().contiguous()
+    header = f"{tuple(images_B3HW.shape[1:])} {images_B3HW.dtype}".encode()
+    data = images_B3HW.flatten(1).view(torch.uint8).numpy()
+
+    def digest(index: int) -> bytes:
+        result = hashlib.sha256(header)
+        result.update(data[index].data)
+        return result.digest()
+
+    if len(data) == 1:
+        return [digest(0)]
+    # Hashing releases the interpreter lock.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as workers:
+        return list(workers.map(digest, range(len(data))))

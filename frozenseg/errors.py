@@ -1,0 +1,39 @@
+"""Errors as one line for the user, and the name that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def is_user_error(error: BaseException) -> bool:
+    """True for errors whose message is written for the user; a bare missing dict key is not."""
+    if isinstance(error, KeyError):
+        return bool(error.args) and " " in str(error.args[0])
+    return isinstance(error, (ValueError, OSError))
+
+
+def describe(error: BaseException) -> str:
+    """The message of an exception as one line; the type's name where the message needs it."""
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if "Traceback (most recent call last)" in message:  # torch: an error in a worker process
+        return f"in a worker process: {_last_error(message)}"
+    line = " ".join(message.split())
+    if is_user_error(error) and line:
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _last_error(traceback: str) -> str:
+    """The message at the end of a traceback, without the names of the user's mistakes."""
+    last = traceback.strip().splitlines()[-1]
+    name, _, message = last.partition(": ")
+    return message if name in ("ValueError", "FileNotFoundError") else last
+
+
+def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.0, most: int = 1) -> list[str]:
+    """The known names that are most like `name`, the best first.
+
+    Args: cutoff: smallest similarity, 0 (there is always one) to 1 (equal).
+    """
+    return difflib.get_close_matches(str(name), list(known), n=most, cutoff=cutoff)

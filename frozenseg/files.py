@@ -1,0 +1,85 @@
+"""Files on disk: atomic writing, JSON with a message, digests, the cache folder.
+
+Everybody may import this file; it imports nothing of the project and nothing heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+_BLOCK = 1 << 20  # bytes hashed at a time
+SHORT_DIGEST = 16  # hexadecimal digits that tell files of a project apart
+
+
+def checkout() -> Path | None:
+    """The folder of the repository that the package runs from; None for an installed package."""
+    return PACKAGE.parent if (PACKAGE.parent / "train_net.py").is_file() else None
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary path beside `path` (same suffix), then renames.
+
+    Makes the folder if needed; after an error the old file is still there and the temporary one
+    is not.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file, whole or not at all."""
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, content: Any, **options: Any) -> None:
+    """Writes a JSON file, whole or not at all; `options` are those of `json.dumps`."""
+    write_text(path, json.dumps(content, **{"indent": 1, **options}) + "\n")
+
+
+def read_json(path: Path, remedy: str = "") -> Any:
+    """The content of a JSON file.
+
+    Args: remedy: what to do about a file that is not there or damaged, for the message.
+    Raises: FileNotFoundError; ValueError for a file that is not JSON. Both name the file.
+    """
+    after = f"; {remedy}" if remedy else ""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist{after}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # also of text that is not UTF-8
+        raise ValueError(f"{path}: not valid JSON ({error}){after}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The first 16 digits of `file_sha256`: they tell the files of a project apart."""
+    return file_sha256(path)[:SHORT_DIGEST]
+
+
+def cache_folder(part: str) -> Path:
+    """`$FROZENSEG_CACHE/PART`, or that of the user's cache folder; it need not exist."""
+    given = os.environ.get("FROZENSEG_CACHE")
+    if given:
+        return Path(given).expanduser() / part
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "frozenseg" / part

@@ -1,0 +1,162 @@
+"""Where the config ends: keyword arguments of the Fusioner model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from torch import nn
+
+from frozenseg.encoders.clip.weights import NO_WEIGHTS
+from frozenseg.encoders.text.cache import text_cache_dir
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.encoders.text.language import (
+    FrozenLanguageEncoder,
+    brings_weights,
+    load_language_encoder,
+)
+from frozenseg.encoders.visual.encoder import FrozenVisualEncoder, load_visual_encoder
+from frozenseg.encoders.visual.feature_cache import CachedVisualEncoder
+from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
+from frozenseg.fusioner.method import AskedWords
+from frozenseg.fusioner.spnet import SPNet
+from frozenseg.fusioner.zs3net import ZS3Net
+from frozenseg.vocab import Vocabulary, get_templates
+from frozenseg.vocab.datasets import data_sets_vocabulary
+
+
+def model_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Builds the parts of the model that the config describes.
+
+    Raises: ValueError and FileNotFoundError that name the key.
+    """
+    settings: Any = cfg.MODEL.FUSIONER
+    device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
+    visual = load_visual_encoder(settings.VISUAL, settings.VISUAL_WEIGHTS, device)
+    check_sides(cfg, visual.stride)
+    language = load_language_encoder(settings.LANGUAGE, settings.LANGUAGE_WEIGHTS, device)
+    train_vocabulary = _vocabulary(cfg, "TRAIN")
+    return {
+        "visual": visual,
+        "language": language,
+        "method": build_method(settings, visual, language),
+        "features": feature_cache(visual, settings.FEATURE_CACHE_DIR, cfg.INPUT.EPISODES.AUGMENT),
+        "text_classifier": TextClassifierBuilder(
+            language,
+            templates=get_templates(settings.TEMPLATES),
+            cache_dir=text_cache_dir(cfg.MODEL.TEXT_CACHE_DIR),
+        ),
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "threshold": settings.THRESHOLD,
+        "crop": settings.CROP,
+        "stride": settings.STRIDE,
+        "windows_at_once": settings.WINDOWS_AT_ONCE,
+        "train_vocabulary": train_vocabulary,
+        "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
+    }
+
+
+def check_sides(cfg: CfgNode, patch: int) -> None:
+    """Raises: ValueError for windows or training squares that are not made of whole patches.
+
+    What lies beyond the last whole patch is not looked at, yet the logits are stretched over it.
+    """
+    for key, side in (
+        ("MODEL.FUSIONER.CROP", cfg.MODEL.FUSIONER.CROP),
+        ("INPUT.IMAGE_SIZE", cfg.INPUT.IMAGE_SIZE),
+    ):
+        if side % patch:
+            raise ValueError(
+                f"{key} is {side}: it must be a multiple of {patch}, the side of a patch of "
+                f"{cfg.MODEL.FUSIONER.VISUAL}, such as {max(1, round(side / patch)) * patch}"
+            )
+
+
+def build_method(
+    settings: CfgNode, visual: FrozenVisualEncoder, language: FrozenLanguageEncoder
+) -> nn.Module:
+    """What MODEL.FUSIONER.METHOD names, for these encoders.
+
+    Raises: ValueError for an unknown name.
+    """
+    if settings.METHOD not in METHODS:
+        raise ValueError(
+            f"MODEL.FUSIONER.METHOD is {settings.METHOD!r}: use one of {', '.join(METHODS)}"
+        )
+    channels = {"visual_channels": visual.channels, "text_channels": language.channels}
+    return METHODS[settings.METHOD](settings, channels)
+
+
+def _asked_words(fusion: type[nn.Module], settings: Any, channels: dict[str, int]) -> nn.Module:
+    joined = fusion(
+        **channels,
+        width=settings.WIDTH,
+        layers=settings.LAYERS,
+        heads=settings.HEADS,
+        feedforward=settings.FEEDFORWARD,
+    )
+    return AskedWords(joined, width=settings.WIDTH, temperature=settings.TEMPERATURE)
+
+
+METHODS: dict[str, Callable[[Any, dict[str, int]], nn.Module]] = {
+    "early": lambda settings, channels: _asked_words(EarlyFusion, settings, channels),
+    "late": lambda settings, channels: _asked_words(LateFusion, settings, channels),
+    "spnet": lambda settings, channels: SPNet(**channels, width=settings.WIDTH),
+    "zs3net": lambda settings, channels: ZS3Net(**channels, width=settings.WIDTH),
+}
+
+
+def feature_cache(
+    visual: FrozenVisualEncoder, folder: str, augment: bool
+) -> CachedVisualEncoder | None:
+    """Patches kept on disk below MODEL.FUSIONER.FEATURE_CACHE_DIR; None without one.
+
+    Raises: ValueError with random crops, whose features would fill the disk and never be found.
+    """
+    if folder and augment:
+        raise ValueError(
+            "MODEL.FUSIONER.FEATURE_CACHE_DIR is set, but no crop of a training with augmentation "
+            "comes twice: set INPUT.EPISODES.AUGMENT False, or leave the folder out"
+        )
+    return CachedVisualEncoder(visual, Path(folder)) if folder else None
+
+
+def output_tasks(cfg: CfgNode) -> list[str]:
+    """See `frozenseg.build.Family`."""
+    return ["semantic", "episodes"]
+
+
+def encoders_without_weights(cfg: CfgNode) -> dict[str, str]:
+    """See `frozenseg.build.Family`."""
+    settings: Any = cfg.MODEL.FUSIONER
+    brought = {
+        "visual": settings.VISUAL_WEIGHTS not in NO_WEIGHTS,
+        "language": brings_weights(settings.LANGUAGE, settings.LANGUAGE_WEIGHTS),
+    }
+    return {
+        f"{part}.": f"MODEL.FUSIONER.{part.upper()}_WEIGHTS"
+        for part, has_weights in brought.items()
+        if not has_weights
+    }
+
+
+def protocol(cfg: CfgNode) -> dict[str, Any]:
+    """See `frozenseg.build.Family`."""
+    settings: Any = cfg.MODEL.FUSIONER
+    model = {
+        "architecture": cfg.MODEL.META_ARCHITECTURE,
+        "method": settings.METHOD,
+        "visual": Path(settings.VISUAL).name,
+        "language": Path(settings.LANGUAGE).name,
+        "threshold": settings.THRESHOLD,
+        "window": {"crop": settings.CROP, "stride": settings.STRIDE},
+    }
+    return {"model": model, "templates": settings.TEMPLATES}
+
+
+def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
+    return data_sets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

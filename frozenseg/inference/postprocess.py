@@ -1,0 +1,250 @@
+"""All tasks of one image in one pass over its masks.
+
+Legend: Q queries, N proposals, R = Q + N rows of the strips, C classes, C1 = C + 1 (void last),
+I, J the mask logits' size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from frozenseg.inference.instance import (
+    InstanceHead,
+    InstanceSegmentation,
+    every_query,
+    top_detections,
+)
+from frozenseg.inference.mask_ensemble import (
+    Candidates,
+    ProposalRows,
+    Proposals,
+    add_as_queries,
+    as_detections,
+    choose_proposals,
+    only_queries,
+    semantic_weights,
+)
+from frozenseg.inference.panoptic import PanopticHead, PanopticSegmentation, keep_queries
+from frozenseg.inference.semantic import LabelMap, SemanticHead, sum_at_padded_size
+from frozenseg.inference.strips import full_precision, sigmoid_strips
+from frozenseg.structures import ImageGeometry
+
+
+class StripHead(Protocol):
+    """Takes strips of mask probabilities, then gives a result."""
+
+    def add(self, pixels: slice, masks_QP: Tensor) -> None:
+        """`masks_QP` are the probabilities of the pixels `pixels` of the flattened output."""
+
+    def finish(self) -> Any:
+        """The task's result, after the last strip."""
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Which tasks to solve, and how. Raises: ValueError for a share outside [0, 1].
+
+    Attributes:
+        semantic, panoptic, instance: the tasks.
+        object_mask_threshold: panoptic: a query takes part if its score is above.
+        overlap_threshold: panoptic: a segment must win this share of its own mask.
+        detections_per_image: instance: (query, class) pairs chosen. With `panoptic` on, pairs
+            of stuff classes are then dropped, as the released code does.
+        semantic_at_padded_size: semantic: sum at the padded input's size, then crop and resize.
+        semantic_argmax_only: semantic: only the best class and its score, no (C, H, W) tensor.
+        proposals: every query's mask with its best class, for recall; costs Q masks of the output.
+        sam_alpha: semantic: weight of SAM's proposals in the scores of unseen classes.
+        proposals_as_queries: panoptic, instance: SAM's proposals become additional queries: those
+            of the mask ensemble that no query stands for (`mask_ensemble.add_as_queries`).
+        proposal_weight: factor of their class probabilities.
+        proposal_max_iou: a proposal with a larger IoU with some query's mask is left out.
+    """
+
+    semantic: bool = True
+    panoptic: bool = True
+    instance: bool = True
+    object_mask_threshold: float = 0.0
+    overlap_threshold: float = 0.8
+    detections_per_image: int = 100
+    semantic_at_padded_size: bool = False
+    semantic_argmax_only: bool = False
+    proposals: bool = False
+    sam_alpha: float = 0.2
+    proposals_as_queries: bool = False
+    proposal_weight: float = 0.4
+    proposal_max_iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("sam_alpha", "proposal_weight", "proposal_max_iou"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)}: must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class TaskOutputs:
+    """Results of one image; None where a task is off.
+
+    Attributes:
+        sem_seg: float32 (C, H, W); None also when only the labels were asked for.
+        semantic_labels: best class and score of every pixel, when only they were asked for.
+        panoptic: label map and segments.
+        instances: scores, classes and masks.
+        proposals: the same of all queries in order, each with its best class but void.
+        sam_proposals: the same of all proposals given to `run_task_heads`, where `proposals` is.
+    """
+
+    sem_seg: Tensor | None = None
+    semantic_labels: LabelMap | None = None
+    panoptic: PanopticSegmentation | None = None
+    instances: InstanceSegmentation | None = None
+    proposals: InstanceSegmentation | None = None
+    sam_proposals: InstanceSegmentation | None = None
+
+
+def run_task_heads(
+    class_logits_QC1: Tensor,
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    thing_C: Tensor,
+    settings: TaskSettings,
+    proposals: Proposals | None = None,
+) -> TaskOutputs:
+    """Solves every task that is on; the mask probabilities are computed once for all of them.
+
+    Temporaries stay at a few strips of masks (megabytes), whatever the size of the output. See
+    `semantic_segmentation`, `panoptic_segmentation`, `instance_segmentation` for the tasks.
+
+    Args:
+        class_logits_QC1: class logits or log-probabilities, void last (`ensemble_classes`).
+        mask_logits_QIJ: mask logits at the padded input's size / stride.
+        geometry: sizes of padded input, image and output.
+        thing_C: bool (C,), True for thing classes.
+        proposals: SAM's, for the mask ensemble (`mask_ensemble.py`); None: without it.
+
+    Raises: ValueError for shapes that do not fit.
+    """
+    _check(class_logits_QC1, mask_logits_QIJ, thing_C)
+    size, argmax_only = geometry.output, settings.semantic_argmax_only
+    sum_first = settings.semantic_at_padded_size and geometry.image != size
+    with full_precision(mask_logits_QIJ.device):
+        probs_QC1 = class_logits_QC1.float().softmax(-1)
+        extra = choose_proposals(proposals, len(thing_C), size, probs_QC1.device)
+        heads: dict[str, StripHead] = {}
+        results: dict[str, Any] = {}
+        if settings.semantic:
+            field = "semantic_labels" if argmax_only else "sem_seg"
+            weights_CR = semantic_weights(probs_QC1, extra, settings.sam_alpha)
+            head = SemanticHead(weights_CR, size, argmax_only=argmax_only)
+            if sum_first:
+                results[field] = sum_at_padded_size(head, mask_logits_QIJ, geometry, extra)
+            else:
+                heads[field] = head
+        candidates = _candidates(probs_QC1, mask_logits_QIJ, geometry, extra, settings)
+        rows_R = _add_mask_heads(heads, probs_QC1, candidates, size, thing_C, settings)
+        if heads:
+            for pixels, masks_RP in _strips(mask_logits_QIJ, geometry, extra, rows_R):
+                for strip_head in heads.values():
+                    strip_head.add(pixels, masks_RP)
+        results |= {field: head.finish() for field, head in heads.items()}
+        if settings.proposals and proposals is not None:
+            results["sam_proposals"] = as_detections(proposals, size)
+    return TaskOutputs(**results)
+
+
+def _candidates(
+    class_probs_QC1: Tensor,
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    extra: ProposalRows | None,
+    settings: TaskSettings,
+) -> Candidates:
+    """The rows that compete in panoptic and instance segmentation."""
+    if extra is None or not settings.proposals_as_queries:
+        return only_queries(class_probs_QC1, extra)
+    return add_as_queries(
+        class_probs_QC1,
+        mask_logits_QIJ,
+        geometry,
+        extra,
+        weight=settings.proposal_weight,
+        max_iou=settings.proposal_max_iou,
+    )
+
+
+def _add_mask_heads(
+    heads: dict[str, StripHead],
+    probs_QC1: Tensor,
+    candidates: Candidates,
+    size: tuple[int, int],
+    thing_C: Tensor,
+    settings: TaskSettings,
+) -> Tensor:
+    """Adds the panoptic and instance heads; returns the rows that all heads need, ascending.
+
+    The heads are told the places of their rows among these. A semantic head needs all.
+    """
+    kept = found = None
+    needed_R = torch.full((candidates.num_rows,), bool(heads), device=probs_QC1.device)
+    if settings.panoptic:
+        kept = keep_queries(candidates.class_probs, settings.object_mask_threshold)
+        kept = kept._replace(queries=candidates.rows[kept.queries])
+        needed_R[kept.queries] = True
+    if settings.instance:
+        # As released: without panoptic segmentation stuff classes remain.
+        things = thing_C if settings.panoptic else None
+        found = top_detections(candidates.class_probs, settings.detections_per_image, things)
+        found = found._replace(queries=candidates.rows[found.queries])
+        needed_R[found.queries] = True
+    if settings.proposals:
+        needed_R[: len(probs_QC1)] = True
+        heads["proposals"] = InstanceHead(every_query(probs_QC1), size)
+    rows_R = needed_R.nonzero()[:, 0]
+    if kept is not None:
+        kept = kept._replace(queries=torch.searchsorted(rows_R, kept.queries))
+        heads["panoptic"] = PanopticHead(
+            kept, len(rows_R), thing_C, size, overlap_threshold=settings.overlap_threshold
+        )
+    if found is not None:
+        found = found._replace(queries=torch.searchsorted(rows_R, found.queries))
+        heads["instances"] = InstanceHead(found, size)
+    return rows_R
+
+
+def _strips(
+    mask_logits_QIJ: Tensor, geometry: ImageGeometry, extra: ProposalRows | None, rows_R: Tensor
+) -> Iterator[tuple[slice, Tensor]]:
+    """Strips of the rows `rows_R` of all queries, then all proposals that take part."""
+    queries = len(mask_logits_QIJ)
+    if extra is None:
+        return sigmoid_strips(_rows(mask_logits_QIJ, rows_R), geometry)
+    is_query_R = rows_R < queries
+    extra = extra.select(rows_R[~is_query_R] - queries)
+    return sigmoid_strips(_rows(mask_logits_QIJ, rows_R[is_query_R]), geometry, extra)
+
+
+def _rows(values: Tensor, rows: Tensor) -> Tensor:
+    """The given rows, without a copy when these are all (they ascend)."""
+    return values if len(rows) == len(values) else values[rows]
+
+
+def _check(class_logits: Tensor, mask_logits: Tensor, thing: Tensor) -> None:
+    if class_logits.dim() != 2 or class_logits.shape[1] < 2 or mask_logits.dim() != 3:
+        raise ValueError(
+            f"class logits {tuple(class_logits.shape)} and mask logits {tuple(mask_logits.shape)}: "
+            "expected (Q, C + 1) with at least one class, and (Q, h, w), of one image"
+        )
+    if len(class_logits) != len(mask_logits):
+        raise ValueError(
+            f"{len(class_logits)} rows of class logits but {len(mask_logits)} masks: "
+            "both have one row per query"
+        )
+    if thing.shape != (class_logits.shape[1] - 1,):
+        raise ValueError(
+            f"thing_C has the shape {tuple(thing.shape)}: pass one bool for each of the "
+            f"{class_logits.shape[1] - 1} classes (the last column of the logits is void)"
+        )

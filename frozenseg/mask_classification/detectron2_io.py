@@ -1,0 +1,96 @@
+"""detectron2's contract: samples in, results out.
+
+Legend: N objects of an image, M proposals, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import BitMasks, ImageList, Instances
+from torch import Tensor
+
+from frozenseg.inference.instance import InstanceSegmentation
+from frozenseg.inference.postprocess import TaskOutputs
+from frozenseg.mask_classification.matcher import Target
+from frozenseg.structures import ImageGeometry
+
+Samples = Sequence[Mapping[str, Any]]
+
+
+def normalised_images(samples: Samples, mean: Tensor, std: Tensor, divisibility: int) -> ImageList:
+    """Images (value - mean) / std, padded bottom and right with zeros to a multiple of pixels."""
+    images = [(sample["image"].to(mean.device) - mean) / std for sample in samples]
+    return ImageList.from_tensors(images, divisibility)
+
+
+def training_targets(samples: Samples, images: ImageList, device: torch.device) -> list[Target]:
+    """Ground truth padded bottom and right like the images.
+
+    Raises: ValueError for a sample without `instances`.
+    """
+    height, width = images.tensor.shape[-2:]
+    targets = []
+    for sample in samples:
+        if "instances" not in sample:
+            raise ValueError(
+                "a training sample has no `instances`; INPUT.DATASET_MAPPER_NAME must name a "
+                "mapper that makes them (coco_panoptic_lsj)"
+            )
+        instances = sample["instances"].to(device)
+        masks = instances.gt_masks
+        padding = (0, width - masks.shape[-1], 0, height - masks.shape[-2])
+        targets.append(Target(instances.gt_classes, F.pad(masks, padding)))
+    return targets
+
+
+def geometry_of(sample: Mapping[str, Any], images: ImageList, index: int) -> ImageGeometry:
+    """Sizes of one image: padded, its own, and that of the wanted output."""
+    height, width = images.image_sizes[index]
+    padded_height, padded_width = images.tensor.shape[-2:]
+    return ImageGeometry(
+        padded=(padded_height, padded_width),
+        image=(int(height), int(width)),
+        output=(int(sample.get("height", height)), int(sample.get("width", width))),
+    )
+
+
+def as_mask_logits(masks_MHW: Tensor, geometry: ImageGeometry) -> Tensor:
+    """Masks of the image, of any size, as logits of 1 and -1 on the padded input (M, H, W)."""
+    if not len(masks_MHW):  # interpolate refuses them
+        return torch.zeros(0, *geometry.padded, device=masks_MHW.device)
+    masks = F.interpolate(masks_MHW[None].float(), size=geometry.image, mode="nearest-exact")[0]
+    (height, width), (padded_height, padded_width) = geometry.image, geometry.padded
+    padded = F.pad(masks, (0, padded_width - width, 0, padded_height - height))
+    return 2 * padded - 1
+
+
+def as_detectron2(outputs: TaskOutputs) -> dict[str, Any]:
+    """Results under detectron2's keys; label maps and masks stay tensors."""
+    result: dict[str, Any] = {}
+    if outputs.sem_seg is not None:
+        result["sem_seg"] = outputs.sem_seg
+    if outputs.semantic_labels is not None:
+        result["semantic_labels"] = outputs.semantic_labels.labels
+    if outputs.panoptic is not None:
+        result["panoptic_seg"] = outputs.panoptic
+    if outputs.instances is not None:
+        result["instances"] = as_instances(outputs.instances)
+    if outputs.proposals is not None:
+        result["proposals"] = as_instances(outputs.proposals)
+    if outputs.sam_proposals is not None:
+        result["sam_proposals"] = as_instances(outputs.sam_proposals)
+    return result
+
+
+def as_instances(found: InstanceSegmentation) -> Instances:
+    """Masks, boxes, scores and classes as detectron2 names them."""
+    instances = Instances(tuple(found.masks.shape[-2:]))
+    instances.pred_masks = found.masks
+    instances.pred_boxes = BitMasks(found.masks).get_bounding_boxes()
+    instances.scores = found.scores
+    instances.pred_classes = found.classes
+    return instances

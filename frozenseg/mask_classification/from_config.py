@@ -1,0 +1,203 @@
+"""Where the config ends: keyword arguments of the mask-classification model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone, build_sem_seg_head
+from numpy.typing import NDArray
+from torch import Tensor
+
+from frozenseg.encoders.clip.backbone import config_section
+from frozenseg.encoders.clip.weights import NO_WEIGHTS
+from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
+from frozenseg.encoders.sam.model import FrozenSAM, build_sam
+from frozenseg.encoders.text.cache import text_cache_dir
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.inference.postprocess import TaskSettings
+from frozenseg.mask_classification.criterion import SetCriterion
+from frozenseg.mask_classification.matcher import HungarianMatcher
+from frozenseg.mask_classification.sam_injection import injection_from
+from frozenseg.structures import EnsembleSettings
+from frozenseg.vocab import Vocabulary, get_templates
+from frozenseg.vocab.datasets import data_sets_vocabulary
+
+
+def model_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Builds the parts of the model that the config describes."""
+    clip = cfg.MODEL[config_section(cfg)]
+    backbone = build_backbone(cfg)
+    shapes = {**backbone.output_shape(), "text": ShapeSpec(channels=backbone.embed_dim)}
+    sam, injects = build_sam(cfg) if needs_sam(cfg) else None, injects_sam(cfg)
+    if sam is not None and injects:
+        shapes["sam"] = ShapeSpec(channels=sam.out_channels, stride=sam.stride)
+    train_vocabulary = _vocabulary(cfg, "TRAIN")
+    return {
+        "sam": sam,
+        "injects_sam": injects,
+        "use_sam_masks": cfg.TEST.USE_SAM_MASKS,
+        "mask_generator": _mask_generator(cfg, sam),
+        "backbone": backbone,
+        "sem_seg_head": build_sem_seg_head(cfg, shapes),
+        "criterion": build_criterion(cfg),
+        "text_classifier": TextClassifierBuilder(
+            backbone.text,
+            templates=get_templates(clip.TEMPLATES),
+            cache_dir=text_cache_dir(cfg.MODEL.TEXT_CACHE_DIR),
+        ),
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
+        "task_settings": task_settings(cfg),
+        "ensemble": ensemble_settings(cfg),
+        "train_vocabulary": train_vocabulary,
+        "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
+        "deep_supervision": cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION,
+    }
+
+
+def needs_sam(cfg: CfgNode) -> bool:
+    """Whether the model contains a SAM: for its features, or to make proposals itself."""
+    return injects_sam(cfg) or generates_masks(cfg)
+
+
+def generates_masks(cfg: CfgNode) -> bool:
+    """Whether the mask ensemble is on without exported proposals."""
+    return bool(cfg.TEST.USE_SAM_MASKS and not cfg.TEST.SAM_MASKS_DIR)
+
+
+def injects_sam(cfg: CfgNode) -> bool:
+    """Whether SAM's features enter the decoder: a matter of FrozenSeg alone."""
+    layers = cfg.MODEL.MASK_FORMER
+    injection = injection_from(layers.SAM_FEATURE_FUSE_LAYER, layers.SAM_QUERY_FUSE_LAYER)
+    return cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" and injection is not None
+
+
+def _mask_generator(
+    cfg: CfgNode, sam: FrozenSAM | None
+) -> Callable[[NDArray[np.uint8]], Tensor] | None:
+    """SAM's automatic masks with the settings of `TEST.SAM_MASK_GENERATION.*`."""
+    if sam is None or not generates_masks(cfg):
+        return None
+    settings = {key.lower(): value for key, value in cfg.TEST.SAM_MASK_GENERATION.items()}
+    return SamMasks(sam, MaskGeneration(**settings)).masks
+
+
+def build_criterion(cfg: CfgNode) -> SetCriterion:
+    """Matcher and losses of `MODEL.MASK_FORMER.*`."""
+    settings = cfg.MODEL.MASK_FORMER
+    matcher = HungarianMatcher(
+        class_weight=settings.CLASS_WEIGHT,
+        mask_weight=settings.MASK_WEIGHT,
+        dice_weight=settings.DICE_WEIGHT,
+        num_points=settings.TRAIN_NUM_POINTS,
+    )
+    return SetCriterion(
+        matcher,
+        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        no_object_weight=settings.NO_OBJECT_WEIGHT,
+        loss_weights={
+            "loss_ce": settings.CLASS_WEIGHT,
+            "loss_mask": settings.MASK_WEIGHT,
+            "loss_dice": settings.DICE_WEIGHT,
+        },
+        num_points=settings.TRAIN_NUM_POINTS,
+        oversample_ratio=settings.OVERSAMPLE_RATIO,
+        importance_ratio=settings.IMPORTANCE_SAMPLE_RATIO,
+    )
+
+
+def task_settings(cfg: CfgNode) -> TaskSettings:
+    """What is computed at test time, from `MODEL.MASK_FORMER.TEST.*` and `TEST.*`."""
+    test = cfg.MODEL.MASK_FORMER.TEST
+    semantic_alone = not (test.PANOPTIC_ON or test.INSTANCE_ON or test.RECALL_ON)
+    return TaskSettings(
+        semantic=test.SEMANTIC_ON,
+        panoptic=test.PANOPTIC_ON,
+        instance=test.INSTANCE_ON,
+        object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
+        overlap_threshold=test.OVERLAP_THRESHOLD,
+        detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        proposals=test.RECALL_ON,
+        semantic_at_padded_size=semantic_alone and not test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+        sam_alpha=cfg.TEST.SAM_MASK_PRED_ALPHA,
+        proposals_as_queries=cfg.TEST.SAM_MASKS_AS_QUERIES,
+        proposal_weight=cfg.TEST.SAM_QUERY_WEIGHT,
+        proposal_max_iou=cfg.TEST.SAM_QUERY_MAX_IOU,
+    )
+
+
+def ensemble_settings(cfg: CfgNode) -> EnsembleSettings:
+    """The class ensemble, from the section of the frozen CLIP."""
+    clip = cfg.MODEL[config_section(cfg)]
+    return EnsembleSettings(
+        enabled=clip.CLASS_ENSEMBLE,
+        alpha=clip.GEOMETRIC_ENSEMBLE_ALPHA,
+        beta=clip.GEOMETRIC_ENSEMBLE_BETA,
+        on_valid_mask=clip.ENSEMBLE_ON_VALID_MASK,
+    )
+
+
+# What a model outputs -> the key below MODEL.MASK_FORMER.TEST that switches it on.
+TASK_KEYS = {
+    "panoptic": "PANOPTIC_ON",
+    "instance": "INSTANCE_ON",
+    "semantic": "SEMANTIC_ON",
+    "regions": "RECALL_ON",
+}
+
+
+def output_tasks(cfg: CfgNode) -> list[str]:
+    """See `frozenseg.build.Family`."""
+    test = cfg.MODEL.MASK_FORMER.TEST
+    return [task for task, key in TASK_KEYS.items() if test[key]]
+
+
+def encoders_without_weights(cfg: CfgNode) -> dict[str, str]:
+    """See `frozenseg.build.Family`."""
+    found, section = {}, config_section(cfg)
+    if cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS in NO_WEIGHTS:
+        found["backbone."] = f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"
+    if needs_sam(cfg) and not cfg.MODEL.SAM_PRETRAINED_WEIGHTS:
+        found["sam."] = "MODEL.SAM_PRETRAINED_WEIGHTS"
+    return found
+
+
+def protocol(cfg: CfgNode) -> dict[str, Any]:
+    """See `frozenseg.build.Family`."""
+    clip, settings, decoder = (
+        cfg.MODEL[config_section(cfg)],
+        task_settings(cfg),
+        cfg.MODEL.MASK_FORMER,
+    )
+    injection = {
+        "precision": cfg.MODEL.SAM_PRECISION,
+        "branch": cfg.MODEL.SAM_BRANCH,
+        "feature_layer": decoder.SAM_FEATURE_FUSE_LAYER,
+        "query_layer": decoder.SAM_QUERY_FUSE_LAYER,
+    }
+    return {
+        "model": {
+            "architecture": cfg.MODEL.META_ARCHITECTURE,
+            "clip": Path(clip.CLIP_MODEL_NAME).name,
+        },
+        "templates": clip.TEMPLATES,
+        "ensemble": asdict(ensemble_settings(cfg)),
+        "sam_injection": injection if injects_sam(cfg) else None,
+        "thresholds": {
+            "object_mask": settings.object_mask_threshold,
+            "overlap": settings.overlap_threshold,
+            "detections_per_image": settings.detections_per_image,
+        },
+    }
+
+
+def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
+    return data_sets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

@@ -1,0 +1,1 @@
+"""The public API: images and words in, segmentations out."""

@@ -1,0 +1,198 @@
+"""Segmentations of many images in COCO's formats: panoptic, instance and semantic.
+
+Formats: https://cocodataset.org/#format-data (sections 2 to 4). Category ids are those of the
+vocabulary's data set where all its classes have one, else class index + 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from frozenseg.data.reading import rgb_of_ids
+from frozenseg.files import write_atomically
+from frozenseg.predict.segmented_image import SegmentedImage
+from frozenseg.vocab import Vocabulary
+
+# Which results a format can be made of, the usual one first.
+KINDS = {
+    "panoptic": ("panoptic",),
+    "instance": ("instance", "panoptic"),
+    "semantic": ("semantic", "panoptic"),
+}
+
+
+def save_coco(
+    segmentations: SegmentedImage | Iterable[SegmentedImage], folder: str | Path, kind: str = ""
+) -> Path:
+    """Writes KIND.json into a folder and, panoptic and semantic, PNGs into its subfolder KIND.
+
+    panoptic: PNGs of segment ids (R + 256 G + 65536 B), segments_info in the JSON.
+    instance: one annotation per instance with an RLE mask and a `score`; of panoptic results, the
+        things. Its `annotations` are also COCO's format of results.
+    semantic: PNGs of category ids, 0 for none, and one RLE mask per class and image.
+
+    Args:
+        segmentations: of one vocabulary and task; an iterator is taken one at a time.
+        kind: "panoptic", "instance" or "semantic"; "": the task of the results.
+    Returns: the path of the JSON file.
+    Raises: ValueError for another kind, or one that the results cannot give, for none at all, and
+        for several vocabularies.
+    """
+    given = [segmentations] if isinstance(segmentations, SegmentedImage) else segmentations
+    folder = Path(folder).expanduser()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    names: set[str] = set()
+    first: SegmentedImage | None = None
+    for number, segmentation in enumerate(given, 1):
+        first = first or segmentation
+        kind = kind or first.task
+        _check(segmentation, first, kind)
+        name = _free_name(segmentation.source, number, names)
+        height, width = segmentation.label_map_HW.shape
+        file_name = Path(segmentation.source).name if segmentation.source else f"{name}.jpg"
+        images.append({"id": number, "file_name": file_name, "height": height, "width": width})
+        for annotation in _WRITERS[kind](segmentation, number, folder, name):
+            annotations.append({**annotation, "id": len(annotations) + 1})
+    if first is None:
+        raise ValueError("nothing to export: no segmentation was given")
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": categories(first.vocabulary),
+    }
+    path = folder / f"{kind}.json"
+    text = json.dumps(content, ensure_ascii=False)
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    return path
+
+
+def categories(vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """The `categories` of COCO's files."""
+    rows = zip(
+        category_ids(vocabulary),
+        vocabulary.names,
+        vocabulary.thing_mask,
+        vocabulary.colors,
+        strict=True,
+    )
+    return [
+        {
+            "id": number,
+            "name": name,
+            "supercategory": name,
+            "isthing": int(thing),
+            "color": [*color],
+        }
+        for number, name, thing, color in rows
+    ]
+
+
+def category_ids(vocabulary: Vocabulary) -> list[int]:
+    """A category id, at least 1, for every class."""
+    own = [number for number in vocabulary.dataset_ids if number]
+    if len(set(own)) == len(vocabulary):
+        return own
+    return [index + 1 for index in range(len(vocabulary))]
+
+
+def _check(segmentation: SegmentedImage, first: SegmentedImage, kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"unknown COCO format {kind!r}: use one of {', '.join(KINDS)}")
+    if segmentation.task not in KINDS[kind]:
+        wanted = " or ".join(KINDS[kind])
+        raise ValueError(
+            f"COCO's {kind} format needs {wanted} results, these are {segmentation.task}: "
+            f"segment with task={KINDS[kind][0]!r}"
+        )
+    if segmentation.task != first.task or segmentation.vocabulary != first.vocabulary:
+        raise ValueError("the segmentations have different words or tasks: export them separately")
+
+
+def _free_name(source: str, number: int, taken: set[str]) -> str:
+    """A name for this image's PNG that no other has."""
+    wanted = Path(source).stem if source else f"{number:012d}"
+    name = f"{wanted}-{number}" if wanted in taken else wanted
+    while name in taken:
+        name += "-"
+    taken.add(name)
+    return name
+
+
+def _panoptic(
+    segmentation: SegmentedImage, number: int, folder: Path, name: str
+) -> Iterator[dict[str, Any]]:
+    ids = category_ids(segmentation.vocabulary)
+    _write_png(folder / "panoptic" / f"{name}.png", rgb_of_ids(segmentation.label_map_HW))
+    yield {
+        "image_id": number,
+        "file_name": f"{name}.png",
+        "segments_info": [
+            {
+                "id": segment.id,
+                "category_id": ids[segment.class_index],
+                "isthing": int(segment.is_thing),
+                "area": segment.area,
+                "bbox": list(segment.box),
+                "iscrowd": 0,
+                "score": segment.score,
+            }
+            for segment in segmentation.segments
+        ],
+    }
+
+
+def _instance(
+    segmentation: SegmentedImage, number: int, folder: Path, name: str
+) -> Iterator[dict[str, Any]]:
+    ids = category_ids(segmentation.vocabulary)
+    for segment in segmentation.segments:
+        if segment.is_thing:
+            yield {
+                "image_id": number,
+                "category_id": ids[segment.class_index],
+                "segmentation": segment.rle,
+                "area": segment.area,
+                "bbox": list(segment.box),
+                "iscrowd": 0,
+                "score": 1.0 if segment.score is None else segment.score,
+            }
+
+
+def _semantic(
+    segmentation: SegmentedImage, number: int, folder: Path, name: str
+) -> Iterator[dict[str, Any]]:
+    ids = category_ids(segmentation.vocabulary)
+    category_HW = np.zeros(segmentation.label_map_HW.shape, dtype=np.int32)
+    for segment in segmentation.segments:
+        category_HW[segmentation.label_map_HW == segment.id] = ids[segment.class_index]
+    dtype = np.uint8 if max(ids) < 256 else np.uint16
+    _write_png(folder / "semantic" / f"{name}.png", category_HW.astype(dtype))
+    for category in np.unique(category_HW[category_HW > 0]).tolist():
+        rle = coco_mask.encode(np.asfortranarray(category_HW == category, dtype=np.uint8))
+        yield {
+            "image_id": number,
+            "category_id": category,
+            "segmentation": {
+                "size": [int(side) for side in rle["size"]],
+                "counts": rle["counts"].decode("ascii"),
+            },
+            "area": int(coco_mask.area(rle)),
+            "bbox": [int(value) for value in coco_mask.toBbox(rle)],
+            "iscrowd": 0,
+        }
+
+
+def _write_png(path: Path, array: np.ndarray) -> None:
+    write_atomically(path, lambda part: Image.fromarray(array).save(part, format="PNG"))
+
+
+_Writer = Callable[[SegmentedImage, int, Path, str], Iterator[dict[str, Any]]]
+_WRITERS: dict[str, _Writer] = {"panoptic": _panoptic, "instance": _instance, "semantic": _semantic}

@@ -1,0 +1,124 @@
+"""What a user gives as an image, or as several: to RGB pixels.
+
+Legend: B images, H and W pixels. Results are RGB uint8 (H, W, 3).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from frozenseg.data.image_files import find_images
+from frozenseg.data.reading import as_rgb, read_rgb
+from frozenseg.visualization.overlay import check_image
+
+ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any] | torch.Tensor"
+Images: TypeAlias = "ImageLike | Iterable[ImageLike]"
+
+_KINDS = (
+    "a path, a PIL image, a numpy array (H, W, 3), a torch tensor (3, H, W), a folder, or a list"
+)
+
+
+def read_image(image: ImageLike) -> NDArray[np.uint8]:
+    """One image as RGB pixels.
+
+    Args:
+        image: the path of a file; a PIL image (turned as its EXIF orientation says); an array
+            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) with transparency, laid on white; a
+            tensor (3, H, W), (1, H, W) or (4, H, W). Numbers: uint8 in 0..255, floats in 0..1,
+            uint16 in 0..65535.
+    Raises: FileNotFoundError; TypeError for another type; ValueError for another shape or range,
+        or a file that cannot be read.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        path = Path(image).expanduser()
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: give it alone, not among other images")
+        return read_rgb(path)
+    if isinstance(image, Image.Image):
+        array = np.asarray(as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8).copy()
+    elif isinstance(image, torch.Tensor):
+        array = _from_tensor(image)
+    elif isinstance(image, np.ndarray):
+        array = _from_array(image, "array", "(H, W, 3)")
+    else:
+        raise TypeError(f"an image must be {_KINDS}; got a {type(image).__name__}")
+    check_image(array)
+    return array
+
+
+def image_list(images: Images) -> Sequence[ImageLike] | Iterator[ImageLike] | None:
+    """The images that a folder, glob pattern, list, iterator or batch stands for; None for one.
+
+    Raises: ValueError for a folder or pattern without images; TypeError for no kind of image.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        path = Path(images).expanduser()
+        is_pattern = glob.has_magic(str(path)) and not path.exists()
+        if not (path.is_dir() or is_pattern):
+            return None
+        found = find_images([str(path)]).files
+        if not found:
+            raise ValueError(f"{path}: no image file found there")
+        return found
+    if isinstance(images, (np.ndarray, torch.Tensor)):
+        return list(images) if images.ndim == 4 else None
+    if isinstance(images, Image.Image):
+        return None
+    if isinstance(images, (list, tuple, Iterator)):
+        return images
+    raise TypeError(f"an image must be {_KINDS}; got a {type(images).__name__}")
+
+
+def source_of(image: ImageLike) -> str:
+    """The path that an image is read from, "" where it is in memory."""
+    if isinstance(image, (str, os.PathLike)):
+        return str(image)
+    return str(getattr(image, "filename", "") or "")
+
+
+def _from_tensor(image: torch.Tensor) -> NDArray[np.uint8]:
+    if image.ndim == 3 and image.shape[0] not in (1, 3, 4):
+        hint = ": use image.permute(2, 0, 1)" if image.shape[2] in (1, 3, 4) else ""
+        raise ValueError(f"a tensor must be (3, H, W), got {tuple(image.shape)}{hint}")
+    image = image.detach().cpu()
+    if image.dtype in (torch.float16, torch.bfloat16):
+        image = image.float()
+    array = image.permute(1, 2, 0).numpy() if image.ndim == 3 else image.numpy()
+    return _from_array(array, "tensor", "(3, H, W)")
+
+
+def _from_array(array: NDArray[Any], kind: str, wanted: str) -> NDArray[np.uint8]:
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4):
+        hint = ""
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            hint = ": use image.transpose(1, 2, 0)"
+        raise ValueError(f"an {kind} must be {wanted}, got {tuple(array.shape)}{hint}")
+    if not array.size:
+        raise ValueError(f"the image has no pixels: its shape is {tuple(array.shape)}")
+    if array.ndim == 3 and channels == 1:
+        array = array[:, :, 0]
+    if array.dtype.kind == "f":
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"a floating-point {kind} must be in 0..1, got {array.min():g}..{array.max():g}: "
+                "divide it by 255, or convert it to uint8"
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype == np.uint16 and array.ndim == 3:
+        array = np.rint(array / 257).astype(np.uint8)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"an {kind} must be uint8, uint16 or floating-point, got {array.dtype}")
+    if array.dtype == np.uint8 and channels == 3:
+        return array.copy()
+    return np.asarray(as_rgb(Image.fromarray(array)), dtype=np.uint8).copy()

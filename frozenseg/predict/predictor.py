@@ -1,0 +1,259 @@
+"""Segments one image after another with the words of a vocabulary.
+
+    cfg = load_config("configs/fcclip/convnext_large.yaml")
+    predictor, _ = build_predictor(cfg, task="panoptic", weights="fcclip.pth")
+    predictor.set_vocabulary(Vocabulary.parse("cat, kitten; dog; sky:stuff"))
+    segmentation = predictor(image)
+
+Legend: H and W pixels, C classes, N instances. Images are RGB uint8 (H, W, 3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from frozenseg.checkpoints.loading import LoadReport
+from frozenseg.data.mappers.geometry import resize_to_edges
+from frozenseg.device import PRECISIONS
+from frozenseg.inference.postprocess import TaskSettings
+from frozenseg.predict.from_outputs import segmentation_of
+from frozenseg.predict.segmentation import Segmentation
+from frozenseg.predict.tasks import TASKS, check_task, check_threshold, possible_tasks
+from frozenseg.visualization.overlay import check_image
+from frozenseg.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+    from frozenseg.predict.segmentation import Segmentation
+
+
+DEFAULT_INSTANCE_SCORE = 0.5
+# Masks and scores are kept per pixel: larger results are computed at this size and enlarged.
+MOST_RESULT_PIXELS = 2**21
+
+
+class SegmentationModel(Protocol):
+    """What a predictor needs of a model: detectron2's contract, and words that can change."""
+
+    vocabulary: Vocabulary
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """The words to segment with from now on."""
+
+    def eval(self) -> Any:
+        """Test mode."""
+
+    def __call__(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """One dict of results for each image."""
+
+
+class Predictor:
+    """A model, a task and the resize of test images; calls never change its state."""
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        *,
+        task: str = "panoptic",
+        shortest_edge: int = 800,
+        longest_edge: int = 1333,
+        score_threshold: float = DEFAULT_INSTANCE_SCORE,
+        task_settings: Mapping[str, TaskSettings] | None = None,
+        precision: str = "float32",
+    ) -> None:
+        """
+        Args:
+            model: put into test mode.
+            task: "panoptic", "semantic" or "instance"; the model must compute it.
+            shortest_edge, longest_edge: size of the network's input, in pixels.
+            score_threshold: instances below it are dropped.
+            task_settings: what the model computes for each task; None: `task` cannot change.
+            precision: "float32", or "bfloat16" or "float16" where the operators allow it.
+        """
+        self.tasks: tuple[str, ...] = getattr(model, "tasks", TASKS)
+        check_task(task, self.tasks)
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r}: use one of {', '.join(PRECISIONS)}")
+        model.eval()
+        self.model = model
+        self.task = task
+        self.edges = (shortest_edge, longest_edge)
+        self.score_threshold = self._usual_threshold = score_threshold
+        self.precision = precision
+        self.task_settings = task_settings
+        if task_settings is not None:
+            self.set_task(task)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words in use."""
+        return self.model.vocabulary
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Changes the words; text is computed at the next image, only for new words."""
+        self.model.set_vocabulary(vocabulary)
+
+    def set_task(self, task: str, score_threshold: float | None = None) -> None:
+        """Changes what is computed; nothing is loaded anew.
+
+        Args: score_threshold: lowest score of a segment from now on; None: the default.
+        Raises: ValueError for an unknown task, one that this model does not compute, or a
+            threshold where there is none (semantic).
+        """
+        check_task(task, self.tasks)
+        check_threshold(task, score_threshold)
+        if self.task_settings is None:
+            if task != self.task or score_threshold is not None:
+                raise ValueError(f"this model computes only {self.task} segmentation: load another")
+            return
+        settings = self.task_settings[task]
+        if score_threshold is not None and task == "panoptic":
+            settings = dataclasses.replace(settings, object_mask_threshold=score_threshold)
+        if task == "instance":
+            self.score_threshold = (
+                self._usual_threshold if score_threshold is None else score_threshold
+            )
+        self.task = task
+        model: Any = self.model
+        model.task_settings = settings
+
+    def __call__(self, image_HW3: NDArray[np.uint8]) -> Segmentation:
+        """The segmentation of an image at its own size. Raises: ValueError if it is not RGB."""
+        return self.batch([image_HW3])[0]
+
+    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
+        """The segmentations of some images, computed together; they are padded to a common size.
+
+        Raises: ValueError if one is not RGB uint8.
+        """
+        for image_HW3 in images:
+            check_image(image_HW3)
+        with torch.no_grad(), self._autocast():
+            outputs = self.model([self._sample(image_HW3) for image_HW3 in images])
+        return [
+            segmentation_of(each, self.task, image_HW3, self.vocabulary, self.score_threshold)
+            for each, image_HW3 in zip(outputs, images, strict=True)
+        ]
+
+    def _sample(self, image_HW3: NDArray[np.uint8]) -> dict[str, Any]:
+        """What the model takes: the resized image, and the size of the result."""
+        height, width = image_HW3.shape[:2]
+        resized_HW3 = resize_to_edges(image_HW3, *self.edges)
+        most = max(MOST_RESULT_PIXELS, resized_HW3.shape[0] * resized_HW3.shape[1])
+        factor = min(1.0, (most / (height * width)) ** 0.5)
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(resized_HW3.transpose(2, 0, 1))),
+            "height": max(1, round(height * factor)),
+            "width": max(1, round(width * factor)),
+        }
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        device = torch.device(getattr(self.model, "device", "cpu"))
+        return torch.autocast(device.type, dtype=getattr(torch, self.precision))
+
+
+def build_predictor(
+    cfg: CfgNode,
+    *,
+    task: str | None = None,
+    weights: str = "",
+    score_threshold: float | None = None,
+    precision: str = "float32",
+) -> tuple[Predictor, LoadReport | None]:
+    """A model from a config with its weights, ready for images on `cfg.MODEL.DEVICE`.
+
+    Args:
+        task: None takes the first of those that the architecture computes.
+        weights: a file, or a name of the table of weights; "" takes MODEL.WEIGHTS, and if that is
+            empty too, the decoder is random.
+        score_threshold: lowest score of a segment; None: the config's OBJECT_MASK_THRESHOLD for
+            panoptic, 0.5 for instances. Semantic segmentation has none.
+        precision: see `Predictor`.
+    Returns: the predictor, and what was loaded (None: the decoder is random).
+    Raises: ValueError or FileNotFoundError of the config, the data sets' words and the weights.
+    """
+    from frozenseg.build import load_model
+    from frozenseg.checkpoints.lookup import resolve_names
+
+    tasks = possible_tasks(cfg)
+    task = check_task(task or tasks[0], tasks)
+    cfg = cfg.clone()
+    cfg.defrost()
+    resolve_names(cfg)
+    _turn_on(cfg, task)
+    if score_threshold is not None and task == "panoptic":
+        cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = score_threshold
+    model, report = load_model(cfg, weights)
+    predictor = Predictor(
+        model,
+        task=task,
+        shortest_edge=cfg.INPUT.MIN_SIZE_TEST,
+        longest_edge=cfg.INPUT.MAX_SIZE_TEST,
+        score_threshold=DEFAULT_INSTANCE_SCORE if score_threshold is None else score_threshold,
+        task_settings=_settings_by_task(model, cfg),
+        precision=precision,
+    )
+    return predictor, report
+
+
+def _settings_by_task(model: Any, cfg: CfgNode) -> dict[str, TaskSettings] | None:
+    """What a model computes for each task alone; None for one that does not say it this way."""
+    from frozenseg.mask_classification.from_config import task_settings
+
+    if not isinstance(getattr(model, "task_settings", None), TaskSettings):
+        return None
+    alone = {}
+    for task in TASKS:
+        changed = cfg.clone()
+        _turn_on(changed, task)
+        alone[task] = task_settings(changed)
+    # The best class of every pixel is enough, and needs no memory for all classes' scores.
+    alone["semantic"] = dataclasses.replace(alone["semantic"], semantic_argmax_only=True)
+    return alone
+
+
+def _turn_on(cfg: CfgNode, task: str) -> None:
+    test = cfg.MODEL.MASK_FORMER.TEST
+    test.PANOPTIC_ON, test.SEMANTIC_ON, test.INSTANCE_ON = (task == each for each in TASKS)
+    test.RECALL_ON = False
+
+
+def segment_together(
+    predictor: Predictor, images: Sequence[NDArray[np.uint8]]
+) -> list[Segmentation]:
+    """The segmentations of the images in their order, equal to single ones up to rounding.
+
+    Images of one size go through the model together. Those of other sizes do not join them: a batch
+    is padded to a common size, and the padding changes what is found.
+    """
+    found: dict[int, Segmentation] = {}
+    for group in _groups(images, alone=depends_on_batch(predictor.model)):
+        results = predictor.batch([images[index] for index in group])
+        found.update(zip(group, results, strict=True))
+    return [found[index] for index in range(len(images))]
+
+
+def depends_on_batch(model: Any) -> bool:
+    """Whether the images of a batch read each other's features (MODEL.SAM_BRANCH "released")."""
+    from frozenseg.mask_classification.sam_injection import FlatReadAttention
+
+    return any(isinstance(module, FlatReadAttention) for module in model.modules())
+
+
+def _groups(images: Sequence[NDArray[np.uint8]], *, alone: bool) -> list[list[int]]:
+    """Indices of the images that are computed together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, image_HW3 in enumerate(images):
+        key = (index,) if alone else image_HW3.shape
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())

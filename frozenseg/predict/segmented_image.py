@@ -1,0 +1,168 @@
+"""The segments of an image with their names: as objects, for JSON, drawn over the image.
+
+Legend: H and W pixels of the image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from frozenseg.visualization.overlay import SegmentStyle, overlay_label_map, overlay_masks
+from frozenseg.visualization.regions import nearest_resize
+from frozenseg.visualization.sheet import side_by_side, to_picture_size
+from frozenseg.vocab import Vocabulary
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment.
+
+    Attributes:
+        id: its value in the label map, from 1.
+        class_index: index into the vocabulary.
+        score: 0..1, or None where the task gives none.
+        area: pixels of its mask.
+        box: (x, y, width, height) in pixels.
+        rle: the mask in COCO's compressed run-length form, {"size": [H, W], "counts": text}.
+    """
+
+    id: int
+    class_index: int
+    name: str
+    is_thing: bool
+    score: float | None
+    area: int
+    box: tuple[int, int, int, int]
+    rle: dict[str, Any]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The mask, bool (H, W)."""
+        return coco_mask.decode(self.rle).astype(bool)
+
+    def to_json(self) -> dict[str, Any]:
+        """The segment as an object for JSON."""
+        return {
+            "id": self.id,
+            "category_id": self.class_index,
+            "category_name": self.name,
+            "is_thing": self.is_thing,
+            "score": None if self.score is None else round(self.score, 6),
+            "area": self.area,
+            "bbox": list(self.box),
+            "segmentation": self.rle,
+        }
+
+
+def make_segment(
+    number: int,
+    mask_HW: NDArray[np.bool_],
+    class_index: int,
+    score: float | None,
+    vocabulary: Vocabulary,
+) -> Segment:
+    """The segment of a mask that is not empty."""
+    rle = coco_mask.encode(np.asfortranarray(mask_HW, dtype=np.uint8))
+    box = tuple(int(value) for value in coco_mask.toBbox(rle))
+    return Segment(
+        id=number,
+        class_index=class_index,
+        name=vocabulary.names[class_index],
+        is_thing=vocabulary.thing_mask[class_index],
+        score=score,
+        area=int(coco_mask.area(rle)),
+        box=(box[0], box[1], box[2], box[3]),
+        rle={"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")},
+    )
+
+
+@dataclass(frozen=True)
+class SegmentedImage:
+    """The segments of one image, and what can be drawn or said of them; `Segmentation` saves them.
+
+    Attributes:
+        label_map_HW: int32, id of the segment of every pixel (the best instance where several
+            overlap), 0 where there is none.
+        segments: instances by falling score; panoptic and semantic segments by id.
+        task: "panoptic", "semantic" or "instance".
+        image_HW3: the image itself, RGB uint8, where it is known.
+        source: the path it was read from, "" where there is none.
+    """
+
+    label_map_HW: NDArray[np.int32]
+    segments: tuple[Segment, ...]
+    vocabulary: Vocabulary
+    task: str
+    image_HW3: NDArray[np.uint8] | None = dataclasses.field(default=None, repr=False)
+    source: str = ""
+
+    def __repr__(self) -> str:
+        height, width = self.label_map_HW.shape
+        names = ", ".join(segment.name for segment in self.segments[:8])
+        more = ", ..." if len(self.segments) > 8 else ""
+        return f"<{self.task} segmentation, {height} x {width}: {names or 'no segments'}{more}>"
+
+    @property
+    def label_map(self) -> NDArray[np.int32]:
+        """`label_map_HW`."""
+        return self.label_map_HW
+
+    @property
+    def styles(self) -> dict[int, SegmentStyle]:
+        """Name, the vocabulary's colour and score of every segment, by id."""
+        colors = self.vocabulary.colors
+        return {s.id: SegmentStyle(s.name, colors[s.class_index], s.score) for s in self.segments}
+
+    def overlay(self, image_HW3: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The segments drawn over their image (RGB uint8), or over a resized version of it.
+
+        Raises: ValueError if no image is given or known.
+        """
+        image_HW3 = self._image(image_HW3)
+        styles, size = self.styles, (image_HW3.shape[0], image_HW3.shape[1])
+        if self.task != "instance":
+            return overlay_label_map(image_HW3, nearest_resize(self.label_map_HW, size), styles)
+        bottom_first = self.segments[::-1]
+        masks = (nearest_resize(segment.mask, size) for segment in bottom_first)
+        return overlay_masks(image_HW3, masks, [styles[segment.id] for segment in bottom_first])
+
+    def sheet(self, image_HW3: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Image and prediction side by side with a legend, the largest segments first.
+
+        Raises: ValueError if no image is given or known.
+        """
+        styles = self.styles
+        by_area = sorted(self.segments, key=lambda segment: -segment.area)
+        shown_HW3 = to_picture_size(self._image(image_HW3))
+        pictures = [("image", shown_HW3), (f"{self.task} prediction", self.overlay(shown_HW3))]
+        return side_by_side(pictures, [styles[segment.id] for segment in by_area])
+
+    def to_json(self) -> dict[str, Any]:
+        """Size, words and segments as an object for JSON."""
+        height, width = self.label_map_HW.shape
+        return {
+            "format_version": FORMAT_VERSION,
+            "task": self.task,
+            "image_size": {"height": height, "width": width},
+            "vocabulary": [
+                {"name": each.name, "synonyms": list(each.synonyms), "is_thing": thing}
+                for each, thing in zip(
+                    self.vocabulary.classes, self.vocabulary.thing_mask, strict=True
+                )
+            ],
+            "segments": [segment.to_json() for segment in self.segments],
+        }
+
+    def _image(self, image_HW3: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        chosen = self.image_HW3 if image_HW3 is None else image_HW3
+        if chosen is None:
+            raise ValueError("this segmentation does not know its image: give it, RGB (H, W, 3)")
+        return chosen

@@ -1,0 +1,301 @@
+"""The public API: a model that is loaded once and segments images with any words.
+
+    segmenter = frozenseg.load("fcclip-convnext-large")
+    segmentation = segmenter("photo.jpg", "cat, kitten; dog; sky:stuff")
+    segmentation.save("photo.json")
+
+Legend: H and W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frozenseg.checkpoints.named_models import DEFAULT_MODEL, MODELS, model_config
+from frozenseg.predict.images import ImageLike, Images, image_list, read_image, source_of
+from frozenseg.predict.predictor import Predictor, build_predictor, segment_together
+from frozenseg.predict.segmentation import Segmentation
+from frozenseg.predict.tasks import check_task, check_threshold
+from frozenseg.predict.words import Words, read_words, with_background
+from frozenseg.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from frozenseg.checkpoints.loading import LoadReport
+    from frozenseg.predict.segmentation import Segmentation
+
+
+logger = logging.getLogger(__name__)
+
+
+class Segmenter:
+    """Images and words in, segmentations out; words and tasks change from call to call.
+
+    One call at a time computes; others (of a web page's threads) wait for it.
+
+    Attributes:
+        name: of the model, or the path of its config.
+        predictor: the model with its test-time resize.
+        task: what is computed where a call does not say.
+        vocabulary: the words where a call does not say.
+        about: what identifies the model in result files.
+    """
+
+    def __init__(
+        self, predictor: Predictor, *, name: str = "", about: dict[str, Any] | None = None
+    ) -> None:
+        """`predictor`'s task and vocabulary become those of calls that name none."""
+        self.name = name
+        self.predictor = predictor
+        self.task = predictor.task
+        self.vocabulary: Vocabulary = predictor.vocabulary
+        self.about = about or {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Segmenter {self.name}, {self.task}, {len(self.vocabulary)} words>"
+
+    def __call__(
+        self,
+        image: Images,
+        vocabulary: Words | None = None,
+        task: str | None = None,
+        *,
+        background: str | None = None,
+        score_threshold: float | None = None,
+        skip_bad: bool = False,
+    ) -> Any:
+        """The `Segmentation` of an image, or `Results`, an iterator over those of several.
+
+        Only words that the model has not met before cost anything; nothing is loaded anew.
+
+        Args:
+            image: a path, PIL image, array or tensor (see `read_image`); several: a folder, a glob
+                pattern, a list, an iterator or a batch (4 dimensions).
+            vocabulary: the words (see `read_words`): "cat, kitten; dog; sky:stuff", a list of
+                names, a dict, a file, a Vocabulary, or a benchmark's name; None: `vocabulary` of
+                this object, by default the classes of the config's test set.
+            task: "panoptic", "semantic" or "instance".
+            background: a word for everything else ("background, other"): where it fits best,
+                there is no segment.
+            score_threshold: lowest score of a segment (not semantic); None: the usual one.
+            skip_bad: of several images, leave out those that cannot be read, with a warning.
+        Raises: TypeError or ValueError for images, words, tasks that are none; FileNotFoundError.
+        """
+        request = self._request(vocabulary, task, background, score_threshold)
+        images = image_list(image)
+        if images is None:
+            source = source_of(image)  # type: ignore[arg-type]
+            return self._segment_one(read_image(image), source, request)  # type: ignore[arg-type]
+        return Results(images, partial(self._segment_one, request=request), skip_bad=skip_bad)
+
+    def batch(
+        self,
+        images: Sequence[ImageLike],
+        vocabulary: Words | None = None,
+        task: str | None = None,
+        *,
+        background: str | None = None,
+        score_threshold: float | None = None,
+    ) -> list[Segmentation]:
+        """The segmentations of some images; those of one size go through the model together.
+
+        Results equal those of single calls up to rounding. Args and errors: see `__call__`.
+        """
+        request = self._request(vocabulary, task, background, score_threshold)
+        pixels = [read_image(image) for image in images]
+        return self._segment(pixels, [source_of(image) for image in images], request)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the model computes, the usual one first."""
+        return self.predictor.tasks
+
+    def set_vocabulary(self, vocabulary: Words) -> None:
+        """Changes the words of calls that name none. Raises: as `read_words`."""
+        self.vocabulary = read_words(vocabulary)
+
+    def _request(
+        self,
+        vocabulary: Words | None,
+        task: str | None,
+        background: str | None,
+        score_threshold: float | None,
+    ) -> _Request:
+        """Everything but the images, checked before anything is computed."""
+        task = self.task if task is None else task
+        check_task(task, self.tasks)
+        check_threshold(task, score_threshold)
+        words = self.vocabulary if vocabulary is None else read_words(vocabulary)
+        all_words = words if background is None else with_background(words, background)
+        return _Request(words, all_words, task, score_threshold)
+
+    def _segment(
+        self, images: Sequence[NDArray[np.uint8]], sources: Sequence[str], request: _Request
+    ) -> list[Segmentation]:
+        with self._lock:
+            self.predictor.set_task(request.task, request.score_threshold)
+            if self.predictor.vocabulary != request.all_words:
+                self.predictor.set_vocabulary(request.all_words)
+            found = segment_together(self.predictor, images)
+        if request.all_words is not request.words:
+            found = [each.without(request.all_words.names[-1]) for each in found]
+        return [
+            dataclasses.replace(each, vocabulary=request.words, source=source)
+            for each, source in zip(found, sources, strict=True)
+        ]
+
+    def _segment_one(
+        self, image_HW3: NDArray[np.uint8], source: str, request: _Request
+    ) -> Segmentation:
+        return self._segment([image_HW3], [source], request)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """What to segment with; `all_words` are the words and the background."""
+
+    words: Vocabulary
+    all_words: Vocabulary
+    task: str
+    score_threshold: float | None
+
+
+def load(
+    name_or_config: str | Path = DEFAULT_MODEL,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    task: str | None = None,
+    *,
+    precision: str = "float32",
+    opts: Sequence[str] = (),
+) -> Segmenter:
+    """A model with its weights, ready for images.
+
+    Args:
+        name_or_config: a name of `frozenseg.models()`, or the path of a YAML config.
+        weights: a file or a name of the table of weights; None: the named model's own, or the
+            config's MODEL.WEIGHTS; "": none, the decoder is random (with a warning).
+        device: "cpu", "cuda", "cuda:1", or "auto": a GPU if there is one.
+        task: "panoptic", "semantic" or "instance", where a call does not say; None: panoptic, or
+            semantic for models that compute nothing else (Fusioner).
+        precision: "float32"; "bfloat16" and "float16" compute parts of it in half precision.
+        opts: config keys and values that go before the config's: ("INPUT.MIN_SIZE_TEST", "640").
+    Raises: ValueError for an unknown name (with the nearest), task or device; FileNotFoundError
+        for weights that are not there, with where to get them; ConnectionError.
+    """
+    from frozenseg.config import config_hash
+    from frozenseg.device import pick_device
+
+    if task is not None:
+        check_task(task)
+    device = pick_device(device)
+    cfg, path = model_config(name_or_config, None if weights is None else str(weights), opts)
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, path
+    predictor, report = build_predictor(cfg, task=task, precision=precision)
+    _say_what_was_loaded(report, path)
+    about = {
+        "architecture": cfg.MODEL.META_ARCHITECTURE,
+        "name": str(name_or_config),
+        "config_hash": config_hash(cfg),
+        "weights": path or None,
+    }
+    return Segmenter(predictor, name=str(name_or_config), about=about)
+
+
+def segment(
+    image: Images,
+    vocabulary: Words | None = None,
+    task: str | None = None,
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    background: str | None = None,
+    score_threshold: float | None = None,
+) -> Any:
+    """`load(model)(image, vocabulary, task)` in one call; the last model stays in memory.
+
+    The default model is the shipped miniature, which knows the words of its synthetic world only:
+    photographs need a real one (`frozenseg.models()`).
+    Args and errors: see `load` and `Segmenter.__call__`.
+    """
+    segmenter = _loaded(str(model), device)
+    return segmenter(
+        image, vocabulary, task, background=background, score_threshold=score_threshold
+    )
+
+
+def models() -> list[str]:
+    """The names that `load` knows."""
+    return list(MODELS)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, device: str) -> Segmenter:
+    return load(model, device=device)
+
+
+def _say_what_was_loaded(report: LoadReport | None, path: str) -> None:
+    if report is None:
+        logger.warning("no weights: the mask decoder is random, its segments mean nothing")
+    else:
+        logger.info("%s: %s", path, report)
+
+
+logger = logging.getLogger(__name__)
+
+
+class Results:
+    """The segmentations of several images, computed one at a time as they are asked for.
+
+    An image that cannot be read raises its error when its turn comes (the next call goes on with
+    the image after it), or is left out. `len()`, the number of images, is known unless they come
+    from an iterator.
+
+    Attributes:
+        skipped: (path, reason) of the images that were left out so far.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageLike] | Iterator[ImageLike],
+        segment: Callable[[NDArray[np.uint8], str], Segmentation],
+        *,
+        skip_bad: bool = False,
+    ) -> None:
+        """`segment` takes the pixels and the path of one image."""
+        self.skipped: list[tuple[str, str]] = []
+        self._images, self._segment, self._skip_bad = images, segment, skip_bad
+        self._rest = iter(images)
+
+    def __len__(self) -> int:
+        if isinstance(self._images, Sequence):
+            return len(self._images)
+        raise TypeError("the number of images is not known: they come from an iterator")
+
+    def __length_hint__(self) -> int:
+        return len(self._images) if isinstance(self._images, Sequence) else 0
+
+    def __iter__(self) -> Results:
+        return self
+
+    def __next__(self) -> Segmentation:
+        for image in self._rest:
+            try:
+                image_HW3 = read_image(image)
+            except (OSError, ValueError, TypeError) as error:
+                if not self._skip_bad:
+                    raise
+                self.skipped.append((source_of(image), str(error)))
+                logger.warning("%d image(s) left out: %s", len(self.skipped), error)
+                continue
+            return self._segment(image_HW3, source_of(image))
+        raise StopIteration

@@ -1,0 +1,115 @@
+import dataclasses
+import hashlib
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from frozenseg.checkpoints import table
+from frozenseg.checkpoints.lookup import NAMED_KEYS, cache_folder, locate, resolve, resolve_names
+from frozenseg.config import get_config
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FROZENSEG_CACHE", str(tmp_path))
+    return tmp_path / "weights"
+
+
+def put(cache, name):
+    cache.mkdir(exist_ok=True)
+    path = cache / table.WEIGHTS[name].file
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    assert cache_folder() == tmp_path / "weights"
+    monkeypatch.delenv("FROZENSEG_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "frozenseg" / "weights"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "frozenseg" / "weights"
+
+
+def test_what_is_there_is_found(cache):
+    assert locate("miniature-clip").is_file()
+    for name in ("fcclip-r50", "sam-vit-b"):
+        path = put(cache, name)
+        assert locate(name) == path == cache / table.WEIGHTS[name].file
+
+
+def test_weights_without_an_address_say_what_to_put_where(cache):
+    with pytest.raises(FileNotFoundError) as caught:
+        locate("fcclip-convnext-large")
+    message = str(caught.value)
+    assert str(cache / "fcclip_cocopan.pth") in message
+    assert "github.com/bytedance/fc-clip" in message
+
+
+def test_a_download_by_name(cache, server, content, monkeypatch):
+    row = dataclasses.replace(
+        table.WEIGHTS["sam-vit-b"],
+        url=server.url,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+    )
+    monkeypatch.setattr(table, "WEIGHTS", MappingProxyType({row.name: row}))
+    assert locate("sam-vit-b").read_bytes() == content
+    assert locate("sam-vit-b") == cache / "sam_vit_b_01ec64.pth"
+    assert len(server.requests) == 1
+
+
+def test_unknown_names_and_tags():
+    with pytest.raises(ValueError, match="did you mean 'sam-vit-b'"):
+        locate("sam_vit_b")
+    with pytest.raises(ValueError, match="open_clip downloads it"):
+        locate("openai")
+
+
+def test_a_missing_file_of_the_package(monkeypatch):
+    row = dataclasses.replace(table.WEIGHTS["miniature-clip"], file="nowhere.safetensors")
+    monkeypatch.setattr(table, "WEIGHTS", MappingProxyType({row.name: row}))
+    with pytest.raises(FileNotFoundError, match="get it back with git"):
+        locate("miniature-clip")
+
+
+def test_resolve_leaves_paths_and_tags_alone(cache, tmp_path, monkeypatch):
+    for text in ("", "output/model_final.pth", "laion2b_s29b_b131k_ft_soup", "nowhere.pth", "x/y"):
+        assert resolve(text) == text
+    path = put(cache, "sam-vit-t")
+    assert resolve("sam-vit-t") == str(path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fcclip-r50").write_bytes(b"a file of this name")
+    assert resolve("fcclip-r50") == "fcclip-r50"
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS: .*meant 'fcclip-r101'"):
+        resolve("fcclip-r110", "MODEL.WEIGHTS")
+
+
+def test_names_in_a_config(cache):
+    cfg = get_config()
+    cfg.MODEL.WEIGHTS = "fcclip-r50"
+    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = "sam-vit-b"
+    cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS = "miniature-clip"
+    cfg.MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS = "openai"
+    paths = [put(cache, name) for name in ("fcclip-r50", "sam-vit-b")]
+    resolve_names(cfg)
+    assert [str(path) for path in paths] == [cfg.MODEL.WEIGHTS, cfg.MODEL.SAM_PRETRAINED_WEIGHTS]
+    assert Path(cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS).is_file()
+    assert cfg.MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS == "openai"
+
+
+def test_every_named_key_is_a_key_of_the_config():
+    cfg = get_config()
+    for key in NAMED_KEYS:
+        node = cfg
+        for name in key.split("."):
+            assert name in node, key
+            node = node[name]
+
+
+def test_a_misspelt_name_in_a_config_names_its_key():
+    cfg = get_config()
+    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = "sam-vitb"
+    with pytest.raises(ValueError, match=r"MODEL\.SAM_PRETRAINED_WEIGHTS.*'sam-vit-b'"):
+        resolve_names(cfg)

@@ -1,0 +1,89 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from frozenseg.checkpoints import named_models as module
+from frozenseg.checkpoints.lookup import NAMED_KEYS
+from frozenseg.checkpoints.named_models import MODELS, config_path, model_config
+from frozenseg.checkpoints.table import WEIGHTS
+
+MINIATURE = Path(module.__file__).parents[2] / "configs" / "miniature" / "fcclip.yaml"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FROZENSEG_CACHE", str(tmp_path))
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_has_weights_a_config_and_fitting_keys(name, monkeypatch, tmp_path):
+    model = MODELS[name]
+    assert name in WEIGHTS
+    monkeypatch.setattr(module, "locate", lambda asked: tmp_path / asked)
+    cfg, weights = model_config(name)
+    assert weights == str(tmp_path / name)
+    assert set(model.encoders) <= set(NAMED_KEYS)
+    sections = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG", "Fusioner": "FUSIONER"}
+    section = sections[cfg.MODEL.META_ARCHITECTURE]
+    assert any(section in key for key in model.encoders)
+    assert name.startswith("miniature") == cfg.DATASETS.TRAIN[0].startswith("miniature")
+
+
+def test_released_files_bring_their_encoders(cache):
+    (cache / "fcclip_cocopan.pth").touch()
+    (cache / "fcclip_cocopan_r50.pth").touch()
+    cfg, weights = model_config("fcclip-convnext-large")
+    assert weights == str(cache / "fcclip_cocopan.pth")
+    assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS == ""
+    cfg, _ = model_config("fcclip-r50")
+    assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS == "openai:"
+
+
+def test_weights_of_ones_own_need_the_encoders_of_the_config(tmp_path):
+    own = tmp_path / "model_final.pth"
+    own.touch()
+    cfg, weights = model_config("fcclip-r50", str(own))
+    assert weights == str(own)
+    assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS == "openai"
+
+
+def test_a_yaml_file(tmp_path):
+    own = tmp_path / "model_final.pth"
+    own.touch()
+    assert model_config(MINIATURE, str(own))[1] == str(own)
+    assert model_config(str(MINIATURE), "")[1] == ""
+    assert model_config(MINIATURE, "miniature-fcclip")[1].endswith("miniature_fcclip.safetensors")
+    with pytest.raises(ValueError, match="names no weights"):
+        model_config(MINIATURE)
+    named = tmp_path / "named.yaml"
+    named.write_text(f"_BASE_: {MINIATURE}\nMODEL:\n  WEIGHTS: miniature-fcclip\n")
+    assert model_config(named)[1].endswith("miniature_fcclip.safetensors")
+
+
+def test_options_go_before_the_config():
+    cfg, _ = model_config("miniature-fcclip", opts=["INPUT.MIN_SIZE_TEST", "64"])
+    assert cfg.INPUT.MIN_SIZE_TEST == 64 != model_config("miniature-fcclip")[0].INPUT.MIN_SIZE_TEST
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="did you mean 'fcclip-r50'"):
+        model_config("fcclip_r50")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        model_config("nowhere.yaml")
+    with pytest.raises(FileNotFoundError, match="put the file at"):
+        model_config("fcclip-r50")
+
+
+def test_configs_of_an_installed_package(tmp_path, monkeypatch):
+    package = tmp_path / "site" / "frozenseg"
+    monkeypatch.setattr(module, "PACKAGE", package)
+    with pytest.raises(FileNotFoundError, match="not installed"):
+        config_path("miniature/fcclip.yaml")
+    shutil.copytree(MINIATURE.parents[1], package / "configs")
+    assert config_path("miniature/fcclip.yaml") == package / "configs/miniature/fcclip.yaml"
+    cfg, _ = model_config("miniature-fcclip")  # the YAML's own relative path leads nowhere there
+    assert Path(cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS).is_file()

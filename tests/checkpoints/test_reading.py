@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pickle
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from frozenseg.checkpoints.reading import differences, read_state_dict
+
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(2.0)}
+
+
+def check_equal(state):
+    assert state.keys() == STATE.keys()
+    assert all(torch.equal(state[name], STATE[name]) for name in STATE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        STATE,
+        {"state_dict": STATE, "epoch": 3, "name": "run"},
+        {"model": STATE, "iteration": 3},
+        {f"module.{name}": tensor for name, tensor in STATE.items()},
+    ],
+)
+def test_what_torch_saved_is_read(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    state, is_openai = read_state_dict(tmp_path / "weights.pt")
+    check_equal(state)
+    assert not is_openai
+
+
+def test_safetensors_are_read(tmp_path):
+    save_file(STATE, tmp_path / "weights.safetensors")
+    check_equal(read_state_dict(tmp_path / "weights.safetensors")[0])
+
+
+class Archive(nn.Module):
+    def __init__(self, constants: dict[str, int]):
+        super().__init__()
+        self.a = nn.Linear(3, 2, bias=False)
+        self.a.weight.data.copy_(STATE["a.weight"])
+        self.b = nn.Parameter(STATE["b"].clone())
+        for name, value in constants.items():
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(self, x):
+        return self.a(x) * self.b
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize(
+    "constants", [{}, {"input_resolution": 1, "context_length": 2, "vocab_size": 3}]
+)
+def test_torchscript_archives_are_read_and_openais_are_known_by_their_constants(
+    tmp_path, constants
+):
+    torch.jit.script(Archive(constants)).save(tmp_path / "RN50.pt")
+    state, is_openai = read_state_dict(tmp_path / "RN50.pt")
+    check_equal(state)
+    assert is_openai == bool(constants)
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, 2))]
+)
+def test_pickled_code_is_refused_and_not_run(tmp_path, save):
+    save({"a": torch.ones(1), "b": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=r"evil\.pt.*never unpickled"):
+        read_state_dict(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_files_are_refused(tmp_path):
+    torch.save(STATE, tmp_path / "whole.pt")
+    content = (tmp_path / "whole.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "text.safetensors").write_text("<html>not found</html>")
+    with zipfile.ZipFile(tmp_path / "archive.pt", "w") as archive:
+        archive.writestr("x/constants.pkl", b"")
+    for name in ("cut.pt", "empty.pt", "text.safetensors", "archive.pt"):
+        with pytest.raises(ValueError, match=name) as caught:
+            read_state_dict(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [([1, 2], "a list"), ({}, "an empty dict"), ({"a": torch.ones(1), "b": 3}, "'b' is a int")],
+)
+def test_files_without_named_tensors_are_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=message):
+        read_state_dict(tmp_path / "weights.pt")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.pt"):
+        read_state_dict(tmp_path / "none.pt")
+
+
+def test_differences_are_counted_with_the_first_of_each_kind():
+    ones, twos = torch.ones(1), torch.ones(2)
+    expected = {"a": ones, "b": ones, "norm.num_batches_tracked": ones}
+    assert differences(expected, expected) == ""
+    found = differences({"a": twos, "c": ones, "d": ones}, expected, optional="_tracked")
+    assert found == (
+        "1 of another shape, first a ([2] in the file, [1] in the model); 1 missing, first b; "
+        "2 unexpected, first c"
+    )
+    assert differences({"a": ones}, expected).startswith("2 missing, first b")

@@ -1,0 +1,122 @@
+"""Training targets of each task: by hand on small maps, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import transforms as T
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from frozenseg.config import get_config
+from frozenseg.data.mappers.masks import MAPPERS, SegmentationMapper, build_mapper
+from frozenseg.data.mappers.targets import InstanceTargets, SemanticTargets, run_length
+
+KEEP = T.NoOpTransform()
+
+
+def write(path, labels, mode=None):
+    Image.fromarray(np.asarray(labels, np.uint8), mode).save(path)
+    return str(path)
+
+
+def test_semantic_targets_are_the_classes_of_the_crop(tmp_path):
+    labels = [[0, 0, 3], [255, 3, 7]]
+    record = {"file_name": "x.jpg", "sem_seg_file_name": write(tmp_path / "x.png", labels)}
+    crop = T.CropTransform(0, 0, 3, 1)  # the first line
+    classes, masks = SemanticTargets(255, 8)(record, (2, 3), crop, 4)
+    assert classes.tolist() == [0, 3]
+    assert classes.dtype == np.int64
+    assert masks.shape == (2, 4, 4)
+    np.testing.assert_array_equal(masks[:, 0], [[1, 1, 0, 0], [0, 0, 1, 0]])
+    assert not masks[:, 1:].any()
+    classes, masks = SemanticTargets(255, 8)(record, (2, 3), KEEP, 3)
+    assert classes.tolist() == [0, 3, 7]
+    assert masks.sum() == 5  # not the ignored pixel
+
+
+def test_semantic_targets_know_masks_of_ids_and_refuse_other_labels(tmp_path):
+    path = write(tmp_path / "x.png", [[10, 20], [0, 20]])
+    record = {"file_name": "x.jpg", "sem_seg_file_name": path, "label_ids": (20, 10)}
+    classes, masks = SemanticTargets(0, 2)(record, (2, 2), KEEP, 2)
+    assert classes.tolist() == [0, 1]
+    np.testing.assert_array_equal(masks[1], [[1, 0], [0, 0]])
+    del record["label_ids"]
+    with pytest.raises(ValueError, match=r"x\.png: has label 20, but .*NUM_CLASSES is 2"):
+        SemanticTargets(0, 2)(record, (2, 2), KEEP, 2)
+    with pytest.raises(ValueError, match=r"x\.png: is 2x2 but its image x\.jpg is 3x2"):
+        SemanticTargets(0, 21)(record, (2, 3), KEEP, 2)
+
+
+def test_semantic_targets_of_a_panoptic_map_join_the_segments_of_a_class(registered):
+    record = DatasetCatalog.get("shapes_train_panoptic")[0]
+    from_map = SemanticTargets(255, 8)(record, (48, 64), KEEP, 64)
+    del record["sem_seg_file_name"]
+    from_panoptic = SemanticTargets(255, 8)(record, (48, 64), KEEP, 64)
+    np.testing.assert_array_equal(from_map[0], from_panoptic[0])
+    np.testing.assert_array_equal(from_map[1], from_panoptic[1])
+    assert from_map[0].tolist() == sorted({s["category_id"] for s in record["segments_info"]})
+
+
+def test_instance_targets_are_polygons_and_runs_without_crowds():
+    square = np.zeros((6, 8), np.uint8)
+    square[1:4, 2:5] = 1
+    rle = coco_mask.encode(np.asfortranarray(square))
+    record = {
+        "file_name": "x.jpg",
+        "annotations": [
+            {"category_id": 3, "iscrowd": 0, "segmentation": [[2, 1, 5, 1, 5, 4, 2, 4]]},
+            {"category_id": 1, "iscrowd": 0, "segmentation": rle},
+            {"category_id": 1, "iscrowd": 1, "segmentation": rle},
+        ],
+    }
+    classes, masks = InstanceTargets()(record, (6, 8), T.HFlipTransform(8), 8)
+    assert classes.tolist() == [3, 1]
+    for mask in masks:
+        np.testing.assert_array_equal(mask[:6], square[:, ::-1])
+        assert not mask[6:].any()
+    assert coco_mask.area(run_length([[0, 0, 2, 0, 2, 2, 0, 2]], (6, 8))) == 4
+
+
+def test_the_mappers_of_the_config_make_their_targets(registered):
+    cfg = get_config()
+    cfg.INPUT.IMAGE_SIZE = 64
+    cfg.DATASETS.TRAIN = ("shapes_train_panoptic",)
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 8
+    record = DatasetCatalog.get("shapes_train_panoptic")[0]
+    found = {}
+    for name in MAPPERS:
+        cfg.INPUT.DATASET_MAPPER_NAME = name
+        mapper = build_mapper(cfg, is_train=True)
+        if name == "coco_instance_lsj":
+            with pytest.raises(ValueError, match=r"has no annotations.*DATASET_MAPPER_NAME"):
+                mapper(record)
+            continue
+        sample = mapper(record, np.random.default_rng(3))
+        assert set(sample) == {"file_name", "image_id", "height", "width", "image", "instances"}
+        found[name] = sample
+    panoptic, semantic = found["coco_panoptic_lsj"], found["semantic_lsj"]
+    assert torch.equal(panoptic["image"], semantic["image"])  # the same draws
+    joined = semantic["instances"]
+    crowds = {s["category_id"] for s in record["segments_info"] if s["iscrowd"]}
+    compared = 0
+    for label, mask in zip(joined.gt_classes, joined.gt_masks, strict=True):
+        if int(label) in crowds:  # a class of the semantic map, but no panoptic target
+            continue
+        compared += 1
+        same = panoptic["instances"].gt_classes == label
+        assert torch.equal(mask, panoptic["instances"].gt_masks[same].any(0))
+    assert compared > 1
+
+
+def test_training_sets_must_ignore_the_same_label(registered):
+    MetadataCatalog.get("targets_other").set(ignore_label=0)
+    cfg = get_config()
+    cfg.INPUT.DATASET_MAPPER_NAME = "semantic_lsj"
+    cfg.DATASETS.TRAIN = ("shapes_train_panoptic", "targets_other")
+    with pytest.raises(ValueError, match=r"DATASETS\.TRAIN: .*different labels \(\[0, 255\]\)"):
+        build_mapper(cfg, is_train=True)
+    assert isinstance(build_mapper(cfg, is_train=False), SegmentationMapper)
+    MetadataCatalog.remove("targets_other")

@@ -1,0 +1,98 @@
+"""The miniature world on disk: COCO panoptic files that read back as drawn; resumable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frozenseg.data.coco_panoptic import load_coco_panoptic
+from frozenseg.data.miniature import dataset as miniature_files
+from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN
+from frozenseg.data.miniature.dataset import SPLITS, write_miniature
+from frozenseg.data.miniature.scenes import draw_scene
+from frozenseg.data.reading import ids_of_rgb
+
+COUNTS = {"train": 3, "dev": 1, "val": 2}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("miniature")
+    write_miniature(folder, COUNTS)
+    return folder
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
+def test_files_read_back_as_drawn(root, split):
+    records = load_coco_panoptic(
+        json_file=root / f"panoptic_{split.name}.json",
+        image_root=root / split.name,
+        panoptic_root=root / f"panoptic_{split.name}",
+        semantic_root=root / f"semantic_{split.name}",
+        class_of_category={c + 1: i for i, c in enumerate(split.classes)},
+        thing_classes=frozenset(i for i, c in enumerate(split.classes) if CLASSES[c].is_thing),
+    )
+    assert len(records) == COUNTS[split.name]
+    scene = draw_scene(split.world, 0, classes=split.classes)
+    record = records[0]
+    ids = ids_of_rgb(np.array(Image.open(record["pan_seg_file_name"])))
+    labels = np.array(Image.open(record["sem_seg_file_name"]))
+    assert len(record["segments_info"]) == len(scene.segments)
+    for entry, segment in zip(record["segments_info"], scene.segments, strict=True):
+        mask = scene.ids == segment["id"]
+        assert ((ids == entry["id"]) == mask).all()
+        assert (labels[mask] == entry["category_id"]).all()
+        assert split.classes[entry["category_id"]] == segment["category"]
+        assert entry["isthing"] == segment["isthing"]
+    image = np.array(Image.open(record["file_name"])).astype(int)
+    assert np.abs(image - scene.image).mean() < 6  # JPEG
+
+
+def test_training_splits_hold_seen_classes_only(root):
+    for name in ("train", "dev"):
+        content = json.loads((root / f"panoptic_{name}.json").read_text())
+        used = {s["category_id"] - 1 for a in content["annotations"] for s in a["segments_info"]}
+        assert used <= set(SEEN)
+        assert [c["id"] for c in content["categories"]] == [i + 1 for i in ALL]
+
+
+def test_finished_splits_are_left_alone_until_the_settings_change(tmp_path):
+    counts = {"train": 0, "dev": 1, "val": 0}
+    write_miniature(tmp_path, counts)
+    image = tmp_path / "dev" / "000000.jpg"
+    first = image.read_bytes()
+    image.write_bytes(b"kept")
+    write_miniature(tmp_path, counts)
+    assert image.read_bytes() == b"kept"
+    write_miniature(tmp_path, counts, seed=1)
+    assert image.read_bytes() not in (b"kept", first)
+
+
+def test_an_interrupted_split_goes_on(tmp_path, monkeypatch):
+    counts = {"train": 0, "dev": 3, "val": 0}
+    drawn = draw_scene
+
+    def fail_at_two(seed, index, **kwargs):
+        if index == 2:
+            raise KeyboardInterrupt
+        return drawn(seed, index, **kwargs)
+
+    monkeypatch.setattr(miniature_files, "draw_scene", fail_at_two)
+    with pytest.raises(KeyboardInterrupt):
+        write_miniature(tmp_path, counts)
+    assert not (tmp_path / "panoptic_dev.json").exists()
+    monkeypatch.setattr(miniature_files, "draw_scene", drawn)
+    before = (tmp_path / "dev" / "000001.jpg").stat().st_mtime_ns
+    write_miniature(tmp_path, counts)
+    assert (tmp_path / "dev" / "000001.jpg").stat().st_mtime_ns == before
+    assert len(json.loads((tmp_path / "panoptic_dev.json").read_text())["images"]) == 3
+    assert not list(tmp_path.rglob("*unfinished*"))
+
+
+def test_unknown_splits_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match="train, dev and val"):
+        write_miniature(tmp_path, {"test": 3})

@@ -1,0 +1,51 @@
+"""Building a model by its name, and what runs know of each family."""
+
+from __future__ import annotations
+
+import pytest
+
+from frozenseg.build import build_model, family
+from frozenseg.config import get_config
+
+
+@pytest.mark.parametrize(
+    ("weights", "random"),
+    [("", True), ("openai:", True), ("openai", False), ("openai:RN50.pt", False)],
+)
+@pytest.mark.parametrize(("name", "section"), [("FCCLIP", "FC_CLIP"), ("FrozenSeg", "FROZEN_SEG")])
+def test_which_encoders_get_no_weights_from_the_config(name, section, weights, random):
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE = name
+    cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS = weights
+    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = "sam_vit_b.pth"
+    key = f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"
+    assert family(cfg).encoders_without_weights(cfg) == ({"backbone.": key} if random else {})
+
+
+@pytest.mark.parametrize(("name", "needed"), [("FCCLIP", False), ("FrozenSeg", True)])
+def test_a_sam_without_weights_is_random_where_there_is_one(name, needed):
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE = name
+    expected = {"sam.": "MODEL.SAM_PRETRAINED_WEIGHTS"} if needed else {}
+    assert family(cfg).encoders_without_weights(cfg) == expected
+
+
+@pytest.mark.parametrize(
+    ("visual", "language", "random"),
+    [("openai", "openai", ()), ("", "hub", ("visual",)), ("a.pth", "", ("language",))],
+)
+def test_fusioners_encoders_have_weights_of_their_own(visual, language, random):
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE = "Fusioner"
+    cfg.MODEL.FUSIONER.VISUAL_WEIGHTS, cfg.MODEL.FUSIONER.LANGUAGE_WEIGHTS = visual, language
+    assert family(cfg).encoders_without_weights(cfg) == {
+        f"{part}.": f"MODEL.FUSIONER.{part.upper()}_WEIGHTS" for part in random
+    }
+    assert family(cfg).output_tasks(cfg) == ["semantic", "episodes"]
+
+
+def test_an_unknown_architecture_is_named_with_the_known_ones():
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE = "FCCLP"
+    with pytest.raises(ValueError, match=r"META_ARCHITECTURE 'FCCLP' .* FCCLIP"):
+        build_model(cfg)

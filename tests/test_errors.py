@@ -1,0 +1,64 @@
+"""The exit codes and messages that every command line shares."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from frozenseg.cli import program as cli
+
+
+def exit_code(error: BaseException | None, debug: bool = False, result: int | None = None) -> int:
+    def main(_args: argparse.Namespace) -> int | None:
+        if error is not None:
+            raise error
+        return result
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, argparse.Namespace(debug=debug))
+    return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("MODEL.X is 3;\n  use 4"), 2, "error: MODEL.X is 3; use 4\n"),
+        (FileNotFoundError("a.yaml does not exist"), 2, "error: a.yaml does not exist\n"),
+        (KeyError("no data set 'x'; known: y"), 2, "error: no data set 'x'; known: y\n"),
+        (PermissionError(13, "Permission denied", "a.pth"), 2, "error: [Errno 13] "),
+        (KeyError("stuff"), 1, "error: KeyError: stuff (unexpected; run again with --debug"),
+        (RuntimeError("shapes differ"), 1, "error: RuntimeError: shapes differ (unexpected"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, line):
+    assert exit_code(error) == code
+    printed = capsys.readouterr().err
+    assert printed.startswith(line)
+    assert printed.count("\n") == 1
+
+
+def test_results_become_exit_codes():
+    assert exit_code(None) == 0
+    assert exit_code(None, result=3) == 3
+
+
+def test_debug_shows_the_exception_itself():
+    with pytest.raises(ValueError, match="boom"):
+        cli.run(lambda _: (_ for _ in ()).throw(ValueError("boom")), argparse.Namespace(debug=True))
+
+
+def test_an_error_of_a_worker_process_is_its_last_line():
+    worker = ValueError(
+        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "x.py", line 3, in f\nValueError: a.png: is damaged\n'
+    )
+    assert cli.describe(worker) == "in a worker process: a.png: is damaged"
+
+
+def test_importing_it_does_not_import_torch():
+    code = "import frozenseg.cli, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import logging
+
+from frozenseg import progress
+from frozenseg.progress import Progress
+
+
+class Terminal:
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_elsewhere_a_line_comes_now_and_then(monkeypatch, caplog):
+    clock = iter(float(second) for second in range(0, 1000, 10))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with caplog.at_level(logging.INFO), Progress(100, "texts", "prompt") as bar:
+        for _ in range(5):
+            bar.advance(20)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "texts: 40 of 100 prompts, 2 per second, 30 s left",
+        "texts: 80 of 100 prompts, 2 per second, 10 s left",
+    ]
+
+
+def test_short_work_is_silent(caplog):
+    with caplog.at_level(logging.INFO), Progress(2, "texts", "prompt") as bar:
+        bar.advance(1)
+        bar.advance(1)
+    assert not caplog.records
+
+
+def test_a_terminal_gets_a_bar_that_counts_whole_units(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    with Progress(3, "texts", "prompt") as bar:
+        for _ in range(4):
+            bar.advance(0.75)
+        assert bar._bar.n == 3
+    assert "texts" in terminal.text
