@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from frozenseg.config import get_config
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.shapes import write_shapes
 
 
@@ -89,7 +89,7 @@ def shapes_root(tmp_path_factory) -> Path:
 def stand_in_cfg(shapes_root, tmp_path, monkeypatch):
     """A config that trains the stand-in for 6 iterations on the CPU."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root))
-    register_benchmarks()
+    register_splits()
     cfg = get_config()
     cfg.merge_from_list(
         [

@@ -28,8 +28,8 @@ from frozenseg.config import KEYS, Key, get_config, load_config
 from frozenseg.config import load as config
 from frozenseg.config.legacy import legacy_row
 from frozenseg.config.sources import leaves
-from frozenseg.data.catalog.lookup import find_benchmark
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.lookup import find_split
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.encoders.clip.backbone import load_clip
 from frozenseg.encoders.sam.model import load_sam
@@ -434,7 +434,7 @@ def test_every_yaml_merges_without_keys_that_have_no_effect(path, caplog):
     cfg = load_config(path)
     assert caplog.records == []
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        find_benchmark(name)
+        find_split(name)
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ RELEASED = {
 @pytest.mark.golden
 @pytest.mark.parametrize("name", RELEASED)
 def test_full_size_models_have_exactly_the_released_parameters(name, shared_dir):
-    register_benchmarks()
+    register_splits()
     names_file = shared_dir / "state_dict_keys" / f"{RELEASED[name]}.json"
     expected = json.loads(names_file.read_text())
     opts = ["MODEL.DEVICE", "meta", "MODEL.SAM_BRANCH", "released"]
@@ -482,12 +482,12 @@ def test_full_size_models_have_exactly_the_released_parameters(name, shared_dir)
     ("name", "channels"), [("fcclip/r50x16", 768), ("frozenseg/released_r50x64", 1024)]
 )
 def test_a_config_without_released_key_list_builds_too(name, channels):
-    register_benchmarks()
+    register_splits()
     model = build_model(load_config(CONFIGS / f"{name}.yaml", ["MODEL.DEVICE", "meta"]))
     assert model.void_embedding.weight.shape == (1, channels)
 
 
 def test_new_training_has_a_sound_sam_branch():
     cfg = load_config(CONFIGS / "frozenseg" / "convnext_large.yaml", ["MODEL.DEVICE", "meta"])
-    register_benchmarks()
+    register_splits()
     assert build_model(cfg).sem_seg_head.pixel_decoder.sam_transformer.level_embed.shape[0] == 1

@@ -10,8 +10,8 @@ from detectron2.modeling import build_model
 
 import frozenseg.engine  # noqa: F401  (registers the models)
 from frozenseg.config import load_config
-from frozenseg.data.catalog.lookup import BENCHMARKS
-from frozenseg.data.catalog.register import register_benchmarks, registered_benchmark
+from frozenseg.data.catalog.lookup import DATASET_SPLITS
+from frozenseg.data.catalog.register import register_splits, registered_split
 from frozenseg.engine.run import recipe_opts
 from tests.data import raw_datasets
 
@@ -30,9 +30,9 @@ def words_that_come_with_the_data(tmp_path_factory):
     raw_datasets.make_ade20k_full(root, "val")
     classes = str(root / "ade20k_full_classes.tsv")
     assert raw_datasets.run_prepare("prepare_ade20k_full", root, "--classes", classes) == 0
-    register_benchmarks(root=root)
+    register_splits(root=root)
     yield
-    register_benchmarks()
+    register_splits()
 
 
 def load(model, evaluation):
@@ -42,14 +42,12 @@ def load(model, evaluation):
 def test_every_benchmark_with_an_official_validation_split_has_a_file():
     wanted = {
         row.benchmark
-        for row in BENCHMARKS
+        for row in DATASET_SPLITS
         if row.split == "val"
         and row.kind != "episodes"  # other models
         and row.benchmark not in ("miniature", "shapes")
     }
-    found = {
-        registered_benchmark(load(MODELS[0], p).DATASETS.TEST[0]).benchmark for p in EVALUATIONS
-    }
+    found = {registered_split(load(MODELS[0], p).DATASETS.TEST[0]).benchmark for p in EVALUATIONS}
     assert found == wanted
     assert {path.stem for path in EVALUATIONS} == wanted
 
@@ -57,7 +55,7 @@ def test_every_benchmark_with_an_official_validation_split_has_a_file():
 @pytest.mark.parametrize("path", EVALUATIONS, ids=lambda path: path.stem)
 def test_the_tasks_are_those_that_the_ground_truth_can_score(path):
     cfg = load(MODELS[0], path)
-    row = registered_benchmark(cfg.DATASETS.TEST[0])
+    row = registered_split(cfg.DATASETS.TEST[0])
     on = {task for task, key in TASKS.items() if cfg.MODEL.MASK_FORMER.TEST[key]}
     assert on == set(row.tasks)
     header = path.read_text(encoding="utf-8").split("DATASETS:")[0]

@@ -26,8 +26,8 @@ from pycocotools.coco import COCO
 from frozenseg.build import build_model
 from frozenseg.checkpoints.loading import load_weights
 from frozenseg.config import load_config
-from frozenseg.data.catalog.lookup import BENCHMARKS
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.lookup import DATASET_SPLITS
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.image_mask_pairs import read_semantic_labels
 from frozenseg.data.reading import ids_of_rgb, read_panoptic_png, semantic_of_panoptic
 from frozenseg.data.verify.run import verify
@@ -38,7 +38,7 @@ from tests.data.raw_writers import save_json
 from tests.data.test_verify_rows import MAKERS, run
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = [row for row in BENCHMARKS if row.kind != "episodes"]
+ROWS = [row for row in DATASET_SPLITS if row.kind != "episodes"]
 WEIGHTS = ROOT / "frozenseg/weights/miniature_fcclip.safetensors"
 EDGES = (32, 64)  # of the network's input; the rows' own sizes would take minutes
 MADE = {
@@ -137,7 +137,7 @@ def _make(section: str, split: str, root: Path) -> None:
         raw_datasets.make_lvis(root, "val")
     if section == "COCO":
         _add_coco_instances(root / "coco/annotations", split)
-    rows = [row for row in BENCHMARKS if (row.section, row.split) == (section, split)]
+    rows = [row for row in DATASET_SPLITS if (row.section, row.split) == (section, split)]
     for command in dict.fromkeys(row.prepare for row in rows if row.prepare):
         run(command, root)
 
@@ -164,7 +164,7 @@ def _add_coco_instances(folder: Path, split: str) -> None:
 @pytest.fixture(scope="module")
 def cfg(tmp_path_factory):
     """The miniature FC-CLIP with all tasks on and short prompts."""
-    register_benchmarks()  # seen classes are those of the training set
+    register_splits()  # seen classes are those of the training set
     folder = tmp_path_factory.mktemp("evaluation")
     values = {
         "MODEL.DEVICE": "cpu",
@@ -192,7 +192,7 @@ def model(cfg):
 def registered(row, root):
     """The row with a small test size, registered."""
     small = replace(row, test_size=None)
-    register_benchmarks([small], root=root)
+    register_splits([small], root=root)
     return small
 
 
@@ -323,7 +323,7 @@ def test_every_row_of_a_real_benchmark_was_counted():
 @pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
 def test_one_class_mistaken_for_another_scores_what_the_counts_say(row, prepared, no_regions):
     facts, root = FACTS[row.benchmark], prepared(row)
-    register_benchmarks([row], root=root)
+    register_splits([row], root=root)
     vocabulary = MetadataCatalog.get(row.name).vocabulary
     true, said = (index_of(vocabulary, key) for key in facts.wrong)
     metrics = scores_of(row, root, no_regions, {true: said})
@@ -359,7 +359,7 @@ def test_one_class_mistaken_for_another_scores_what_the_counts_say(row, prepared
 @pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
 def test_the_ground_truth_that_is_scored_has_the_pixels_counted_by_hand(row, prepared):
     facts, root = FACTS[row.benchmark], prepared(row)
-    register_benchmarks([row], root=root)
+    register_splits([row], root=root)
     meta = MetadataCatalog.get(row.name)
     vocabulary, records = meta.vocabulary, DatasetCatalog.get(row.name)
     assert len(records) == 2

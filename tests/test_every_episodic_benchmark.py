@@ -16,8 +16,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from frozenseg.build import build_model
 from frozenseg.config import load_config
-from frozenseg.data.catalog.lookup import BENCHMARKS, find_benchmark
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.miniature.folds import write_folds
 from frozenseg.data.preparation import fss_mosaic
 from frozenseg.data.verify.run import verify
@@ -29,7 +29,7 @@ from tests.data import raw_datasets
 from tests.data.test_verify_rows import MAKERS, run, source_split
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/miniature/fusioner_clip_clip.yaml"
-ROWS = [row for row in BENCHMARKS if row.kind == "episodes"]
+ROWS = [row for row in DATASET_SPLITS if row.kind == "episodes"]
 # Data set -> class -> its pixels in the items that ask for it, see raw_episodes.py.
 ITEMS = {
     "pascal_5i_fold0_val": {"aeroplane": [4124]},
@@ -76,7 +76,7 @@ def prepared(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cfg(tmp_path_factory):
     """A miniature Fusioner of one layer, on images of 32 to 64 pixels."""
-    register_benchmarks()  # the seen classes are those of the training set
+    register_splits()  # the seen classes are those of the training set
     folder = tmp_path_factory.mktemp("evaluation")
     values = {
         "MODEL.DEVICE": "cpu",
@@ -99,10 +99,10 @@ def model(cfg):
 def datasets(tmp_path, monkeypatch):
     """A root that every row is registered with as long as the test runs."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    register_benchmarks()
+    register_splits()
     yield tmp_path
     monkeypatch.undo()
-    register_benchmarks()
+    register_splits()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ class SaysYes(Oracle):
 
 
 def scores_of(row, root, cfg, model):
-    register_benchmarks([row], root=root)
+    register_splits([row], root=root)
     return evaluate_dataset(cfg, model, row.name)["metrics"]["episodes"]
 
 
@@ -171,7 +171,7 @@ def test_a_row_from_its_published_files_to_scores(row, prepared, cfg, model):
     report = verify(row, root, subset=True, progress=False)
     assert report.findings == [], report.text()
     assert report.images > 1
-    register_benchmarks([replace(row, test_size=(32, 64))], root=root)
+    register_splits([replace(row, test_size=(32, 64))], root=root)
     entry = evaluate_dataset(cfg, model, row.name)
     assert set(entry["metrics"]) == {"episodes"}
     scores = entry["metrics"]["episodes"]
@@ -194,7 +194,7 @@ def test_every_fold_of_a_published_benchmark_was_counted():
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_yes_everywhere_scores_what_the_counts_of_the_items_say(name, prepared, cfg):
-    row = find_benchmark(name)
+    row = find_split(name)
     scores = scores_of(row, prepared(row), cfg, SaysYes())
     items, scored = ITEMS[name], SCORED_PIXELS[row.benchmark]
     iou = {word: 100 * sum(pixels) / (len(pixels) * scored) for word, pixels in items.items()}
@@ -211,7 +211,7 @@ def test_yes_everywhere_scores_what_the_counts_of_the_items_say(name, prepared, 
 
 
 def test_a_mosaic_asks_for_its_four_classes_at_once(prepared, cfg):
-    row = find_benchmark("fss_mosaic_4_test")
+    row = find_split("fss_mosaic_4_test")
     scores = scores_of(row, prepared(row), cfg, SaysYes())
     # Each mosaic has 4 objects of 10 x 10 pixels in 40 x 40; the first of its classes is said.
     assert scores["items"] == 60

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from frozenseg.config import load_config
-from frozenseg.data.catalog.lookup import find_benchmark
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.lookup import find_split
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.verify.run import verify
 from frozenseg.engine.trainer import Trainer
 from frozenseg.evaluation.results import read_results
@@ -28,15 +28,15 @@ def root(tmp_path, monkeypatch):
     folder = tmp_path / "datasets"
     folder.mkdir()
     monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))
-    register_benchmarks()
+    register_splits()
     yield folder
     monkeypatch.undo()
-    register_benchmarks()
+    register_splits()
 
 
 def prepared(names, root) -> None:
     """Runs the commands of the rows, and verifies what they made."""
-    rows = [find_benchmark(name) for name in names]
+    rows = [find_split(name) for name in names]
     for command in dict.fromkeys(row.prepare for row in rows):
         run(command, root)
     for row in rows:

@@ -70,11 +70,11 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     from frozenseg.checkpoints.loading import load_weights
     from frozenseg.checkpoints.lookup import resolve
     from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_benchmarks
+    from frozenseg.data.catalog.register import register_splits
     from frozenseg.encoders.clip.backbone import config_section
     from frozenseg.predict.words import read_vocabulary
 
-    register_benchmarks()
+    register_splits()
     cfg = load_config(args.config_file, args.opts)
     if cfg.MODEL.META_ARCHITECTURE == "Fusioner":
         raise ValueError(

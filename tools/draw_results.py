@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_datasets, registered_benchmark
+    from frozenseg.data.catalog.register import register_datasets, registered_split
     from frozenseg.data.reading import read_image
     from frozenseg.device import pick_device
     from frozenseg.engine.evaluate import seen_of
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
     cfg.MODEL.DEVICE = pick_device(args.device)
     register_datasets(cfg)
     name = args.dataset or next(iter(cfg.DATASETS.TEST), "")
-    row = registered_benchmark(name)
+    row = registered_split(name)
     records = DatasetCatalog.get(name)[: args.count]
     if row.test_size:
         cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = row.test_size

@@ -67,10 +67,10 @@ def _verify(args: argparse.Namespace, root: Path) -> int:
 def _list(args: argparse.Namespace, root: Path) -> None:
     from tabulate import tabulate
 
-    from frozenseg.data.catalog.lookup import BENCHMARKS
+    from frozenseg.data.catalog.lookup import DATASET_SPLITS
     from frozenseg.data.verify.run import rows_named, state
 
-    rows = rows_named(args.names, root) if args.names else BENCHMARKS
+    rows = rows_named(args.names, root) if args.names else DATASET_SPLITS
     if args.json:
         keys = ("name", "aliases", "benchmark", "split", "tasks")
         lines = [{key: getattr(row, key) for key in keys} for row in rows]

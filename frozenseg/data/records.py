@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from frozenseg.data.catalog.lookup import class_of_category
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.coco_instances import load_coco_instances
 from frozenseg.data.coco_panoptic import load_coco_panoptic
 from frozenseg.data.episodes import load_episodes
@@ -21,7 +21,7 @@ from frozenseg.vocab import Vocabulary
 Records = list[dict[str, Any]]
 
 
-def load_records(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
+def load_records(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
     """The records of a row, whose paths are below `root`.
 
     Raises: FileNotFoundError and ValueError that name the file and the remedy.
@@ -34,7 +34,7 @@ def load_records(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
     return records
 
 
-def _panoptic(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
+def _panoptic(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
     return load_coco_panoptic(
         json_file=root / row.panoptic_json,
         image_root=root / row.images,
@@ -48,7 +48,7 @@ def _panoptic(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
     )
 
 
-def _instances(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
+def _instances(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
     return load_coco_instances(
         json_file=root / row.instance_json,
         image_root=root / row.images,
@@ -58,7 +58,7 @@ def _instances(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
     )
 
 
-def _instance_maps(row: Benchmark, _vocabulary: Vocabulary, root: Path) -> Records:
+def _instance_maps(row: DatasetSplit, _vocabulary: Vocabulary, root: Path) -> Records:
     return load_pairs(
         images=root / row.images,
         image_suffix=row.image_suffix,
@@ -69,7 +69,7 @@ def _instance_maps(row: Benchmark, _vocabulary: Vocabulary, root: Path) -> Recor
     )
 
 
-def _semantic(row: Benchmark, _vocabulary: Vocabulary, root: Path) -> Records:
+def _semantic(row: DatasetSplit, _vocabulary: Vocabulary, root: Path) -> Records:
     return load_pairs(
         images=root / row.images,
         image_suffix=row.image_suffix,
@@ -79,7 +79,7 @@ def _semantic(row: Benchmark, _vocabulary: Vocabulary, root: Path) -> Records:
     )
 
 
-def _episodes(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
+def _episodes(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
     return load_episodes(
         index=root / row.episodes_json,
         root=root,
@@ -91,7 +91,7 @@ def _episodes(row: Benchmark, vocabulary: Vocabulary, root: Path) -> Records:
     )
 
 
-LOADERS: dict[str, Callable[[Benchmark, Vocabulary, Path], Records]] = {
+LOADERS: dict[str, Callable[[DatasetSplit, Vocabulary, Path], Records]] = {
     "panoptic": _panoptic,
     "instances": _instances,
     "lvis": _instances,

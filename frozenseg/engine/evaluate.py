@@ -18,8 +18,8 @@ from torch import nn
 from tqdm import tqdm
 
 from frozenseg.config import config_hash
-from frozenseg.data.catalog.register import register_datasets, registered_benchmark
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.register import register_datasets, registered_split
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.loader import build_test_loader
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.data.proposals.reader import ProposalFolder
@@ -56,7 +56,7 @@ def evaluate(
     """
     register_datasets(cfg)
     for name in cfg.DATASETS.TEST:
-        registered_benchmark(name)
+        registered_split(name)
     weights = identify_weights(model, checkpoint)
     entries = [evaluate_dataset(cfg, model, name, weights) for name in cfg.DATASETS.TEST]
     if not comm.is_main_process() or not entries:
@@ -77,7 +77,7 @@ def evaluate_dataset(
     Entries of processes other than the main one have no metrics.
     """
     start = time.perf_counter()
-    row, meta, scored_cfg = registered_benchmark(name), MetadataCatalog.get(name), cfg
+    row, meta, scored_cfg = registered_split(name), MetadataCatalog.get(name), cfg
     cfg = with_row(cfg, row)
     vocabulary: Vocabulary = meta.vocabulary
     about = description(scored_cfg, name, weights)
@@ -111,7 +111,7 @@ def evaluate_dataset(
 
 def description(cfg: CfgNode, name: str, weights: EvaluatedWeights) -> dict[str, Any]:
     """What an entry says of how its scores come about, before there are any."""
-    row, meta = registered_benchmark(name), MetadataCatalog.get(name)
+    row, meta = registered_split(name), MetadataCatalog.get(name)
     proposals = proposals_of(cfg, name)
     sources = instance_sources(row, meta.get("json_file"))
     return {
@@ -147,7 +147,7 @@ def seen_of(cfg: CfgNode, vocabulary: Vocabulary) -> list[bool] | None:
     return seen_classes(vocabulary, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).vocabulary)
 
 
-def with_row(cfg: CfgNode, row: Benchmark) -> CfgNode:
+def with_row(cfg: CfgNode, row: DatasetSplit) -> CfgNode:
     """The config with what a dataset's row decides: test size and object-mask threshold.
 
     The one place where a row takes precedence over the config. Protocol, mapper and model settings

@@ -16,7 +16,7 @@ from frozenseg.checkpoints.lookup import resolve_names
 from frozenseg.checkpoints.reading import require_weights
 from frozenseg.config import load_config
 from frozenseg.config.sources import read_files
-from frozenseg.data.catalog.register import register_datasets, registered_benchmark
+from frozenseg.data.catalog.register import register_datasets, registered_split
 from frozenseg.device import retry_out_of_memory, usable_device
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.launch import launch, process_rank
@@ -85,7 +85,7 @@ def check_inputs(cfg: CfgNode, eval_only: bool) -> None:
         that are not there.
     """
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        registered_benchmark(name)
+        registered_split(name)
     if not eval_only:
         if cfg.WANDB_PROJECT:
             require_wandb()

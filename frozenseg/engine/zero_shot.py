@@ -18,14 +18,14 @@ from detectron2.utils import comm
 
 from frozenseg.build import load_model
 from frozenseg.checkpoints.reading import require_weights
-from frozenseg.data.catalog.lookup import BENCHMARKS, benchmark_rows, datasets_root
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, datasets_root, splits_of
 from frozenseg.data.catalog.own_datasets import is_dataset_file
 from frozenseg.data.catalog.register import (
-    register_benchmarks,
     register_dataset_file,
-    registered_benchmark,
+    register_splits,
+    registered_split,
 )
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.verify.files import check_paths
 from frozenseg.data.verify.findings import Report
 from frozenseg.device import retry_out_of_memory
@@ -57,7 +57,7 @@ def data_sets(names: Iterable[str]) -> tuple[str, ...]:
     with an official validation split.
     Raises: ValueError for an unknown name, and as `register_dataset_file`.
     """
-    register_benchmarks()
+    register_splits()
     found: dict[str, None] = {}
     for name in names:
         found |= dict.fromkeys(_data_sets_of(name))
@@ -66,23 +66,25 @@ def data_sets(names: Iterable[str]) -> tuple[str, ...]:
 
 def _data_sets_of(name: str) -> Sequence[str]:
     if name == "all":
-        official = [row.benchmark for row in BENCHMARKS if row.image_counts and row.split == SPLIT]
+        official = [
+            row.benchmark for row in DATASET_SPLITS if row.image_counts and row.split == SPLIT
+        ]
         return [_fullest(benchmark).name for benchmark in dict.fromkeys(official)]
     if is_dataset_file(name):
         return register_dataset_file(name)
-    if benchmark_rows(name, split=SPLIT):
+    if splits_of(name, split=SPLIT):
         return [_fullest(name).name]
-    registered_benchmark(name)
+    registered_split(name)
     return [name]
 
 
-def _fullest(benchmark: str) -> Benchmark:
-    return max(benchmark_rows(benchmark, split=SPLIT), key=lambda row: len(row.tasks))
+def _fullest(benchmark: str) -> DatasetSplit:
+    return max(splits_of(benchmark, split=SPLIT), key=lambda row: len(row.tasks))
 
 
 def missing(name: str) -> str:
     """What a data set lacks, with the remedy; "" if all its files and folders are there."""
-    row = registered_benchmark(name)
+    row = registered_split(name)
     root = Path("/") if Path(row.images).is_absolute() else datasets_root()
     report = Report(row.name, str(root))
     if check_paths(row, root, report):

@@ -11,7 +11,7 @@ from typing import Any
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from frozenseg.data.catalog.lookup import Benchmark, class_of_category
+from frozenseg.data.catalog.lookup import DatasetSplit, class_of_category
 from frozenseg.evaluation import cityscapes
 from frozenseg.evaluation.averages import Groups, class_groups
 from frozenseg.evaluation.episodes import EpisodeEvaluator
@@ -36,7 +36,7 @@ OFFICIAL = "instance_official"
 EPISODES = "episodes"
 
 
-def scored_tasks(row: Benchmark, tasks: Collection[str]) -> list[str]:
+def scored_tasks(row: DatasetSplit, tasks: Collection[str]) -> list[str]:
     """Those of `tasks` that the benchmark's ground truth can score.
 
     Raises: ValueError if nothing is left to score.
@@ -53,7 +53,7 @@ def scored_tasks(row: Benchmark, tasks: Collection[str]) -> list[str]:
     return scored
 
 
-def instance_sources(row: Benchmark, json_file: str | None) -> dict[str, str]:
+def instance_sources(row: DatasetSplit, json_file: str | None) -> dict[str, str]:
     """Name of every AP of a row -> its ground truth in words; {} without instances.
 
     Args: json_file: where the row's `instance_json` lies. Beside a panoptic annotation it is an
@@ -68,7 +68,7 @@ def instance_sources(row: Benchmark, json_file: str | None) -> dict[str, str]:
 
 
 def build_evaluators(
-    row: Benchmark,
+    row: DatasetSplit,
     vocabulary: Vocabulary,
     tasks: Collection[str],
     seen: Sequence[bool] | None = None,
@@ -109,7 +109,7 @@ def build_evaluators(
 
 
 def _instance_evaluators(
-    row: Benchmark, vocabulary: Vocabulary, groups: Groups, json_file: str | None
+    row: DatasetSplit, vocabulary: Vocabulary, groups: Groups, json_file: str | None
 ) -> list[DatasetEvaluator]:
     names, categories = vocabulary.names, class_of_category(row, vocabulary)
     if row.kind == "lvis":

@@ -7,8 +7,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from frozenseg.data.catalog.lookup import BENCHMARKS, row_vocabulary
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, row_vocabulary
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.evaluation.folds import FoldMean, fold_means, fold_of
 from frozenseg.evaluation.published import MATCHES, Published, measured
 from frozenseg.evaluation.results import column
@@ -126,7 +126,7 @@ def notes_of(entry: Entry, published: Published) -> list[str]:
     ]
 
 
-def _word_notes(protocol: Mapping[str, Any], row: Benchmark) -> Iterator[str]:
+def _word_notes(protocol: Mapping[str, Any], row: DatasetSplit) -> Iterator[str]:
     if row.vocabulary_file:
         yield f"the words come from {row.vocabulary_file} of the data set"
         return
@@ -141,7 +141,7 @@ def _word_notes(protocol: Mapping[str, Any], row: Benchmark) -> Iterator[str]:
 
 
 def _setting_notes(
-    protocol: Mapping[str, Any], expected: Mapping[str, Any], row: Benchmark
+    protocol: Mapping[str, Any], expected: Mapping[str, Any], row: DatasetSplit
 ) -> Iterator[str]:
     ensemble, thresholds = protocol.get("ensemble", {}), protocol.get("thresholds", {})
     threshold = row.object_mask_threshold
@@ -176,7 +176,7 @@ def _setting_notes(
             yield f"{name} take part here"
 
 
-def _data_notes(entry: Entry, row: Benchmark) -> Iterator[str]:
+def _data_notes(entry: Entry, row: DatasetSplit) -> Iterator[str]:
     if row.image_counts and entry["images"] not in row.image_counts:
         official = " or ".join(map(str, row.image_counts))
         yield f"{entry['images']} images were scored, the official split has {official}"
@@ -217,9 +217,9 @@ def protocol_differences(first: Entry, second: Entry) -> list[str]:
     return [*found[:SHOWN_DIFFERENCES], *([f"{more} more"] if more > 0 else [])]
 
 
-def _row(data_set: str) -> Benchmark | None:
+def _row(data_set: str) -> DatasetSplit | None:
     """The row of a registered name; None for a data set of one's own."""
-    return next((row for row in BENCHMARKS if data_set in row.names), None)
+    return next((row for row in DATASET_SPLITS if data_set in row.names), None)
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -251,7 +251,9 @@ SETTINGS = {
 }
 
 
-def episode_notes(entry: Mapping[str, Any], row: Benchmark, published: Published) -> Iterator[str]:
+def episode_notes(
+    entry: Mapping[str, Any], row: DatasetSplit, published: Published
+) -> Iterator[str]:
     """What of an entry's protocol differs from the published one, as sentences."""
     protocol, expected = entry["protocol"], published.protocol
     if not row.vocabulary_file and protocol.get("vocabulary") != row_vocabulary(row).digest:

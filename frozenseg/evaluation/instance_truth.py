@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.lookup import class_of_category
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.coco_instances import load_coco_instances
 from frozenseg.data.mappers.targets import run_length
 from frozenseg.data.reading import check_same_size, ids_of_rgb, read_label_png, read_panoptic_png
@@ -63,7 +63,7 @@ def annotated_objects(record: Mapping[str, Any]) -> ImageTruth:
 class AnnotationFile:
     """The objects that another annotation file has of the same images, found by their ids."""
 
-    def __init__(self, json_file: Path, row: Benchmark, vocabulary: Vocabulary) -> None:
+    def __init__(self, json_file: Path, row: DatasetSplit, vocabulary: Vocabulary) -> None:
         """Reads the file. Raises: as `load_coco_instances`."""
         self.json_file = json_file
         folder = json_file.parents[len(Path(row.instance_json).parts) - 1] / row.images

@@ -53,10 +53,10 @@ def read_vocabulary(text: str) -> Vocabulary:
         whose words are read from its files; ValueError for no words and for what is nearly the
         name of a table or benchmark.
     """
-    from frozenseg.data.catalog.lookup import BENCHMARKS, row_vocabulary
+    from frozenseg.data.catalog.lookup import DATASET_SPLITS, row_vocabulary
 
     path, name = Path(text).expanduser(), text.strip()
-    rows = {known: row for row in BENCHMARKS for known in row.names}
+    rows = {known: row for row in DATASET_SPLITS for known in row.names}
     if name in rows:
         return row_vocabulary(rows[name])
     tables = table_names()

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 import frozenseg.mask_classification.model  # noqa: F401  (registers the architecture)
 from frozenseg.checkpoints.loading import load_weights
 from frozenseg.config import load_config
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.register import register_splits
 from tests.mask_classification.conftest import GOLDEN, build_golden_model
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "fcclip"
@@ -58,7 +58,7 @@ def test_the_golden_file_without_a_part_of_clip_is_refused(golden, tmp_path):
 @pytest.fixture(scope="module")
 def full_size():
     """The model of FC-CLIP R50: names and shapes without weights."""
-    register_benchmarks()
+    register_splits()
     return build_model(load_config(CONFIGS / "r50.yaml", ["MODEL.DEVICE", "meta"]))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.shapes import write_shapes
 
 
@@ -21,5 +21,5 @@ def shapes_root(tmp_path_factory) -> Path:
 @pytest.fixture
 def registered(shapes_root: Path) -> Path:
     """`shapes_root`, with the catalogs pointing to it."""
-    register_benchmarks(root=shapes_root)
+    register_splits(root=shapes_root)
     return shapes_root

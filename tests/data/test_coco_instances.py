@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
-from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.catalog.lookup import find_split
 from frozenseg.data.coco_instances import XYWH_ABS, load_coco_instances
 from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary
@@ -72,7 +72,7 @@ def test_objects_have_class_indices_and_the_masks_that_pycocotools_reads(tmp_pat
 
 
 def test_lvis_finds_its_images_by_their_url_and_keeps_its_lists(tmp_path):
-    row = replace(find_benchmark("openvocab_lvis_v1_val"), classes=2)
+    row = replace(find_split("openvocab_lvis_v1_val"), classes=2)
     data = content()
     for image, split in zip(data["images"], ("val2017", "train2017"), strict=True):
         name = f"{image.pop('id'):012d}.jpg"

@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog
 from panopticapi.utils import id2rgb, rgb2id
 from PIL import Image
 
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.reading import (
     ids_of_rgb,
     read_image,
@@ -28,7 +28,7 @@ NAME = "shapes_val_panoptic"
 def own_copy(shapes_root, tmp_path):
     """A copy of the data that a test may damage, registered."""
     shutil.copytree(shapes_root / "shapes", tmp_path / "shapes")
-    register_benchmarks(root=tmp_path)
+    register_splits(root=tmp_path)
     return tmp_path / "shapes"
 
 

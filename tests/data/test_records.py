@@ -7,7 +7,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.reading import rgb_of_ids
 from frozenseg.data.records import load_records
 
@@ -55,7 +55,7 @@ def cityscapes(root):
 
 
 def records(name, root):
-    row = find_benchmark(name)
+    row = find_split(name)
     return load_records(row, row_vocabulary(row, root), root)
 
 
@@ -91,9 +91,9 @@ def test_vistas_labels_are_those_of_the_release_whose_65_is_ignored(tmp_path):
     [record] = records("mapillary_vistas_panoptic_val", tmp_path)
     assert record["segments_info"][0]["category_id"] == 64
     assert record["sem_seg_file_name"] == str(root / "labels/a.png")
-    assert find_benchmark("mapillary_vistas_panoptic_val").ignore_label == 65
+    assert find_split("mapillary_vistas_panoptic_val").ignore_label == 65
 
 
 def test_an_image_suffix_in_capitals_or_a_name_with_dots_does_not_confuse_the_label_file(tmp_path):
-    row = find_benchmark("openvocab_ade20k_panoptic_val")
+    row = find_split("openvocab_ade20k_panoptic_val")
     assert row.semantic_file({"file_name": "sub/a.b.png"}) == "sub/a.b.png"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.catalog.lookup import find_split
 from frozenseg.data.verify.run import is_started, state, verify
 from tests.data.raw_datasets import make_pascal_5i, run_prepare
 
-ROW = find_benchmark("pascal_5i_fold1_val")
+ROW = find_split("pascal_5i_fold1_val")
 LABELS = "VOCdevkit/VOC2012/SegmentationClassAug/2007_000033.png"
 AGAIN = "run python datasets/prepare_pascal_5i.py --overwrite"
 
@@ -99,7 +99,7 @@ def test_a_damaged_index_is_an_error(root, text):
 
 
 def test_only_a_split_with_an_index_was_begun(root):
-    train = find_benchmark("pascal_5i_fold1_train")
+    train = find_split("pascal_5i_fold1_train")
     assert is_started(ROW, root)
     assert not is_started(train, root)  # though its folder of label maps is there
     assert state(ROW, root) == "yes"

@@ -11,8 +11,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import BENCHMARKS, find_benchmark
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.preparation import fss_mosaic
 from frozenseg.data.verify.run import verify
 from tests.data import raw_datasets
@@ -32,7 +32,7 @@ MAKERS = {
     "COCO-20i": ("make_coco_20i",),
     "Mosaic-4": ("make_fss",),
 }
-ROWS = [row for row in BENCHMARKS if row.section in MAKERS]
+ROWS = [row for row in DATASET_SPLITS if row.section in MAKERS]
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_the_command_that_verify_names_makes_what_detectron2_loads(row, tmp_path
         run(row.prepare, tmp_path)
     report = check(row, tmp_path)
     assert report.findings == [], report.text()
-    register_benchmarks([row], root=tmp_path)
+    register_splits([row], root=tmp_path)
     records = DatasetCatalog.get(row.name)
     assert report.images == report.checked > 1
     assert len(records) == report.images or (row.kind == "episodes" and records)
@@ -112,7 +112,7 @@ def test_the_command_that_verify_names_repairs_a_damaged_file(row, damage, tmp_p
 
 def test_lvis_needs_the_images_of_both_splits_of_coco(tmp_path):
     raw_datasets.make_lvis(tmp_path)
-    row = find_benchmark("lvis_v1_val")
+    row = find_split("lvis_v1_val")
     shutil.rmtree(tmp_path / "coco/train2017")
     [finding] = check(row, tmp_path).findings
     assert "LVIS uses images of both train2017 and val2017" in finding.problem

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frozenseg.data.catalog.lookup import BENCHMARKS
+from frozenseg.data.catalog.lookup import DATASET_SPLITS
 from frozenseg.data.catalog.own_datasets import KEYS
 from frozenseg.data.preparation import (
     ade20k,
@@ -52,26 +52,26 @@ def expand(pattern: str) -> list[str]:
 
 def test_sections_that_messages_name_are_there():
     assert {source.section for source in SOURCES} <= SECTIONS
-    assert {row.section for row in BENCHMARKS} <= SECTIONS
+    assert {row.section for row in DATASET_SPLITS} <= SECTIONS
 
 
 def test_every_script_is_described_and_every_command_runs_a_script():
     scripts = {path.name for path in FOLDER.glob("prepare_*.py")}
     assert set(re.findall(r"python datasets/(prepare_\w+\.py)", TEXT)) == scripts
-    commands = {row.prepare.split()[1] for row in BENCHMARKS if row.prepare}
+    commands = {row.prepare.split()[1] for row in DATASET_SPLITS if row.prepare}
     assert commands <= {f"datasets/{script}" for script in scripts}
 
 
 def test_the_table_has_every_name():
     rows = re.findall(r"^\|[^|]*\| `([a-z0-9_{},]+)` \|", TEXT, re.MULTILINE)
     named = {name for row in rows for name in expand(row)}
-    assert named == {row.name for row in BENCHMARKS}
+    assert named == {row.name for row in DATASET_SPLITS}
 
 
 def test_the_table_names_the_script_of_each_row():
     lines = re.findall(r"^\|[^|]*\| `([a-z0-9_{},]+)` \| `?([^|`]+)`? \|", TEXT, re.MULTILINE)
     scripts = {name: script.strip() for names, script in lines for name in expand(names)}
-    for row in BENCHMARKS:
+    for row in DATASET_SPLITS:
         script = row.prepare.split()[1].removeprefix("datasets/") if row.prepare else "nothing"
         assert scripts[row.name] == script
 

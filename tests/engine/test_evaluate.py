@@ -16,8 +16,8 @@ from detectron2.modeling import build_model
 
 from frozenseg.checkpoints.digests import weights_hash
 from frozenseg.config import config_hash
-from frozenseg.data.catalog.lookup import find_benchmark
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.lookup import find_split
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.shapes import write_shapes
 from frozenseg.engine.evaluate import evaluate, evaluate_dataset
 from frozenseg.evaluation.results import flat_scores, read_results
@@ -144,8 +144,8 @@ def test_a_perfect_model_scores_100(stand_in_cfg, model):
 
 
 def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
-    row = replace(find_benchmark(VAL), test_size=(24, 99), object_mask_threshold=0.4)
-    register_benchmarks([row], root=shapes_root)
+    row = replace(find_split(VAL), test_size=(24, 99), object_mask_threshold=0.4)
+    register_splits([row], root=shapes_root)
     model.task_settings = TaskSettings()
     seen, plain = [], model.forward
 
@@ -156,7 +156,7 @@ def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
 
     model.forward = look
     entry = evaluate_dataset(stand_in_cfg, model, VAL)
-    register_benchmarks(root=shapes_root)
+    register_splits(root=shapes_root)
     assert seen == [((24, 30), 0.4)] * 2
     assert model.task_settings == TaskSettings()
     assert entry["protocol"]["thresholds"]["object_mask"] == 0.4
@@ -169,13 +169,13 @@ import torch
 from detectron2.modeling import build_model
 import tests.engine.conftest
 from frozenseg.config import load_config
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.launch import launch
 
 def main():
     cfg = load_config(sys.argv[1])
-    register_benchmarks()
+    register_splits()
     torch.manual_seed(0)
     evaluate(cfg, build_model(cfg))
 
@@ -187,7 +187,7 @@ def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypat
     """gloo, 2 ranks: one of them has two of the three images. The scores are those of one."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     write_shapes(tmp_path / "shapes", train=1, val=3, size=(32, 40))
-    register_benchmarks()
+    register_splits()
     torch.manual_seed(0)
     expected = evaluate(stand_in_cfg, build_model(stand_in_cfg))
     results = Path(stand_in_cfg.OUTPUT_DIR) / "results.json"

@@ -8,11 +8,11 @@ import pytest
 from torch import nn
 
 from frozenseg.config import get_config
-from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.catalog.lookup import find_split
 from frozenseg.engine.evaluate import settings_for, with_row
 from frozenseg.inference.postprocess import TaskSettings
 
-ROW = find_benchmark("shapes_val_panoptic")
+ROW = find_split("shapes_val_panoptic")
 ALL = TaskSettings(proposals=True, object_mask_threshold=0.1, semantic_at_padded_size=True)
 
 
@@ -50,7 +50,7 @@ def test_instances_keep_the_panoptic_task_which_decides_about_stuff():
 
 
 def test_the_threshold_of_a_row_goes_before_the_models():
-    bdd = find_benchmark("bdd10k_40_panoptic_val")
+    bdd = find_split("bdd10k_40_panoptic_val")
     assert inside(bdd, ["panoptic"]).object_mask_threshold == 0.4
     assert inside(ROW, ["panoptic"]).object_mask_threshold == 0.1
 

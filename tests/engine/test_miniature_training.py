@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from frozenseg.config import load_config
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.data.miniature.folds import write_folds
 from tests.engine.test_trainer import train
@@ -26,9 +26,9 @@ def world(tmp_path_factory):
     write_folds(root, {"train": 8, "val": 0, "mosaics": 0}, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
-        register_benchmarks()
+        register_splits()
         yield
-    register_benchmarks()
+    register_splits()
 
 
 def settings(model: str, output: Path, cache: Path):

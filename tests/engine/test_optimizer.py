@@ -141,9 +141,9 @@ def test_the_groups_of_the_real_model():
 
     import frozenseg.mask_classification.model  # noqa: F401  registers the architecture
     from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_benchmarks
+    from frozenseg.data.catalog.register import register_splits
 
-    register_benchmarks()
+    register_splits()
     config = Path(__file__).parents[2] / "configs" / "quickstart" / "shapes_fcclip.yaml"
     model = build_model(load_config(config, ["MODEL.DEVICE", "cpu"]))
     groups = build_optimizer(load_config(config), model).param_groups

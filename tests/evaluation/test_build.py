@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from frozenseg.data.catalog.lookup import find_benchmark, load_vocabulary, row_vocabulary
+from frozenseg.data.catalog.lookup import find_split, load_vocabulary, row_vocabulary
 from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
 from tests.data import raw_datasets
 
-ROW = find_benchmark("shapes_val_panoptic")
+ROW = find_split("shapes_val_panoptic")
 WORDS = load_vocabulary(ROW.vocabulary)
 
 
@@ -30,7 +30,7 @@ def test_nothing_to_score_is_an_error_that_names_both():
 
 
 def test_ap_on_the_official_instances_needs_their_file(tmp_path, caplog):
-    row = find_benchmark("openvocab_ade20k_panoptic_val")
+    row = find_split("openvocab_ade20k_panoptic_val")
     words, file = row_vocabulary(row), tmp_path / row.instance_json
     missing = build_evaluators(row, words, ["instance"], json_file=str(file))
     assert [one.key for one in missing] == ["instance"]
@@ -48,7 +48,7 @@ def test_ap_on_the_official_instances_needs_their_file(tmp_path, caplog):
 
 def test_the_ground_truth_of_ap_is_named():
     sources = {
-        name: instance_sources(find_benchmark(name), None)
+        name: instance_sources(find_split(name), None)
         for name in (
             "ade20k_instance_val",
             "cityscapes_fine_instance_seg_val",

@@ -18,12 +18,12 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import class_of_category, find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import class_of_category, find_split, row_vocabulary
 from frozenseg.evaluation import cityscapes
 from frozenseg.evaluation.cityscapes import official_evaluators
 from tests.data import raw_datasets
 
-ROW = find_benchmark("openvocab_cityscapes_fine_panoptic_val")
+ROW = find_split("openvocab_cityscapes_fine_panoptic_val")
 LABELS = class_of_category(ROW, row_vocabulary(ROW))
 CAR = LABELS[26]
 INSTALLED = importlib.util.find_spec(cityscapes.PACKAGE) is not None

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.evaluation.comparison import (
     comparison_text,
     notes_of,
@@ -39,7 +39,7 @@ def entry():
             },
         },
         "protocol": {
-            "vocabulary": row_vocabulary(find_benchmark(ADE)).digest,
+            "vocabulary": row_vocabulary(find_split(ADE)).digest,
             "trained_on": ["openvocab_coco_2017_train_panoptic_with_sem_seg"],
             "templates": "vild_14",
             "ensemble": {"enabled": True, "alpha": 0.4, "beta": 0.8, "on_valid_mask": True},
@@ -110,7 +110,7 @@ def test_conventions_and_ground_truths_that_could_explain_a_difference(entry):
 
 
 def test_other_printed_figures_and_data_sets_of_ones_own(entry):
-    vistas = find_benchmark("openvocab_mapillary_vistas_panoptic_val")
+    vistas = find_split("openvocab_mapillary_vistas_panoptic_val")
     entry |= {"dataset": vistas.name, "benchmark": vistas.benchmark}
     notes = notes_of(entry, published_model("fcclip/convnext_large"))
     assert any("PQ: README" in note and "prints 18.3" in note for note in notes)
@@ -136,7 +136,7 @@ FUSIONER = published_model("fusioner/Fusioner ViT-L/14")  # PASCAL-5i 59.0, COCO
 
 def fold_entry(fold, miou, kind="val"):
     """An evaluation of a fold as published."""
-    row = find_benchmark(f"pascal_5i_fold{fold}_{kind}")
+    row = find_split(f"pascal_5i_fold{fold}_{kind}")
     return {
         "benchmark": row.benchmark,
         "dataset": row.name,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.catalog.lookup import find_benchmark
+from frozenseg.data.catalog.lookup import find_split
 from frozenseg.evaluation.instance_truth import AnnotationFile, CityscapesMaps, annotated_objects
 from frozenseg.vocab import Vocabulary
 
@@ -31,7 +31,7 @@ def test_areas_are_those_of_the_file_where_it_has_them():
 def other_file(tmp_path):
     """The row of a panoptic data set, and an instance file of its single image, 8 x 6."""
     row = replace(
-        find_benchmark("shapes_val_panoptic"),
+        find_split("shapes_val_panoptic"),
         category_ids=(1, 2, 3),
         images="pictures",
         instance_json="marks/instances.json",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frozenseg.config import get_config, load_config
-from frozenseg.data.catalog.lookup import BENCHMARKS, find_benchmark
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
 from frozenseg.evaluation.published import (
     measured,
     published_model,
@@ -79,8 +79,8 @@ def test_the_protocol_is_that_of_the_config(model):
     assert expected["detections_per_image"] == cfg.TEST.DETECTIONS_PER_IMAGE
     assert expected["test_size"] == [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST]
     [name] = cfg.DATASETS.TRAIN
-    assert find_benchmark(name).benchmark == expected["trained_on"]
-    assert set(model.scores) <= {row.benchmark for row in BENCHMARKS}
+    assert find_split(name).benchmark == expected["trained_on"]
+    assert set(model.scores) <= {row.benchmark for row in DATASET_SPLITS}
 
 
 def test_an_entry_finds_its_model():
@@ -150,7 +150,7 @@ def test_the_pairings_of_fusioner_have_the_labels_encoders_and_figures_of_the_pa
 def test_the_published_protocol_of_items_is_that_of_the_rows():
     defaults = get_config().MODEL.FUSIONER
     for one in published_pairings():
-        assert set(one.scores) <= {row.benchmark for row in BENCHMARKS}
+        assert set(one.scores) <= {row.benchmark for row in DATASET_SPLITS}
         assert one.protocol["threshold"] == defaults.THRESHOLD
         assert one.protocol["window"] == {"crop": defaults.CROP, "stride": defaults.STRIDE}
         of_clip = one.model.get("language", "").startswith("clip")

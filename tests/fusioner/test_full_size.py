@@ -8,7 +8,7 @@ import pytest
 
 from frozenseg.build import build_model
 from frozenseg.config import load_config
-from frozenseg.data.catalog.register import register_benchmarks
+from frozenseg.data.catalog.register import register_splits
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "fusioner"
 PAIRINGS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -32,7 +32,7 @@ def test_the_twelve_pairings_are_there_early_and_late():
 
 @pytest.mark.parametrize("name", PAIRINGS)
 def test_it_builds(name):
-    register_benchmarks()
+    register_splits()
     cfg = load_config(CONFIGS / f"{name}.yaml", ["MODEL.DEVICE", "meta"])
     model = build_model(cfg)
     trained = {n: tuple(p.shape) for n, p in model.named_parameters() if p.requires_grad}

@@ -127,11 +127,11 @@ def _model(config_file: str) -> Any:
     import torch
 
     from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_benchmarks
+    from frozenseg.data.catalog.register import register_splits
     from frozenseg.encoders.clip.backbone import config_section
     from frozenseg.engine.trainer import Trainer
 
-    register_benchmarks()
+    register_splits()
     cfg = load_config(config_file, ["MODEL.DEVICE", "cpu"])
     cfg.MODEL[config_section(cfg)].CLIP_PRETRAINED_WEIGHTS = ""
     cfg.MODEL.SAM_PRETRAINED_WEIGHTS = ""

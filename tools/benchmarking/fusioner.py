@@ -51,11 +51,11 @@ def main(args: argparse.Namespace) -> None:
 
     from frozenseg.build import build_model
     from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_benchmarks
+    from frozenseg.data.catalog.register import register_splits
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    register_benchmarks()
+    register_splits()
     cfg = load_config(args.config_file, [*NO_WEIGHTS, "MODEL.DEVICE", "cpu"])
     if cfg.MODEL.META_ARCHITECTURE != "Fusioner" or cfg.MODEL.FUSIONER.METHOD not in (
         "early",

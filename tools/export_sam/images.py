@@ -50,12 +50,12 @@ def images_of_dataset(name: str) -> Images:
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    from frozenseg.data.catalog.lookup import find_benchmark
-    from frozenseg.data.catalog.register import register_benchmarks
+    from frozenseg.data.catalog.lookup import find_split
+    from frozenseg.data.catalog.register import register_splits
 
-    register_benchmarks()
+    register_splits()
     if name not in DatasetCatalog:
-        find_benchmark(name)  # raises, with the names that come near
+        find_split(name)  # raises, with the names that come near
     files = sorted({Path(record["file_name"]) for record in DatasetCatalog.get(name)})
     root = Path(MetadataCatalog.get(name).get("image_root", ""))
     if not all(file.is_relative_to(root) for file in files) or not root.name:

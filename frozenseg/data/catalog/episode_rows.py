@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.miniature.classes import ALL, CLASSES, FOLDS, held_out, vocabulary_text
 
 TASKS = ("episodes",)
@@ -72,9 +72,9 @@ def _command(program: str, source: str) -> str:
     return f"python datasets/prepare_{program}.py" + (" --splits train" * (source == "train"))
 
 
-def _pascal(fold: int, split: str) -> Benchmark:
+def _pascal(fold: int, split: str) -> DatasetSplit:
     source = "train" if split == "train" else "val"
-    return Benchmark(
+    return DatasetSplit(
         **_common("pascal_5i", fold, split),
         **_chosen(PASCAL_NAMES, range(5 * fold, 5 * fold + 5), split),
         images="VOCdevkit/VOC2012/JPEGImages",
@@ -89,9 +89,9 @@ def _pascal(fold: int, split: str) -> Benchmark:
     )
 
 
-def _coco(fold: int, split: str) -> Benchmark:
+def _coco(fold: int, split: str) -> DatasetSplit:
     source = "train" if split == "train" else "val"
-    return Benchmark(
+    return DatasetSplit(
         **_common("coco_20i", fold, split),
         **_chosen(COCO_NAMES, range(fold, len(COCO_NAMES), 4), split),
         images=f"coco/{source}2014",
@@ -106,7 +106,7 @@ def _coco(fold: int, split: str) -> Benchmark:
     )
 
 
-MOSAIC = Benchmark(
+MOSAIC = DatasetSplit(
     name="fss_mosaic_4_test",
     benchmark="fss_mosaic_4",
     split="test",
@@ -136,11 +136,11 @@ _MINIATURE: dict[str, Any] = {
 }
 
 
-def _miniature(fold: int, split: str) -> Benchmark:
+def _miniature(fold: int, split: str) -> DatasetSplit:
     source = "train" if split == "train" else "val"
     held = held_out(fold)
     classes = held if split == "val" else tuple(i for i in THINGS if i not in held)
-    return Benchmark(
+    return DatasetSplit(
         **{**_common("miniature_folds", fold, split), "name": f"miniature_fold{fold}_{split}"},
         **_MINIATURE,
         **_miniature_words(classes),
@@ -151,9 +151,9 @@ def _miniature(fold: int, split: str) -> Benchmark:
     )
 
 
-def _miniature_mosaic(fold: int | None) -> Benchmark:
+def _miniature_mosaic(fold: int | None) -> DatasetSplit:
     split = "val" if fold is None else f"fold{fold}_val"
-    return Benchmark(
+    return DatasetSplit(
         **_MINIATURE,
         **_miniature_words(THINGS if fold is None else held_out(fold)),
         name=f"miniature_mosaic_4_{split}",
@@ -178,7 +178,7 @@ def _miniature_words(classes: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-EPISODIC: tuple[Benchmark, ...] = (
+EPISODIC: tuple[DatasetSplit, ...] = (
     *(_pascal(fold, split) for fold in range(FOLDS) for split in SPLITS),
     *(_coco(fold, split) for fold in range(FOLDS) for split in SPLITS),
     MOSAIC,

@@ -1,7 +1,7 @@
 """Finding a benchmark by its name, its words, and where its files are.
 
-The rows stand in `catalog_rows.py`; a new benchmark is a new row there, a data set of one's own a
-row in a YAML file (`custom.py`).
+The rows stand in `rows.py`; a new benchmark is a new row there, a data set of one's own a
+row in a YAML file (`own_datasets.py`).
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from frozenseg.data.catalog.rows import BENCHMARKS, SHAPES_CLASSES, SHAPES_SEEN_IDS
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.rows import DATASET_SPLITS, SHAPES_CLASSES, SHAPES_SEEN_IDS
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.files import checkout
 from frozenseg.vocab import Vocabulary
 
 __all__ = [
-    "BENCHMARKS",
+    "DATASET_SPLITS",
     "ROOT_VARIABLE",
     "SHAPES_CLASSES",
     "SHAPES_SEEN_IDS",
-    "Benchmark",
-    "benchmark_rows",
+    "DatasetSplit",
     "class_of_category",
     "datasets_root",
-    "find_benchmark",
+    "find_split",
     "load_vocabulary",
     "row_vocabulary",
+    "splits_of",
 ]
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
 
 
-def find_benchmark(name: str, rows: Iterable[Benchmark] = BENCHMARKS) -> Benchmark:
+def find_split(name: str, rows: Iterable[DatasetSplit] = DATASET_SPLITS) -> DatasetSplit:
     """The row of a registered name. Raises: ValueError that names the nearest known ones."""
     by_name = {known: row for row in rows for known in row.names}
     if name not in by_name:
@@ -42,9 +42,9 @@ def find_benchmark(name: str, rows: Iterable[Benchmark] = BENCHMARKS) -> Benchma
     return by_name[name]
 
 
-def benchmark_rows(
-    name: str, rows: Iterable[Benchmark] = BENCHMARKS, split: str = ""
-) -> tuple[Benchmark, ...]:
+def splits_of(
+    name: str, rows: Iterable[DatasetSplit] = DATASET_SPLITS, split: str = ""
+) -> tuple[DatasetSplit, ...]:
     """The rows of a benchmark ("ade20k_150"), of one split if given; () if there are none."""
     return tuple(row for row in rows if row.benchmark == name and split in ("", row.split))
 
@@ -66,7 +66,7 @@ def load_vocabulary(
     return Vocabulary.from_table(source)
 
 
-def row_vocabulary(row: Benchmark, root: Path | None = None) -> Vocabulary:
+def row_vocabulary(row: DatasetSplit, root: Path | None = None) -> Vocabulary:
     """The classes of `row`; those of some benchmarks are read from a file of the data set.
 
     Raises: FileNotFoundError with the remedy if that file is missing; ValueError if it has another
@@ -88,7 +88,7 @@ def row_vocabulary(row: Benchmark, root: Path | None = None) -> Vocabulary:
     return vocabulary
 
 
-def class_of_category(row: Benchmark, vocabulary: Vocabulary) -> dict[int, int]:
+def class_of_category(row: DatasetSplit, vocabulary: Vocabulary) -> dict[int, int]:
     """The data set's category id -> class index. Raises: ValueError if their numbers differ."""
     own_ids = tuple(i for i in vocabulary.dataset_ids if i is not None)
     ids = row.category_ids or own_ids or tuple(range(len(vocabulary)))

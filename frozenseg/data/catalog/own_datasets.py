@@ -23,8 +23,8 @@ from typing import Any
 
 import yaml
 
-from frozenseg.data.catalog.lookup import BENCHMARKS, class_of_category, load_vocabulary
-from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, Benchmark
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, class_of_category, load_vocabulary
+from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit
 
 SUFFIXES = (".yaml", ".yml")
 # Key -> the Python types that it may have, and how a message calls them.
@@ -61,7 +61,7 @@ def is_dataset_file(name: str | Path) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def read_dataset_file(path: str | Path) -> tuple[Benchmark, ...]:
+def read_dataset_file(path: str | Path) -> tuple[DatasetSplit, ...]:
     """The rows of a YAML file; their paths are absolute.
 
     Raises: FileNotFoundError; ValueError that names file, row and key for unknown, missing or
@@ -81,7 +81,7 @@ def read_dataset_file(path: str | Path) -> tuple[Benchmark, ...]:
         )
     rows = tuple(_row(entry, file, number) for number, entry in enumerate(entries, 1))
     # A name that a benchmark has would replace it without a word.
-    taken = {name for row in BENCHMARKS for name in row.names}
+    taken = {name for row in DATASET_SPLITS for name in row.names}
     for row in rows:
         if row.name in taken:
             raise ValueError(f"{file}: name {row.name!r} is taken; choose another one")
@@ -89,13 +89,13 @@ def read_dataset_file(path: str | Path) -> tuple[Benchmark, ...]:
     return rows
 
 
-def _row(entry: Mapping[str, Any], file: Path, number: int) -> Benchmark:
+def _row(entry: Mapping[str, Any], file: Path, number: int) -> DatasetSplit:
     where = f"{file}: data set {entry.get('name', number)!r}"
     _check_keys(entry, where)
     paths: dict[str, Any] = {key: _absolute(file, entry[key]) for key in PATHS if key in entry}
     json_file = paths.get("panoptic_json") or paths.get("instance_json", "")
     classes = _classes(entry["classes"], file, where) if "classes" in entry else ""
-    row = Benchmark(
+    row = DatasetSplit(
         **paths,
         name=entry["name"],
         benchmark=entry.get("benchmark", entry["name"]),
@@ -146,7 +146,7 @@ def _check_keys(entry: Mapping[str, Any], where: str) -> None:
 
 
 def _classes(given: str | list[Any], file: Path, where: str) -> str:
-    """`Benchmark.vocabulary` of the key `classes`."""
+    """`DatasetSplit.vocabulary` of the key `classes`."""
     if isinstance(given, str):
         is_file = ";" not in given and Path(given).suffix in (".txt", ".tsv", ".json")
         return _absolute(file, given) if is_file else given
@@ -162,7 +162,7 @@ def _classes(given: str | list[Any], file: Path, where: str) -> str:
     return "; ".join(texts) + ";"
 
 
-def _check_ids(row: Benchmark, folder: Path, where: str) -> None:
+def _check_ids(row: DatasetSplit, folder: Path, where: str) -> None:
     """Reads the class list. Raises ValueError if its ids are missing or clash with ignore_label."""
     try:
         vocabulary = load_vocabulary(row.vocabulary, folder)

@@ -13,21 +13,21 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
 from frozenseg.data.catalog.lookup import (
-    BENCHMARKS,
+    DATASET_SPLITS,
     ROOT_VARIABLE,
     class_of_category,
     datasets_root,
-    find_benchmark,
+    find_split,
     row_vocabulary,
 )
 from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_file
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary
 
 
-def register_benchmarks(
-    rows: Iterable[Benchmark] = BENCHMARKS, root: Path | None = None
+def register_splits(
+    rows: Iterable[DatasetSplit] = DATASET_SPLITS, root: Path | None = None
 ) -> tuple[str, ...]:
     """Makes every row known to DatasetCatalog and MetadataCatalog; calling it again is harmless.
 
@@ -50,10 +50,10 @@ def register_benchmarks(
     return tuple(names)
 
 
-def registered_benchmark(name: str) -> Benchmark:
+def registered_split(name: str) -> DatasetSplit:
     """The row that a registered data set was made from. Raises: ValueError if there is none."""
-    row = MetadataCatalog.get(name).get("benchmark") if name in DatasetCatalog else None
-    return row or find_benchmark(name)
+    row = MetadataCatalog.get(name).get("dataset_split") if name in DatasetCatalog else None
+    return row or find_split(name)
 
 
 def register_dataset_file(path: str | Path) -> tuple[str, ...]:
@@ -64,10 +64,10 @@ def register_dataset_file(path: str | Path) -> tuple[str, ...]:
     rows = read_dataset_file(path)
     for row in rows:
         taken = row.name in DatasetCatalog
-        known = MetadataCatalog.get(row.name).get("benchmark") if taken else None
+        known = MetadataCatalog.get(row.name).get("dataset_split") if taken else None
         if taken and known != row:
             raise ValueError(f"{path}: name {row.name!r} is taken by another data set; choose one")
-    return register_benchmarks(rows, root=Path(path).expanduser().absolute().parent)
+    return register_splits(rows, root=Path(path).expanduser().absolute().parent)
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -75,7 +75,7 @@ def register_datasets(cfg: CfgNode) -> None:
 
     Raises: ValueError for a file that is no YAML; what `register_dataset_file` raises.
     """
-    register_benchmarks()
+    register_splits()
     for name in cfg.DATASETS.FILES:
         if not is_dataset_file(name):
             raise ValueError(
@@ -124,7 +124,7 @@ class LazyMetadata(Metadata):
 
 
 def _load(metadata: Metadata, root: Path) -> list[dict[str, Any]]:
-    return load_records(metadata.benchmark, metadata.vocabulary, root)
+    return load_records(metadata.dataset_split, metadata.vocabulary, root)
 
 
 def _root_or_placeholder() -> Path:
@@ -134,7 +134,7 @@ def _root_or_placeholder() -> Path:
         return Path(f"${ROOT_VARIABLE}")
 
 
-def _paths(row: Benchmark, root: Path) -> dict[str, Any]:
+def _paths(row: DatasetSplit, root: Path) -> dict[str, Any]:
     """What is known of a row without its class names; only the paths that it has."""
     paths = {
         "image_root": row.images,
@@ -146,14 +146,14 @@ def _paths(row: Benchmark, root: Path) -> dict[str, Any]:
     if row.evaluator.startswith("cityscapes"):  # where its own scripts look for their files
         paths["gt_dir"] = row.semantic_masks or row.instance_masks
     return {
-        "benchmark": row,
+        "dataset_split": row,
         "ignore_label": row.ignore_label,
         "evaluator_type": row.evaluator,
         **{key: str(root / path) for key, path in paths.items() if path},
     }
 
 
-def _class_metadata(row: Benchmark, root: Path) -> dict[str, Any]:
+def _class_metadata(row: DatasetSplit, root: Path) -> dict[str, Any]:
     """The entries of `LazyMetadata.LATER`; class indices are those of the vocabulary.
 
     `thing_classes` can be indexed by class, as detectron2 does: it is the list of things only where

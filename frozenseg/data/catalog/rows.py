@@ -1,7 +1,7 @@
 """The rows of the catalog: every benchmark split that this project trains on or is scored on.
 
 Splits of one family differ in a few fields; each function below writes out its family's rows. Those
-of the episodic benchmarks stand in `catalog_episodes.py`.
+of the episodic benchmarks stand in `episode_rows.py`.
 The layout of every family is described in datasets/README.md. Image counts are those of the
 official releases.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from frozenseg.data.catalog.episode_rows import EPISODIC
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.miniature.classes import ALL, SEEN, vocabulary_text
 
 ALL_TASKS = ("panoptic", "instance", "semantic")
@@ -39,10 +39,10 @@ def _command(program: str, split: str, words: str = "") -> str:
     return " ".join(filter(None, (f"python datasets/prepare_{program}.py", words, splits)))
 
 
-def _coco(split: str) -> tuple[Benchmark, ...]:
+def _coco(split: str) -> tuple[DatasetSplit, ...]:
     panoptic = f"coco_2017_{split}_panoptic"
     return (
-        Benchmark(
+        DatasetSplit(
             name=f"openvocab_{panoptic}_with_sem_seg",
             aliases=(panoptic, f"{panoptic}_with_sem_seg"),
             benchmark="coco_panoptic",
@@ -58,7 +58,7 @@ def _coco(split: str) -> tuple[Benchmark, ...]:
             image_counts=(COCO_COUNTS[split],),
             evaluator="coco_panoptic_seg",
         ),
-        Benchmark(
+        DatasetSplit(
             name=f"openvocab_coco_2017_{split}_sem_seg",
             benchmark="coco_panoptic",
             split=split,
@@ -74,7 +74,7 @@ def _coco(split: str) -> tuple[Benchmark, ...]:
             trap="the maps hold class indices 0..132, not COCO's category ids 1..200",
             evaluator="sem_seg",
         ),
-        Benchmark(
+        DatasetSplit(
             name=f"openvocab_coco_2017_{split}_stuff_sem_seg",
             aliases=(f"coco_2017_{split}_stuff_sem_seg",),
             benchmark="coco_stuff_171",
@@ -91,7 +91,7 @@ def _coco(split: str) -> tuple[Benchmark, ...]:
             trap="labels 171..181 are those of the raw stuffthingmaps (0..181 with gaps)",
             evaluator="sem_seg",
         ),
-        Benchmark(
+        DatasetSplit(
             name=f"openvocab_lvis_v1_{split}",
             aliases=(f"lvis_v1_{split}",),
             benchmark="lvis",
@@ -114,7 +114,7 @@ def _coco(split: str) -> tuple[Benchmark, ...]:
 ADE = "ADEChallengeData2016"
 
 
-def _ade20k(split: str) -> tuple[Benchmark, ...]:
+def _ade20k(split: str) -> tuple[DatasetSplit, ...]:
     folder = FOLDERS[split]
     common: dict[str, Any] = {
         "benchmark": "ade20k_150",
@@ -130,7 +130,7 @@ def _ade20k(split: str) -> tuple[Benchmark, ...]:
         "ones 0..149 and 255"
     )
     return (
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_ade20k_panoptic_{split}",
             aliases=(f"ade20k_panoptic_{split}",),
@@ -145,7 +145,7 @@ def _ade20k(split: str) -> tuple[Benchmark, ...]:
             again=AGAIN,
             evaluator="ade20k_panoptic_seg",
         ),
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_ade20k_instance_{split}",
             aliases=(f"ade20k_instance_{split}",),
@@ -156,7 +156,7 @@ def _ade20k(split: str) -> tuple[Benchmark, ...]:
             trap="category ids are those of the 150 classes (7: bed), not the raw ones 1..100",
             evaluator="coco",
         ),
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_ade20k_sem_seg_{split}",
             aliases=(f"ade20k_sem_seg_{split}",),
@@ -174,8 +174,8 @@ def _ade20k(split: str) -> tuple[Benchmark, ...]:
 ADE_FULL = "ADE20K_2021_17_01"
 
 
-def _ade20k_full(split: str) -> Benchmark:
-    return Benchmark(
+def _ade20k_full(split: str) -> DatasetSplit:
+    return DatasetSplit(
         name=f"openvocab_ade20k_full_sem_seg_{split}",
         aliases=(f"ade20k_full_sem_seg_{split}",),
         benchmark="ade20k_847",
@@ -198,7 +198,7 @@ def _ade20k_full(split: str) -> Benchmark:
     )
 
 
-def _cityscapes(split: str) -> tuple[Benchmark, ...]:
+def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
     truth = f"cityscapes/gtFine/{split}"
     common: dict[str, Any] = {
         "benchmark": "cityscapes",
@@ -215,7 +215,7 @@ def _cityscapes(split: str) -> tuple[Benchmark, ...]:
         "test_size": LARGE,
     }
     return (
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_cityscapes_fine_panoptic_{split}",
             aliases=(f"cityscapes_fine_panoptic_{split}",),
@@ -231,7 +231,7 @@ def _cityscapes(split: str) -> tuple[Benchmark, ...]:
             ),
             evaluator="cityscapes_panoptic_seg",
         ),
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_cityscapes_fine_instance_seg_{split}",
             aliases=(f"cityscapes_fine_instance_seg_{split}",),
@@ -243,7 +243,7 @@ def _cityscapes(split: str) -> tuple[Benchmark, ...]:
             ),
             evaluator="cityscapes_instance",
         ),
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_cityscapes_fine_sem_seg_{split}",
             aliases=(f"cityscapes_fine_sem_seg_{split}",),
@@ -257,7 +257,7 @@ def _cityscapes(split: str) -> tuple[Benchmark, ...]:
     )
 
 
-def _mapillary(split: str) -> tuple[Benchmark, ...]:
+def _mapillary(split: str) -> tuple[DatasetSplit, ...]:
     folder = f"mapillary_vistas/{FOLDERS[split]}"
     common: dict[str, Any] = {
         "benchmark": "mapillary_vistas",
@@ -273,7 +273,7 @@ def _mapillary(split: str) -> tuple[Benchmark, ...]:
         "test_size": LARGE,
     }
     return (
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_mapillary_vistas_panoptic_{split}",
             aliases=(f"mapillary_vistas_panoptic_{split}",),
@@ -282,7 +282,7 @@ def _mapillary(split: str) -> tuple[Benchmark, ...]:
             panoptic_masks=f"{folder}/panoptic",
             evaluator="mapillary_vistas_panoptic_seg",
         ),
-        Benchmark(
+        DatasetSplit(
             **common,
             name=f"openvocab_mapillary_vistas_sem_seg_{split}",
             aliases=(f"mapillary_vistas_sem_seg_{split}",),
@@ -292,9 +292,9 @@ def _mapillary(split: str) -> tuple[Benchmark, ...]:
     )
 
 
-def _pascal_context(classes: int) -> Benchmark:
+def _pascal_context(classes: int) -> DatasetSplit:
     full = classes == 459
-    return Benchmark(
+    return DatasetSplit(
         name=f"openvocab_pascal_ctx{classes}_sem_seg_val",
         aliases=(f"pascal_ctx{classes}_sem_seg_val", f"ctx{classes}_sem_seg_val"),
         benchmark=f"pascal_context_{classes}",
@@ -322,8 +322,8 @@ def _pascal_context(classes: int) -> Benchmark:
     )
 
 
-def _pascal_voc(classes: int) -> Benchmark:
-    return Benchmark(
+def _pascal_voc(classes: int) -> DatasetSplit:
+    return DatasetSplit(
         name=f"openvocab_pascal{classes}_sem_seg_val",
         aliases=(f"pascal{classes}_sem_seg_val",),
         benchmark=f"pascal_voc_{classes}",
@@ -350,7 +350,7 @@ def _pascal_voc(classes: int) -> Benchmark:
 
 
 BDD100K = (
-    Benchmark(
+    DatasetSplit(
         name="bdd10k_val_sem_seg",
         aliases=("openvocab_bdd10k_val_sem_seg",),
         benchmark="bdd100k_19",
@@ -365,7 +365,7 @@ BDD100K = (
         trap="labels/sem_seg/masks has train ids 0..18 and 255; colormaps are pictures",
         evaluator="sem_seg",
     ),
-    Benchmark(
+    DatasetSplit(
         name="bdd10k_40_panoptic_val",
         aliases=("openvocab_bdd10k_40_panoptic_val",),
         benchmark="bdd100k_40",
@@ -387,8 +387,8 @@ BDD100K = (
 )
 
 
-def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> Benchmark:
-    return Benchmark(
+def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> DatasetSplit:
+    return DatasetSplit(
         name=f"shapes_{split}_panoptic",
         benchmark="shapes",
         split=split,
@@ -406,8 +406,8 @@ def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> Bench
     )
 
 
-def _miniature(split: str, classes: tuple[int, ...]) -> Benchmark:
-    return Benchmark(
+def _miniature(split: str, classes: tuple[int, ...]) -> DatasetSplit:
+    return DatasetSplit(
         name=f"miniature_{split}_panoptic",
         benchmark="miniature",
         split=split,
@@ -424,7 +424,7 @@ def _miniature(split: str, classes: tuple[int, ...]) -> Benchmark:
     )
 
 
-BENCHMARKS: tuple[Benchmark, ...] = (
+DATASET_SPLITS: tuple[DatasetSplit, ...] = (
     *_coco("train"),
     *_coco("val"),
     *_ade20k("train"),

@@ -16,7 +16,7 @@ PATH_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class DatasetSplit:
     """One split of one benchmark; all paths are relative to the root of the data sets.
 
     Attributes:

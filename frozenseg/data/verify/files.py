@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from frozenseg.data.catalog.lookup import class_of_category
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.coco_instances import read_object
 from frozenseg.data.coco_panoptic import SEGMENT_NUMBERS
 from frozenseg.data.episodes import read_index
@@ -33,7 +33,7 @@ WHAT = {
 }
 
 
-def check_paths(row: Benchmark, root: Path, report: Report) -> bool:
+def check_paths(row: DatasetSplit, root: Path, report: Report) -> bool:
     """Whether all files and folders of a row are there."""
     needed = list(row.paths())
     missing = [(what, path) for what, path in needed if not (root / path).exists()]
@@ -45,7 +45,7 @@ def check_paths(row: Benchmark, root: Path, report: Report) -> bool:
 
 
 def list_samples(
-    row: Benchmark, vocabulary: Vocabulary, root: Path, report: Report
+    row: DatasetSplit, vocabulary: Vocabulary, root: Path, report: Report
 ) -> list[Sample]:
     """The samples whose files are all there; sets `report.images` to the number of all samples.
 
@@ -72,7 +72,7 @@ def list_samples(
     return [sample for sample in complete if _has_bytes(sample, row, report)]
 
 
-def _of_pairs(row: Benchmark, root: Path, report: Report) -> list[Sample]:
+def _of_pairs(row: DatasetSplit, root: Path, report: Report) -> list[Sample]:
     semantic = row.kind == "semantic"
     folder = root / (row.semantic_masks if semantic else row.instance_masks)
     suffix = row.semantic_suffix if semantic else row.instance_suffix
@@ -91,7 +91,9 @@ def _of_pairs(row: Benchmark, root: Path, report: Report) -> list[Sample]:
     ]
 
 
-def _of_index(row: Benchmark, vocabulary: Vocabulary, root: Path, report: Report) -> list[Sample]:
+def _of_index(
+    row: DatasetSplit, vocabulary: Vocabulary, root: Path, report: Report
+) -> list[Sample]:
     json_file = root / row.episodes_json
     entries = read_index(json_file, row.repair)
     report.images = len(entries)
@@ -111,7 +113,7 @@ def _of_index(row: Benchmark, vocabulary: Vocabulary, root: Path, report: Report
 
 
 def _of_panoptic(
-    row: Benchmark,
+    row: DatasetSplit,
     content: Mapping[str, Any],
     classes: Mapping[int, int],
     root: Path,
@@ -147,7 +149,7 @@ def _of_panoptic(
 
 
 def _of_instances(
-    row: Benchmark,
+    row: DatasetSplit,
     content: Mapping[str, Any],
     classes: Mapping[int, int],
     root: Path,
@@ -176,7 +178,9 @@ def _of_instances(
     ]
 
 
-def _with_files(row: Benchmark, samples: list[Sample], root: Path, report: Report) -> list[Sample]:
+def _with_files(
+    row: DatasetSplit, samples: list[Sample], root: Path, report: Report
+) -> list[Sample]:
     """The samples without a missing file; every missing one is reported."""
     present: dict[Path, set[str]] = {}
     kinds: tuple[tuple[str, str, Callable[[Sample], Path | None], str], ...] = (
@@ -203,7 +207,7 @@ def _with_files(row: Benchmark, samples: list[Sample], root: Path, report: Repor
 
 
 def _report_strays(
-    row: Benchmark,
+    row: DatasetSplit,
     root: Path,
     folder: str,
     what: str,
@@ -219,7 +223,7 @@ def _report_strays(
             report.warning(f"a {what} belongs to no annotation", row.repair, str(path))
 
 
-def _has_bytes(sample: Sample, row: Benchmark, report: Report) -> bool:
+def _has_bytes(sample: Sample, row: DatasetSplit, report: Report) -> bool:
     """Whether no file of a sample is empty, as an interrupted download or a full disk leaves it."""
     empty = [path for path in sample.files() if not path.stat().st_size]
     for path in empty:
@@ -233,7 +237,7 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def images_by_id(
-    content: Mapping[str, Any], json_file: Path, row: Benchmark, report: Report
+    content: Mapping[str, Any], json_file: Path, row: DatasetSplit, report: Report
 ) -> dict[Any, Mapping[str, Any]]:
     """The usable entries of `images` by their id."""
     images = {}
@@ -252,7 +256,7 @@ def check_segments(
     segments: Sequence[Mapping[str, Any]],
     classes: Mapping[int, int],
     where: str,
-    row: Benchmark,
+    row: DatasetSplit,
     report: Report,
 ) -> None:
     """Checks the numbers, categories and ids of one image's panoptic segments."""
@@ -275,7 +279,7 @@ def check_object(
     read: Mapping[str, Any] | None,
     image: Mapping[str, Any],
     where: str,
-    row: Benchmark,
+    row: DatasetSplit,
     report: Report,
 ) -> None:
     """Checks box and mask of an object as `read_object` gives it against its image."""
@@ -298,7 +302,7 @@ def check_categories(
     vocabulary: Vocabulary,
     classes: Mapping[int, int],
     json_file: Path,
-    row: Benchmark,
+    row: DatasetSplit,
     report: Report,
 ) -> None:
     """Compares the file's `categories` with the classes: things and stuff must agree."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.episodes import describe
 from frozenseg.data.reading import ids_of_rgb, read_image, read_panoptic_png, read_values
 from frozenseg.data.verify.findings import Report
@@ -56,7 +56,7 @@ class MapChecker:
         allow_empty: an annotation without a labelled pixel is no finding.
     """
 
-    row: Benchmark
+    row: DatasetSplit
     report: Report
     values: frozenset[int]
     allow_empty: bool = False

@@ -12,14 +12,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from frozenseg.data.catalog.lookup import (
-    BENCHMARKS,
-    benchmark_rows,
+    DATASET_SPLITS,
     class_of_category,
-    find_benchmark,
+    find_split,
     row_vocabulary,
+    splits_of,
 )
 from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_file
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.verify.files import check_paths, list_samples
 from frozenseg.data.verify.findings import Report
 from frozenseg.data.verify.maps import MapChecker, Sample
@@ -28,7 +28,7 @@ IMAGES = 200
 
 
 def verify(
-    row: Benchmark,
+    row: DatasetSplit,
     root: Path,
     *,
     images: int = IMAGES,
@@ -66,21 +66,21 @@ def verify(
     return report
 
 
-def rows_named(names: Sequence[str], root: Path) -> tuple[Benchmark, ...]:
+def rows_named(names: Sequence[str], root: Path) -> tuple[DatasetSplit, ...]:
     """The rows that `names` stand for, without repeats.
 
     A name is a data set, an alias, a benchmark ("ade20k_150": all of its rows), the path of a YAML
     file, or "all": every row of which anything is on disk.
     Raises: ValueError for an unknown name, FileNotFoundError for a YAML file that is not there.
     """
-    rows: dict[str, Benchmark] = {}
+    rows: dict[str, DatasetSplit] = {}
     for name in names:
         for row in _rows_of(name, root):
             rows[row.name] = row
     return tuple(rows.values())
 
 
-def state(row: Benchmark, root: Path) -> str:
+def state(row: DatasetSplit, root: Path) -> str:
     """ "yes", "missing", or "lacks" and the first path of the row that is not there."""
     paths = [path for _, path in row.paths()]
     missing = [path for path in paths if not (root / path).exists()]
@@ -89,7 +89,7 @@ def state(row: Benchmark, root: Path) -> str:
     return "missing" if len(missing) == len(paths) else f"lacks {missing[0]}"
 
 
-def is_started(row: Benchmark, root: Path) -> bool:
+def is_started(row: DatasetSplit, root: Path) -> bool:
     """Whether any of the annotations of a row is there (images are shared by several rows)."""
     annotations = [path for what, path in row.paths() if what not in ("images", "class list")]
     if row.episodes_json:  # splits share the folder of label maps
@@ -104,15 +104,15 @@ def spread(samples: Sequence[Sample], number: int) -> list[Sample]:
     return [samples[index * len(samples) // number] for index in range(number)]
 
 
-def _rows_of(name: str, root: Path) -> Iterable[Benchmark]:
+def _rows_of(name: str, root: Path) -> Iterable[DatasetSplit]:
     if name == "all":
-        return [row for row in BENCHMARKS if is_started(row, root)]
+        return [row for row in DATASET_SPLITS if is_started(row, root)]
     if is_dataset_file(name):
         return read_dataset_file(name)
-    return benchmark_rows(name) or [find_benchmark(name)]
+    return splits_of(name) or [find_split(name)]
 
 
-def _check_count(row: Benchmark, report: Report) -> None:
+def _check_count(row: DatasetSplit, report: Report) -> None:
     if row.image_counts and report.images not in row.image_counts:
         official = " or ".join(map(str, row.image_counts))
         report.error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frozenseg.data.catalog.episode_rows import COCO_NAMES, EPISODIC, PASCAL_NAMES
-from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.miniature.classes import CLASSES
 from frozenseg.vocab import Vocabulary
 
@@ -22,7 +22,7 @@ HELD_OUT = {
 
 
 def the_row(family, fold, split):
-    return find_benchmark(f"{family}_fold{fold}_{split}")
+    return find_split(f"{family}_fold{fold}_{split}")
 
 
 def names(row):
@@ -91,7 +91,7 @@ def test_nobody_asks_for_stuff_and_every_word_is_in_several_seen_classes():
 def test_the_mosaics_of_the_folds_have_the_classes_that_these_hold_out():
     union = set()
     for fold in range(4):
-        row = find_benchmark(f"miniature_mosaic_4_fold{fold}_val")
+        row = find_split(f"miniature_mosaic_4_fold{fold}_val")
         assert names(row) == names(the_row("miniature", fold, "val"))
         union |= set(row.category_ids)
-    assert union == set(find_benchmark("miniature_mosaic_4_val").category_ids)
+    assert union == set(find_split("miniature_mosaic_4_val").category_ids)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from frozenseg.data.catalog.lookup import (
-    BENCHMARKS,
+    DATASET_SPLITS,
     SHAPES_SEEN_IDS,
-    benchmark_rows,
     class_of_category,
     datasets_root,
-    find_benchmark,
+    find_split,
     load_vocabulary,
     row_vocabulary,
+    splits_of,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,20 +59,20 @@ def by_name(row):
 
 
 def test_names_and_aliases_are_unique():
-    names = [name for row in BENCHMARKS for name in row.names]
+    names = [name for row in DATASET_SPLITS for name in row.names]
     assert len(set(names)) == len(names)
 
 
 def test_every_benchmark_has_a_row_for_training_where_it_has_a_split_and_one_for_validation():
-    others = {row.benchmark for row in BENCHMARKS if row.kind != "episodes"}
+    others = {row.benchmark for row in DATASET_SPLITS if row.kind != "episodes"}
     assert others == set(CLASSES) | SYNTHETIC
     for benchmark in CLASSES:
-        assert benchmark_rows(benchmark, split="val")
-    assert benchmark_rows("coco_panoptic", split="train")
-    assert benchmark_rows("nothing") == ()
+        assert splits_of(benchmark, split="val")
+    assert splits_of("coco_panoptic", split="train")
+    assert splits_of("nothing") == ()
 
 
-@pytest.mark.parametrize("row", BENCHMARKS, ids=by_name)
+@pytest.mark.parametrize("row", DATASET_SPLITS, ids=by_name)
 def test_every_row_is_consistent(row):
     assert set(row.tasks) <= {"panoptic", "instance", "semantic"} or row.tasks == ("episodes",)
     assert row.section
@@ -98,7 +98,7 @@ def test_every_row_is_consistent(row):
     assert row.object_mask_threshold == (0.4 if row.benchmark == "bdd100k_40" else None)
 
 
-@pytest.mark.parametrize("row", [r for r in BENCHMARKS if not r.vocabulary_file], ids=by_name)
+@pytest.mark.parametrize("row", [r for r in DATASET_SPLITS if not r.vocabulary_file], ids=by_name)
 def test_every_table_has_the_classes_of_its_row(row):
     vocabulary = row_vocabulary(row)
     classes = class_of_category(row, vocabulary)
@@ -107,7 +107,7 @@ def test_every_table_has_the_classes_of_its_row(row):
 
 
 def test_every_command_exists_and_every_made_file_has_one():
-    for row in BENCHMARKS:
+    for row in DATASET_SPLITS:
         program = row.prepare.split()[1] if row.prepare else ""
         assert not program or (ROOT / program).is_file(), row.prepare
         assert row.prepare or not row.images_made
@@ -116,7 +116,7 @@ def test_every_command_exists_and_every_made_file_has_one():
 
 def test_every_section_of_the_readme_exists():
     lines = (ROOT / "datasets" / "README.md").read_text(encoding="utf-8").splitlines()
-    assert {f"## {row.section}" for row in BENCHMARKS} <= set(lines)
+    assert {f"## {row.section}" for row in DATASET_SPLITS} <= set(lines)
 
 
 def test_the_names_of_the_released_configs_exist(shared_dir):
@@ -125,13 +125,13 @@ def test_the_names_of_the_released_configs_exist(shared_dir):
     names = set(re.findall(r'"([^"]+)"', " ".join(lines)))
     assert len(names) >= 14
     for name in names:
-        assert name in find_benchmark(name).names
+        assert name in find_split(name).names
 
 
 def test_coco_ids_and_things_are_those_of_detectron2():
     from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-    row = find_benchmark("openvocab_coco_2017_val_panoptic_with_sem_seg")
+    row = find_split("openvocab_coco_2017_val_panoptic_with_sem_seg")
     vocabulary = load_vocabulary(row.vocabulary)
     assert list(class_of_category(row, vocabulary)) == [c["id"] for c in COCO_CATEGORIES]
     assert vocabulary.thing_mask == [bool(c["isthing"]) for c in COCO_CATEGORIES]
@@ -139,7 +139,7 @@ def test_coco_ids_and_things_are_those_of_detectron2():
 
 def test_training_shapes_are_a_part_of_the_validation_ones():
     train, val = (
-        load_vocabulary(find_benchmark(f"shapes_{split}_panoptic").vocabulary)
+        load_vocabulary(find_split(f"shapes_{split}_panoptic").vocabulary)
         for split in ("train", "val")
     )
     assert train.synonyms == tuple(val.synonyms[i - 1] for i in SHAPES_SEEN_IDS)
@@ -147,13 +147,13 @@ def test_training_shapes_are_a_part_of_the_validation_ones():
 
 
 def test_an_alias_finds_its_row_and_an_unknown_name_gets_a_suggestion():
-    assert find_benchmark("ade20k_panoptic_val").name == "openvocab_ade20k_panoptic_val"
+    assert find_split("ade20k_panoptic_val").name == "openvocab_ade20k_panoptic_val"
     with pytest.raises(ValueError, match="openvocab_ade20k_panoptic_val"):
-        find_benchmark("openvocab_ade20k_panoptic_vall")
+        find_split("openvocab_ade20k_panoptic_vall")
 
 
 def test_class_names_that_lie_in_the_data_set_are_read_from_there(tmp_path):
-    row = replace(find_benchmark("openvocab_pascal_ctx459_sem_seg_val"), classes=3)
+    row = replace(find_split("openvocab_pascal_ctx459_sem_seg_val"), classes=3)
     with pytest.raises(FileNotFoundError, match=r"labels\.txt.*prepare_pascal_context\.py"):
         row_vocabulary(row, tmp_path)
     path = tmp_path / row.vocabulary

@@ -13,9 +13,9 @@ from PIL import Image
 from frozenseg.data.catalog.lookup import row_vocabulary
 from frozenseg.data.catalog.own_datasets import KEYS, is_dataset_file, read_dataset_file
 from frozenseg.data.catalog.register import (
-    register_benchmarks,
     register_dataset_file,
-    registered_benchmark,
+    register_splits,
+    registered_split,
 )
 from frozenseg.data.image_mask_pairs import read_semantic_labels
 from frozenseg.data.verify.run import rows_named, verify
@@ -73,8 +73,8 @@ def test_folders_of_images_and_masks_are_a_data_set(folder, monkeypatch):
     monkeypatch.chdir("/")
     assert register_dataset_file(path) == ("streets_val",)
     assert register_dataset_file(path) == ("streets_val",)  # harmless
-    register_benchmarks(root=folder)
-    row, meta = registered_benchmark("streets_val"), MetadataCatalog.get("streets_val")
+    register_splits(root=folder)
+    row, meta = registered_split("streets_val"), MetadataCatalog.get("streets_val")
     assert row.tasks == ("semantic",)
     assert (row.benchmark, row.split, row.evaluator) == ("streets_val", "val", "sem_seg")
     assert meta.vocabulary.synonyms == (("road",), ("car", "automobile"), ("sky",))
@@ -93,7 +93,7 @@ def test_a_panoptic_file_brings_its_own_classes_with_their_ids(folder):
     records = DatasetCatalog.get("kitchen_val")
     assert [record["segments_info"][0]["category_id"] for record in records] == [1, 1]
     assert records[0]["segments_info"][0]["isthing"]
-    assert registered_benchmark("kitchen_val").tasks == ("panoptic", "instance", "semantic")
+    assert registered_split("kitchen_val").tasks == ("panoptic", "instance", "semantic")
 
 
 def test_coco_instances_are_a_data_set(folder):
@@ -103,7 +103,7 @@ def test_coco_instances_are_a_data_set(folder):
     content["annotations"] = [{"id": 1, "image_id": 1, "category_id": 5, **square}]
     (folder / "instances.json").write_text(json.dumps(content))
     register_dataset_file(write(folder, entry))
-    row = registered_benchmark("kitchen_val")
+    row = registered_split("kitchen_val")
     assert (row.tasks, row.kind, row.evaluator) == (("instance",), "instances", "coco")
     records = DatasetCatalog.get("kitchen_val")
     assert [len(record["annotations"]) for record in records] == [0, 1]

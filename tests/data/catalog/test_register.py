@@ -11,8 +11,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import BENCHMARKS, find_benchmark
-from frozenseg.data.catalog.register import register_benchmarks, registered_benchmark
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
+from frozenseg.data.catalog.register import register_splits, registered_split
 from frozenseg.vocab import Vocabulary
 
 SHAPES = "shapes_val_panoptic"
@@ -21,15 +21,15 @@ LVIS = "openvocab_lvis_v1_val"
 
 
 def test_registering_needs_no_files_and_loading_says_what_is_missing(tmp_path):
-    assert register_benchmarks(root=tmp_path) == register_benchmarks(root=tmp_path)
+    assert register_splits(root=tmp_path) == register_splits(root=tmp_path)
     assert len(MetadataCatalog.get(COCO).vocabulary) == 133
     with pytest.raises(FileNotFoundError, match=r"panoptic_val\.json.*prepare_shapes\.py"):
         DatasetCatalog.get(SHAPES)
 
 
-@pytest.mark.parametrize("row", BENCHMARKS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", DATASET_SPLITS, ids=lambda row: row.name)
 def test_every_row_says_what_is_missing_and_what_to_do(row, tmp_path):
-    register_benchmarks([row], root=tmp_path)
+    register_splits([row], root=tmp_path)
     with pytest.raises(FileNotFoundError) as error:
         DatasetCatalog.get(row.name)
     assert str(tmp_path) in str(error.value)
@@ -37,18 +37,18 @@ def test_every_row_says_what_is_missing_and_what_to_do(row, tmp_path):
 
 
 def test_aliases_are_registered_with_the_same_row(tmp_path):
-    names = register_benchmarks(root=tmp_path)
-    for row in BENCHMARKS:
+    names = register_splits(root=tmp_path)
+    for row in DATASET_SPLITS:
         assert set(row.names) <= set(names)
         for name in row.names:
-            assert registered_benchmark(name) is row
+            assert registered_split(name) is row
             assert MetadataCatalog.get(name).name == name
     assert "coco_2017_train_panoptic" in names
 
 
 def test_another_root_moves_the_paths(tmp_path, shapes_root):
-    register_benchmarks(root=tmp_path)
-    register_benchmarks(root=shapes_root)
+    register_splits(root=tmp_path)
+    register_splits(root=shapes_root)
     assert MetadataCatalog.get(SHAPES).image_root == str(shapes_root / "shapes" / "val")
     assert len(DatasetCatalog.get(SHAPES)) == 4
 
@@ -56,22 +56,22 @@ def test_another_root_moves_the_paths(tmp_path, shapes_root):
 def test_without_a_root_only_loading_fails(monkeypatch, tmp_path):
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     monkeypatch.setattr("frozenseg.files.PACKAGE", tmp_path / "a" / "frozenseg")
-    register_benchmarks()
+    register_splits()
     with pytest.raises(FileNotFoundError, match="DETECTRON2_DATASETS"):
         DatasetCatalog.get(COCO)
 
 
 def test_a_class_file_of_a_row_lies_in_the_root_that_was_given(tmp_path):
     (tmp_path / "words.txt").write_text("cat\ndog")
-    row = replace(find_benchmark(SHAPES), name="words_val", vocabulary="words.txt", category_ids=())
-    register_benchmarks([row], root=tmp_path)
+    row = replace(find_split(SHAPES), name="words_val", vocabulary="words.txt", category_ids=())
+    register_splits([row], root=tmp_path)
     assert MetadataCatalog.get("words_val").stuff_classes == ["cat", "dog"]
     DatasetCatalog.remove("words_val")
 
 
 def test_class_names_are_read_from_the_data_set_when_they_are_asked_for(tmp_path):
-    row = replace(find_benchmark(LVIS), classes=0)
-    register_benchmarks([row], root=tmp_path)
+    row = replace(find_split(LVIS), classes=0)
+    register_splits([row], root=tmp_path)
     meta = MetadataCatalog.get(LVIS)
     assert meta.image_root == str(tmp_path / "coco")
     assert meta.get("no_such_key") is None
@@ -86,7 +86,7 @@ def test_class_names_are_read_from_the_data_set_when_they_are_asked_for(tmp_path
 
 
 def test_metadata_can_be_copied(tmp_path):
-    register_benchmarks(root=tmp_path)
+    register_splits(root=tmp_path)
     meta = MetadataCatalog.get(COCO)
     twin = copy.deepcopy(meta)
     assert twin.as_dict() == meta.as_dict()
@@ -107,10 +107,10 @@ def test_metadata_agrees_with_the_vocabulary(registered):
 
 
 @pytest.mark.parametrize(
-    "row", [r for r in BENCHMARKS if not r.vocabulary_file], ids=lambda r: r.name
+    "row", [r for r in DATASET_SPLITS if not r.vocabulary_file], ids=lambda r: r.name
 )
 def test_detectron2_can_index_the_class_names_by_class(row, tmp_path):
-    register_benchmarks([row], root=tmp_path)
+    register_splits([row], root=tmp_path)
     meta = MetadataCatalog.get(row.name)
     vocabulary = meta.vocabulary
     assert meta.stuff_classes == list(vocabulary.names)
@@ -143,7 +143,7 @@ def test_detectron2_scores_our_records_with_its_own_panoptic_evaluator(registere
 def test_detectron2_scores_our_records_with_its_own_semantic_evaluator(tmp_path):
     from detectron2.evaluation import SemSegEvaluator
 
-    row = find_benchmark("openvocab_pascal20_sem_seg_val")
+    row = find_split("openvocab_pascal20_sem_seg_val")
     labels = np.array([[0, 19, 255], [3, 3, 7]], np.uint8)
     for folder, name, values in (
         (row.images, "a.jpg", np.zeros((2, 3, 3), np.uint8)),
@@ -151,7 +151,7 @@ def test_detectron2_scores_our_records_with_its_own_semantic_evaluator(tmp_path)
     ):
         (tmp_path / folder).mkdir(parents=True)
         Image.fromarray(values).save(tmp_path / folder / name)
-    register_benchmarks([row], root=tmp_path)
+    register_splits([row], root=tmp_path)
     [record] = DatasetCatalog.get(row.name)
     evaluator = SemSegEvaluator(row.name, distributed=False)
     evaluator.reset()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from frozenseg.data.catalog.split import Benchmark, city_path
+from frozenseg.data.catalog.split import DatasetSplit, city_path
 
 
-def row(**fields) -> Benchmark:
+def row(**fields) -> DatasetSplit:
     common = {"name": "x", "benchmark": "x", "split": "val", "tasks": (), "vocabulary": "a;"}
-    return Benchmark(**{**common, "images": "i", **fields})
+    return DatasetSplit(**{**common, "images": "i", **fields})
 
 
 @pytest.mark.parametrize(

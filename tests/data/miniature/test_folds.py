@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.miniature import folds as miniature_folds
 from frozenseg.data.miniature.classes import CLASSES, COLORS, FOLDS, held_out
 from frozenseg.data.miniature.folds import draw_labelled_scene, draw_mosaic, write_folds
@@ -26,7 +26,7 @@ def root(tmp_path_factory):
 
 
 def records(name, root):
-    row = find_benchmark(name)
+    row = find_split(name)
     return load_records(row, row_vocabulary(row, root), root)
 
 
@@ -56,7 +56,7 @@ def test_every_item_of_every_fold_and_no_other_one_is_in_the_maps(root, fold):
             for label in np.unique(read(root / f"miniature_folds/val_labels/{stem}.png")).tolist()
             if CLASSES[label - 1].is_thing and (label - 1 in held_out(fold)) == held
         ]
-        row = find_benchmark(f"miniature_fold{fold}_{split}")
+        row = find_split(f"miniature_fold{fold}_{split}")
         found = records(row.name, root)
         ids = row.category_ids
         assert [(r["image_id"], ids[r["asked"][0]]) for r in found] == expected
@@ -66,7 +66,7 @@ def test_every_item_of_every_fold_and_no_other_one_is_in_the_maps(root, fold):
 def test_training_images_show_held_out_classes_that_are_never_asked_for(root):
     shown, asked = set(), set()
     for fold in range(FOLDS):
-        row = find_benchmark(f"miniature_fold{fold}_train")
+        row = find_split(f"miniature_fold{fold}_train")
         for record in records(row.name, root):
             shown |= set(np.unique(read(record["sem_seg_file_name"])).tolist()) & {
                 index + 1 for index in held_out(fold)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.preparation.coco_20i import Objects, draw_objects
 from frozenseg.data.preparation.episodes import EpisodeJob
 from frozenseg.data.records import load_records
@@ -19,7 +19,7 @@ STEMS = ("COCO_val2014_000000000042", "COCO_val2014_000000000073")
 
 
 def items(name, root):
-    row = find_benchmark(name)
+    row = find_split(name)
     vocabulary = row_vocabulary(row)
     records = load_records(row, vocabulary, root)
     return [(r["image_id"], *(vocabulary.names[i] for i in r["asked"])) for r in records]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frozenseg.data.catalog.lookup import find_benchmark, row_vocabulary
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.records import load_records
 from tests.data.preparation.conftest import content, counts, leftovers, pixels
 from tests.data.raw_datasets import make_pascal_5i
@@ -16,7 +16,7 @@ MADE = f"{VOC}/SegmentationClassAug"
 
 
 def items(name, root):
-    row = find_benchmark(name)
+    row = find_split(name)
     vocabulary = row_vocabulary(row)
     records = load_records(row, vocabulary, root)
     return [(r["image_id"], *(vocabulary.names[i] for i in r["asked"])) for r in records]

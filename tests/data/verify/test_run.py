@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import find_benchmark
-from frozenseg.data.catalog.split import Benchmark
+from frozenseg.data.catalog.lookup import find_split
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.reading import ids_of_rgb, read_panoptic_png, rgb_of_ids
 from frozenseg.data.verify.run import is_started, rows_named, spread, state, verify
 
-SHAPES = find_benchmark("shapes_val_panoptic")
-ADE = find_benchmark("openvocab_ade20k_sem_seg_val")
-FULL = find_benchmark("openvocab_ade20k_full_sem_seg_val")
-VOC20, VOC21 = (find_benchmark(f"openvocab_pascal{n}_sem_seg_val") for n in (20, 21))
+SHAPES = find_split("shapes_val_panoptic")
+ADE = find_split("openvocab_ade20k_sem_seg_val")
+FULL = find_split("openvocab_ade20k_full_sem_seg_val")
+VOC20, VOC21 = (find_split(f"openvocab_pascal{n}_sem_seg_val") for n in (20, 21))
 CITY, CITY_INSTANCES = (
-    find_benchmark(f"openvocab_cityscapes_fine_{kind}_val") for kind in ("sem_seg", "instance_seg")
+    find_split(f"openvocab_cityscapes_fine_{kind}_val") for kind in ("sem_seg", "instance_seg")
 )
 SIZE = (6, 8)
 AGAIN = "delete shapes/ and run python datasets/prepare_shapes.py"
@@ -33,7 +33,7 @@ def shapes(shapes_root, tmp_path):
     return tmp_path
 
 
-def check(row: Benchmark, root, **options):
+def check(row: DatasetSplit, root, **options):
     return verify(row, root, progress=False, **{"subset": True, **options})
 
 
@@ -324,7 +324,7 @@ def test_another_number_of_images_than_the_official_one_is_an_error_unless_a_par
 @pytest.fixture
 def instances(tmp_path):
     """ADE's instance row with one image and two objects."""
-    row = find_benchmark("openvocab_ade20k_instance_val")
+    row = find_split("openvocab_ade20k_instance_val")
     (tmp_path / row.images).mkdir(parents=True)
     Image.new("RGB", (8, 6)).save(tmp_path / row.images / "a.jpg")
     square = [[1, 1, 5, 1, 5, 5, 1, 5]]
@@ -367,7 +367,7 @@ def test_no_objects_at_all_is_an_error(instances):
 def test_names_stand_for_rows_benchmarks_files_and_what_is_there(shapes):
     assert rows_named(["shapes_val_panoptic", "shapes"], shapes) == (
         SHAPES,
-        find_benchmark("shapes_train_panoptic"),
+        find_split("shapes_train_panoptic"),
     )
     assert rows_named(["ade20k_sem_seg_val"], shapes) == (ADE,)
     found = {row.name for row in rows_named(["all"], shapes)}
