@@ -19,7 +19,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "frozenseg"
 
-GROUND = {"errors", "files", "progress", "device", "structures"}
+GROUND = {"errors", "files", "progress", "device", "resize", "structures"}
 FAMILY = {"encoders", "inference", "layers", "vocab"} | GROUND
 BELOW_BUILD = {"config", "checkpoints", "data"} | FAMILY
 MODELS = {"build", "mask_classification", "fusioner"} | BELOW_BUILD
@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "data": {"vocab", "config"} | GROUND,
     "checkpoints": {"config"} | GROUND,
     "encoders": {"checkpoints", "layers", "vocab"} | GROUND,
-    "inference": {"structures"},
+    "inference": {"structures", "resize"},
     "mask_classification": FAMILY,
     "fusioner": FAMILY,
     "build": {"mask_classification", "fusioner"} | BELOW_BUILD,

@@ -69,7 +69,7 @@ def viewer_html(segmentation: Segmentation, status: str) -> str:
         segmentation: knows its image.
         status: what is said above the picture, plain text.
     """
-    from frozenseg.visualization.regions import nearest_resize
+    from frozenseg.resize import nearest_resize
 
     image_HW3 = segmentation.image_HW3
     if image_HW3 is None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from frozenseg.fusioner.from_config import model_arguments
 from frozenseg.fusioner.method import BACKGROUND_WORD, Method
 from frozenseg.inference.argmax import labels_of
 from frozenseg.inference.sliding_window import sliding_window
+from frozenseg.resize import nearest_resize
 from frozenseg.structures import TextClassifier
 from frozenseg.vocab import Vocabulary
 
@@ -165,10 +165,7 @@ class Fusioner(nn.Module):
             place_RW = labels_of(logits_TRW, self.threshold)
             labels[rows] = torch.where(place_RW < 0, place_RW, class_T[place_RW.clamp(min=0)])
         size = (int(sample.get("height", height)), int(sample.get("width", width)))
-        if size == (height, width):
-            return labels
-        resized = F.interpolate(labels[None, None].double(), size=size, mode="nearest-exact")
-        return resized[0, 0].to(torch.int32)
+        return nearest_resize(labels, size)
 
     def _normalised(self, image: Tensor) -> Tensor:
         return (image.to(self.device) - self.pixel_mean) / self.pixel_std

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frozenseg.fusioner.spnet import UNUSED, above_rivals, softmax_target
+from frozenseg.resize import nearest_resize
 
 # Kernel widths of the moment matching, in units of the mean squared distance.
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -115,11 +116,7 @@ class ZS3Net(nn.Module):
 
 def class_of_patches(labels_BHW: Tensor, grid: torch.Size, classes: int) -> Tensor:
     """The class (B, h, w) of the pixel in the middle of each patch; `UNUSED` where none counts."""
-    rows, columns = (
-        (torch.arange(cells, device=labels_BHW.device) * 2 + 1) * side // (2 * cells)
-        for cells, side in zip(grid, labels_BHW.shape[1:], strict=True)
-    )
-    return softmax_target(labels_BHW[:, rows][:, :, columns], classes)
+    return softmax_target(nearest_resize(labels_BHW, (grid[0], grid[1])), classes)
 
 
 def moment_loss(real_MV: Tensor, made_MV: Tensor) -> Tensor:

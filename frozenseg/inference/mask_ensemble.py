@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.instance import InstanceSegmentation, every_query
+from frozenseg.resize import nearest_resize
 from frozenseg.structures import ImageGeometry
 
 # A proposal takes part if CLIP's probability of some unseen class is above.
@@ -112,7 +113,7 @@ def choose_proposals(
     rows_N = (best_M > CONFIDENT).nonzero()[:, 0]
     masks, taken_N = proposals.masks_MYX, rows_N
     if tuple(masks.shape[1:]) != tuple(size):
-        masks = resize_nearest(masks[rows_N.to(masks.device)], size)
+        masks = nearest_resize(masks[rows_N.to(masks.device)], size)
         taken_N = torch.arange(len(rows_N), device=device)
     # Contiguous: strips are read from the flattened masks, which else would be copied every time.
     masks = masks.to(device).contiguous()
@@ -226,18 +227,7 @@ def as_detections(proposals: Proposals, size: tuple[int, int]) -> InstanceSegmen
 
     The scores are the classes' probabilities; all stay on the proposals' device.
     """
-    masks = resize_nearest(proposals.masks_MYX, size)
+    masks = nearest_resize(proposals.masks_MYX, size)
     masks = masks if masks.dtype == torch.bool else masks > 0.5
     found = every_query(proposals.class_logits_MC1.float().softmax(-1))
     return InstanceSegmentation(found.scores, found.classes, masks)
-
-
-def resize_nearest(masks_MYX: Tensor, size: tuple[int, int]) -> Tensor:
-    """(M, H, W) of the same type: every pixel takes the source pixel that its centre lies in."""
-    for axis, target in zip((1, 2), size, strict=True):
-        source = masks_MYX.shape[axis]
-        if source != target:
-            places = torch.arange(target, device=masks_MYX.device)
-            taken = ((2 * places + 1) * source).div(2 * target, rounding_mode="floor")
-            masks_MYX = masks_MYX.index_select(axis, taken)
-    return masks_MYX

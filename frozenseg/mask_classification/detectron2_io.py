@@ -16,6 +16,7 @@ from torch import Tensor
 from frozenseg.inference.instance import InstanceSegmentation
 from frozenseg.inference.postprocess import TaskOutputs
 from frozenseg.mask_classification.matcher import Target
+from frozenseg.resize import nearest_resize
 from frozenseg.structures import ImageGeometry
 
 Samples = Sequence[Mapping[str, Any]]
@@ -60,9 +61,7 @@ def geometry_of(sample: Mapping[str, Any], images: ImageList, index: int) -> Ima
 
 def as_mask_logits(masks_MHW: Tensor, geometry: ImageGeometry) -> Tensor:
     """Masks of the image, of any size, as logits of 1 and -1 on the padded input (M, H, W)."""
-    if not len(masks_MHW):  # interpolate refuses them
-        return torch.zeros(0, *geometry.padded, device=masks_MHW.device)
-    masks = F.interpolate(masks_MHW[None].float(), size=geometry.image, mode="nearest-exact")[0]
+    masks = nearest_resize(masks_MHW, geometry.image).float()
     (height, width), (padded_height, padded_width) = geometry.image, geometry.padded
     padded = F.pad(masks, (0, padded_width - width, 0, padded_height - height))
     return 2 * padded - 1

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from frozenseg.predict.segmentation import Segmentation, from_label_map, from_masks
-from frozenseg.visualization.regions import nearest_resize
+from frozenseg.resize import nearest_resize
 from frozenseg.vocab import Vocabulary
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from frozenseg.resize import nearest_resize
 from frozenseg.visualization.overlay import SegmentStyle, overlay_label_map, overlay_masks
-from frozenseg.visualization.regions import nearest_resize
 from frozenseg.visualization.sheet import side_by_side, to_picture_size
 from frozenseg.vocab import Vocabulary
 

@@ -6,7 +6,7 @@ Legend: H and W pixels of an image, N masks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -90,15 +90,6 @@ def label_anchors(
         others.sort(key=lambda anchor: -anchor.radius)
         anchors += [anchor for anchor in others if anchor != anchors[0]]
     return anchors[:most]
-
-
-def nearest_resize(array_HW: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A label map or mask at (height, width), nearest neighbours; itself if it has that size."""
-    if array_HW.shape == size:
-        return array_HW
-    dtype = np.uint8 if array_HW.dtype == bool else np.int32
-    resized = cv2.resize(array_HW.astype(dtype), size[::-1], interpolation=cv2.INTER_NEAREST)
-    return resized.astype(array_HW.dtype)
 
 
 def boundaries(label_map_HW: NDArray[np.integer], thickness: int = 1) -> NDArray[np.bool_]:

@@ -14,10 +14,10 @@ from frozenseg.inference.mask_ensemble import (
     Proposals,
     choose_proposals,
     covered_by_queries,
-    resize_nearest,
 )
 from frozenseg.inference.postprocess import TaskSettings, run_task_heads
 from frozenseg.inference.semantic import semantic_segmentation
+from frozenseg.resize import nearest_resize
 from frozenseg.structures import ImageGeometry
 
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))
@@ -197,7 +197,7 @@ def test_masks_of_another_size_are_resized_to_the_nearest(random_case, shape, ki
         for n, m in zip(RESIZED.output, shape, strict=True)
     )
     nearest = proposals.masks_MYX[:, rows][:, :, columns]
-    assert torch.equal(resize_nearest(proposals.masks_MYX, RESIZED.output), nearest)
+    assert torch.equal(nearest_resize(proposals.masks_MYX, RESIZED.output), nearest)
     plain = semantic_segmentation(logits.softmax(-1), masks, RESIZED)
     things = torch.ones(7, dtype=torch.bool)
     found = run_task_heads(logits, masks, RESIZED, things, SEMANTIC, proposals).sem_seg

@@ -94,6 +94,18 @@ def test_large_results_are_computed_small_and_enlarged(monkeypatch, task):
     assert abs(bright.area - 200 * 150) < 200 * 8
 
 
+@pytest.mark.parametrize("task", module.TASKS)
+def test_enlarged_results_are_not_shifted(monkeypatch, task):
+    """An edge in the middle stays there, whatever the factor: flipping the image changes nothing."""
+    monkeypatch.setattr(module, "MOST_RESULT_PIXELS", 1000)
+    model, predictor = build(task)
+    right = predictor(image(101, 301)).label_map_HW
+    width = model.samples[0]["width"]
+    bright = next(s for s in predictor(image(101, 301)).segments if s.name == "bright")
+    first = np.flatnonzero((right == bright.id)[0])[0]
+    assert abs(first - (width // 2) * 301 / width) <= 0.5
+
+
 def test_words_can_change_between_images():
     _, predictor = build()
     predictor.set_vocabulary(Vocabulary.parse("left; right"))

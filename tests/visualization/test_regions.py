@@ -99,15 +99,6 @@ def test_degenerate_sizes(shape):
     assert not regions.boundaries(np.ones(shape, dtype=int)).any()
 
 
-def test_nearest_resize_keeps_ids_and_type():
-    label_map = np.array([[0, 70000], [5, 5]])
-    large = regions.nearest_resize(label_map, (4, 6))
-    assert large.dtype == label_map.dtype
-    assert np.array_equal(large, label_map.repeat(2, 0).repeat(3, 1))
-    assert regions.nearest_resize(label_map, (2, 2)) is label_map
-    assert regions.nearest_resize(label_map == 5, (1, 1)).dtype == bool
-
-
 @pytest.mark.parametrize("numbers", [(1, 2), (65535, 7), (2**30, 3), (-5, 4)])
 def test_masks_of_any_ids_are_the_same(numbers):
     label_map = np.zeros((6, 9), dtype=np.int64)

@@ -19,6 +19,7 @@ from frozenseg.data.miniature.classes import (
     PLACE_CAPTIONS,
     all_names,
 )
+from frozenseg.resize import nearest_resize
 from frozenseg.vocab.templates import get_templates
 from tools.miniature.pool import MAX_SEGMENTS, CropPool, ScenePool
 
@@ -101,8 +102,7 @@ def zoom(
         return image, np.ascontiguousarray(ids)
     shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     image = cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=shrink)
-    ids = cv2.resize(np.ascontiguousarray(ids), (size, size), interpolation=cv2.INTER_NEAREST)
-    return image, ids
+    return image, np.ascontiguousarray(nearest_resize(ids, (size, size)))
 
 
 def draw_crops(

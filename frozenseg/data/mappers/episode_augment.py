@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from frozenseg.resize import nearest_resize
 from frozenseg.structures import IGNORED
 
 AREA_SHARES, ASPECTS, CROP_DRAWS = (0.5, 1.0), (3 / 4, 4 / 3), 10
@@ -66,11 +67,8 @@ def resize_box(image_HW3: ImageArray, labels_HW: Labels, box: Box, size: int) ->
         Image.Resampling.BILINEAR,
         box=(left, top, left + width, top + height),
     )
-    rows, columns = (
-        start + ((np.arange(size) + 0.5) * (length / size)).astype(np.intp)
-        for start, length in ((top, height), (left, width))
-    )
-    return np.array(image), labels_HW[rows[:, None], columns]
+    inside_HW = labels_HW[top : top + height, left : left + width]
+    return np.array(image), nearest_resize(inside_HW, (size, size))
 
 
 def augment(
