@@ -96,7 +96,7 @@ def test_large_results_are_computed_small_and_enlarged(monkeypatch, task):
 
 @pytest.mark.parametrize("task", module.TASKS)
 def test_enlarged_results_are_not_shifted(monkeypatch, task):
-    """An edge in the middle stays there, whatever the factor: flipping the image changes nothing."""
+    """An edge in the middle stays there."""
     monkeypatch.setattr(module, "MOST_RESULT_PIXELS", 1000)
     model, predictor = build(task)
     right = predictor(image(101, 301)).label_map_HW
