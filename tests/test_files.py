@@ -1,10 +1,12 @@
-"""Atomic writing."""
+"""Atomic writing; the cache folder."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from frozenseg.files import write_atomically
+from frozenseg.files import cache_folder, write_atomically
 
 
 def test_the_file_appears_whole_with_its_folder(tmp_path):
@@ -34,3 +36,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(path, fail)
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
     assert path.read_text() == "old"
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("FROZENSEG_CACHE", str(tmp_path))
+    assert cache_folder("text") == tmp_path / "text"
+    monkeypatch.delenv("FROZENSEG_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder("weights") == tmp_path / "xdg" / "frozenseg" / "weights"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder("weights") == Path.home() / ".cache" / "frozenseg" / "weights"

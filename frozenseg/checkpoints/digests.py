@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from frozenseg.checkpoints.reading import BATCH_COUNTER
 
 
-class WeightIdentity:
+class WeightsDigest:
     """A digest of an architecture and its weights, kept until the weights change."""
 
     def __init__(self) -> None:

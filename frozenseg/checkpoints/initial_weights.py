@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from frozenseg.checkpoints.loading import LoadReport, load_state
-from frozenseg.checkpoints.reading import read_checkpoint
+from frozenseg.checkpoints.reading import read_state_dict
 
 # What FrozenSeg trains beyond FC-CLIP: SAM's branch of the pixel decoder and the query injectors.
 SAM_PARTS = (
@@ -60,14 +60,14 @@ class InitialReport:
 def load_initial_weights(
     model: nn.Module, path: str | Path, *, encoders_without_weights: Mapping[str, str] | None = None
 ) -> InitialReport:
-    """Loads a weights file strictly, but for what a new training cannot have from it.
+    """Loads a weights file strictly, except for parts that a new run initialises itself.
 
     SAM's branch and the query injectors keep their initial values if the file has nothing of them
     (FC-CLIP's files); the class weights of the loss are the config's. All else must fit, as in
     `load_weights`; nothing of the model changes unless it does.
     Raises: FileNotFoundError or ValueError with the names that do not fit.
     """
-    content = read_checkpoint(path)["model"]
+    content = read_state_dict(path)
     weights = {name: value for name, value in content.items() if not name.startswith(FROM_CONFIG)}
     initial = {}
     if not any(name.startswith(SAM_PARTS) for name in weights):

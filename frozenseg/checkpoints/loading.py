@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.reading import BATCH_COUNTER, read_checkpoint
+from frozenseg.checkpoints.reading import BATCH_COUNTER, read_state_dict
 
 FROZEN_PREFIXES = ("backbone.", "sam.", "visual.", "language.")
 # In a file, but not in every model: accepted without a match.
@@ -88,7 +88,7 @@ def load_weights(
             file's, with the config key that could give them some: they must be in the file.
     Raises: FileNotFoundError or ValueError with the names that do not fit.
     """
-    return load_state(model, read_checkpoint(path)["model"], str(path), encoders_without_weights)
+    return load_state(model, read_state_dict(path), str(path), encoders_without_weights)
 
 
 def load_state(
@@ -151,7 +151,7 @@ def _equal(own: Tensor, other: Tensor) -> bool:
 def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
     parts = [
         f"{len(names)} {what} ({_first(names)})"
-        for what, names in (("names missing", missing), ("names too many", unexpected))
+        for what, names in (("names missing", missing), ("unexpected names", unexpected))
         if names
     ]
     return (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frozenseg.checkpoints.download import download
 from frozenseg.checkpoints.table import WEIGHTS, WeightFile, find_weights
+from frozenseg.errors import nearest
+from frozenseg.files import PACKAGE, cache_folder
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -26,24 +25,13 @@ NAMED_KEYS = (
 )
 
 
-def cache_folder() -> Path:
-    """`$FROZENSEG_CACHE/weights`, or that of the user's cache folder; it need not exist."""
-    given = os.environ.get("FROZENSEG_CACHE")
-    if given:
-        return Path(given).expanduser() / "weights"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "frozenseg" / "weights"
-
-
 def path_of(row: WeightFile) -> Path:
-    """Where the file of a row lies, or would."""
-    if row.packaged:
-        return Path(str(resources.files("frozenseg") / "weights" / row.file))
-    return cache_folder() / row.file
+    """Path of a row's file, existing or not."""
+    return (PACKAGE / "weights" if row.packaged else cache_folder("weights")) / row.file
 
 
 def locate(name: str) -> Path:
-    """The file of the weights named `name`; downloads it into the cache where it has an URL.
+    """The file of the weights named `name`; downloads it into the cache where it has a URL.
 
     Raises: ValueError for an unknown name, or one that only open_clip resolves;
         FileNotFoundError where a person must fetch the file, with where from and where to;
@@ -72,14 +60,14 @@ def locate(name: str) -> Path:
 def resolve(text: str, key: str = "weights") -> str:
     """The path behind a name of the table; anything else as it is.
 
-    Raises: what `locate` raises; ValueError, beginning with `key`, for what is no file and nearly
-        a name.
+    Raises: what `locate` raises; ValueError, beginning with `key`, where the text is not a file but
+        nearly a name.
     """
     if not text or Path(text).expanduser().is_file():
         return text
     if text in WEIGHTS:
         return str(locate(text)) if WEIGHTS[text].file else text
-    near = difflib.get_close_matches(text, WEIGHTS, n=1, cutoff=0.75)
+    near = nearest(text, WEIGHTS, cutoff=0.75)
     if near and not Path(text).suffix and len(Path(text).parts) == 1:
         raise ValueError(f"{key}: no file and no weights are named {text!r}; meant {near[0]!r}?")
     return text

@@ -1,12 +1,11 @@
 """Models by name: which config and which weights belong together.
 
 A model's weights have its name in `frozenseg.checkpoints.lookup.WEIGHTS`. Released files hold the
-frozen encoders too, so that nothing else need be downloaded for them.
+frozen encoders too, so that nothing else needs to be downloaded for them.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from frozenseg.checkpoints.lookup import locate, path_of
 from frozenseg.checkpoints.table import WEIGHTS
+from frozenseg.errors import nearest
 from frozenseg.files import PACKAGE
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def model_config(
     Args:
         weights: a file or a name of the table; None takes the model's own, of a YAML file its
             MODEL.WEIGHTS; "" is none: the decoder stays random.
-        opts: config keys and values that go before the config's.
+        opts: config keys and values that take precedence over the config's.
     Raises: ValueError for an unknown name, or if no weights are known; FileNotFoundError for a
         missing file; what `locate` raises.
     """
@@ -142,7 +142,7 @@ def _yaml_path(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.suffix.lower() in (".yaml", ".yml") or path.is_file():
         return path
-    near = difflib.get_close_matches(str(name), MODELS, n=1, cutoff=0.0)[0]
+    (near,) = nearest(name, MODELS)
     raise ValueError(
         f"no model is named {str(name)!r}; did you mean {near!r}? known: {', '.join(MODELS)}; or "
         "give the path of a YAML config"

@@ -13,43 +13,59 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-# What OpenAI's archives of CLIP carry beside the parameters; nobody else's files have all three.
-_OPENAI_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("model", "state_dict")
 # The batch counter of a batch norm: older files leave it out, and eval mode never reads it.
 BATCH_COUNTER = "num_batches_tracked"
 
 
-def read_state_dict(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """The named tensors of a weight file, and whether it is OpenAI's archive of a CLIP model.
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The named tensors of a weights file, on the CPU. Raises: what `read_checkpoint` raises."""
+    state: dict[str, Tensor] = read_checkpoint(path)["model"]
+    return state
 
-    Formats: .safetensors; what `torch.save` wrote (read with `weights_only=True`; the tensors may
-    lie under "state_dict" or "model", names may begin with "module."); TorchScript archives (read
-    by PyTorch's own reader, which does not unpickle Python objects).
-    Raises: FileNotFoundError; ValueError for a file that is none of these, or holds other objects.
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The contents of a weights file, its named tensors under "model".
+
+    In the file the tensors may also lie under "state_dict" or at the top, and their names may begin
+    with "module." (of a DistributedDataParallel model). Formats: those of `read_file`.
+    Raises: FileNotFoundError; ValueError, in one line, for another format, a damaged file, pickled
+        objects, or contents other than named tensors.
     """
+    path = Path(path)
+    require_weights(path)
+    if path.suffix.lower() == ".pkl":
+        raise ValueError(
+            f"weights file {path} ends in {path.suffix!r}; .pth, .pt, .bin and .safetensors are "
+            "read, pickles (.pkl) never are"
+        )
     content = read_file(path)
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"weights file {path}: expected named tensors, found {_describe(content)}")
-    is_openai = all(name in content for name in _OPENAI_CONSTANTS)
-    state = {name: tensor for name, tensor in content.items() if name not in _OPENAI_CONSTANTS}
-    wrong = next((name for name, tensor in state.items() if not isinstance(tensor, Tensor)), None)
+    wrapper = next((key for key in _WRAPPERS if _is_wrapped(content, key)), None)
+    state = content.pop(wrapper) if wrapper else content
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(f"weights file {path} holds {_describe(state)}, not named tensors")
+    wrong = next((name for name, value in state.items() if not isinstance(value, Tensor)), None)
     if wrong is not None:
         raise ValueError(
-            f"weights file {path}: entry {wrong!r} is {_describe(state[wrong])}, not a tensor"
+            f"weights file {path} holds values that are not tensors: {wrong!r} is "
+            f"{_describe(state[wrong])}"
         )
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    return state, is_openai
+    return {**(content if wrapper else {}), "model": dict(state)}
+
+
+def require_weights(path: str | Path, key: str = "MODEL.WEIGHTS") -> None:
+    """Raises FileNotFoundError, with the config key to check, if there is no file at `path`."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"weights file {path} does not exist: check {key}")
 
 
 def read_file(path: Path) -> Any:
-    """All that a file of one of the formats of `read_state_dict` holds; tensors on the CPU.
+    """All that a file holds, its tensors on the CPU.
 
+    Formats: .safetensors; what `torch.save` wrote (read with `weights_only=True`); TorchScript
+    archives (read by PyTorch's own reader, which does not unpickle Python objects).
     Raises: FileNotFoundError; ValueError, in one line, for a file that is damaged, of another
         format, or needs Python objects to be unpickled.
     """
@@ -97,7 +113,7 @@ def _refusal(path: Path, error: Exception) -> str:
             "its tensors alone, for instance as .safetensors"
         )
     kind = "safetensors" if path.suffix.lower() == ".safetensors" else "PyTorch"
-    return f"is damaged or no {kind} file: get it again"
+    return f"is damaged or not a {kind} file: get it again"
 
 
 def _is_pickle(path: Path) -> bool:
@@ -122,38 +138,9 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
     return dict(module.state_dict())
 
 
+def _is_wrapped(content: Any, key: str) -> bool:
+    return isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+
+
 def _describe(value: Any) -> str:
     return f"a {type(value).__name__}" if value else f"an empty {type(value).__name__}"
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a weights file; {"model": ...} is always there. Nothing is unpickled.
-
-    Raises: FileNotFoundError; ValueError for another format, a damaged file or pickled objects.
-    """
-    path = Path(path)
-    require_weights(path)
-    if path.suffix.lower() not in (".pth", ".pt", ".bin", ".safetensors"):
-        raise ValueError(
-            f"weights file {path} ends in {path.suffix!r}; .pth, .pt, .bin and .safetensors are "
-            "read, pickles (.pkl) never are"
-        )
-    return _with_model(read_file(path), path)
-
-
-def require_weights(path: str | Path, key: str = "MODEL.WEIGHTS") -> None:
-    """Raises FileNotFoundError, with the config key to check, if there is no file at `path`."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"weights file {path} does not exist: check {key}")
-
-
-def _with_model(content: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(content, Mapping):
-        raise ValueError(f"weights file {path} holds a {type(content).__name__}, not a state dict")
-    content = dict(content) if "model" in content else {"model": content}
-    weights = content["model"]
-    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise ValueError(f"weights file {path} holds something else than named tensors")
-    prefix = "module."  # of a DistributedDataParallel model
-    content["model"] = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return content

@@ -8,10 +8,11 @@ SHA-256).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from frozenseg.errors import nearest
 
 _MINIATURE = "trained by this project (docs/miniature_pretraining.md, README.md)"
 _SAM = "github.com/facebookresearch/segment-anything, README, 'Model Checkpoints'"
@@ -147,7 +148,7 @@ WEIGHTS: Mapping[str, WeightFile] = MappingProxyType({row.name: row for row in _
 def find_weights(name: str) -> WeightFile:
     """The row of a name. Raises: ValueError with the nearest name."""
     if name not in WEIGHTS:
-        near = difflib.get_close_matches(str(name), WEIGHTS, n=1, cutoff=0.0)[0]
+        (near,) = nearest(name, WEIGHTS)
         raise ValueError(
             f"no weights are named {name!r}; did you mean {near!r}? known: {', '.join(WEIGHTS)}"
         )

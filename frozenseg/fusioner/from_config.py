@@ -11,7 +11,6 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from frozenseg.encoders.clip.weights import NO_WEIGHTS
-from frozenseg.encoders.text.cache import text_cache_dir
 from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.encoders.text.language import (
     FrozenLanguageEncoder,
@@ -20,6 +19,7 @@ from frozenseg.encoders.text.language import (
 )
 from frozenseg.encoders.visual.encoder import FrozenVisualEncoder, load_visual_encoder
 from frozenseg.encoders.visual.feature_cache import CachedVisualEncoder
+from frozenseg.files import cache_folder
 from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
 from frozenseg.fusioner.method import AskedWords
 from frozenseg.fusioner.spnet import SPNet
@@ -47,7 +47,7 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "text_classifier": TextClassifierBuilder(
             language,
             templates=get_templates(settings.TEMPLATES),
-            cache_dir=text_cache_dir(cfg.MODEL.TEXT_CACHE_DIR),
+            cache_dir=Path(cfg.MODEL.TEXT_CACHE_DIR or cache_folder("text")),
         ),
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,

@@ -19,8 +19,8 @@ from frozenseg.encoders.clip.backbone import config_section
 from frozenseg.encoders.clip.weights import NO_WEIGHTS
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import FrozenSAM, build_sam
-from frozenseg.encoders.text.cache import text_cache_dir
 from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.files import cache_folder
 from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.matcher import HungarianMatcher
@@ -50,7 +50,7 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "text_classifier": TextClassifierBuilder(
             backbone.text,
             templates=get_templates(clip.TEMPLATES),
-            cache_dir=text_cache_dir(cfg.MODEL.TEXT_CACHE_DIR),
+            cache_dir=Path(cfg.MODEL.TEXT_CACHE_DIR or cache_folder("text")),
         ),
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,

@@ -33,7 +33,7 @@ def test_messages_do_not_advise_to_unpickle(tmp_path):
     (tmp_path / "page.pth").write_bytes(b"<html>not found</html>")
     (tmp_path / "objects.pth").write_bytes(pickle.dumps({"model": {"a": Evil()}}))
     for name, message in (
-        ("page.pth", "is damaged or no PyTorch file"),
+        ("page.pth", "is damaged or not a PyTorch file"),
         ("objects.pth", "holds pickled Python objects, which are never unpickled"),
     ):
         with pytest.raises(ValueError, match=message) as error:

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from frozenseg.checkpoints import digests as identity
-from frozenseg.checkpoints.digests import WeightIdentity, attention_heads
+from frozenseg.checkpoints import digests
+from frozenseg.checkpoints.digests import WeightsDigest, attention_heads
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}
 
 
 def of(state, **description) -> str:
-    return WeightIdentity().of(state, lambda: description)
+    return WeightsDigest().of(state, lambda: description)
 
 
-def test_equal_content_has_one_identity():
+def test_equal_content_has_one_digest():
     assert of(STATE, kind="x") == of({name: t.clone() for name, t in STATE.items()}, kind="x")
     assert len(of(STATE)) == 64
 
@@ -38,10 +38,10 @@ def test_the_description_counts():
 
 
 def test_it_is_computed_again_only_after_a_change(monkeypatch):
-    state, known = {"a": torch.ones(2)}, WeightIdentity()
+    state, known = {"a": torch.ones(2)}, WeightsDigest()
     calls = []
-    hash_tensor = identity._hash_tensor
-    monkeypatch.setattr(identity, "_hash_tensor", lambda t: calls.append(1) or hash_tensor(t))
+    hash_tensor = digests._hash_tensor
+    monkeypatch.setattr(digests, "_hash_tensor", lambda t: calls.append(1) or hash_tensor(t))
     first = known.of(state, dict)
     assert known.of(state, dict) == first
     assert len(calls) == 1

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pytest
 
 from frozenseg.checkpoints import table
-from frozenseg.checkpoints.lookup import NAMED_KEYS, cache_folder, locate, resolve, resolve_names
+from frozenseg.checkpoints.lookup import NAMED_KEYS, locate, path_of, resolve, resolve_names
 from frozenseg.config import get_config
 
 
@@ -23,13 +23,9 @@ def put(cache, name):
     return path
 
 
-def test_cache_folder(monkeypatch, tmp_path):
-    assert cache_folder() == tmp_path / "weights"
-    monkeypatch.delenv("FROZENSEG_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "frozenseg" / "weights"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "frozenseg" / "weights"
+def test_files_are_looked_for_in_the_cache(cache):
+    row = table.WEIGHTS["fcclip-r50"]
+    assert path_of(row) == cache / row.file
 
 
 def test_what_is_there_is_found(cache):

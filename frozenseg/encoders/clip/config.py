@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,9 @@ from typing import Any
 import open_clip
 import timm
 from timm.models import register_model
+
+from frozenseg.errors import nearest
+from frozenseg.files import read_json
 
 _REQUIRED_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
 _CONVNEXT_SECTION = "timm_convnext"
@@ -106,12 +107,7 @@ def register_convnext(name: str, depths: tuple[int, ...], dims: tuple[int, ...])
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"CLIP config file not found: {path}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"CLIP config {path} is not valid JSON: {error}") from error
+    config = read_json(path, "give the path of a CLIP config")
     if isinstance(config, dict):
         config = config.get("model_cfg", config)  # the layout of open_clip's files on model hubs
     if not isinstance(config, dict):
@@ -122,7 +118,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_builtin(name: str) -> dict[str, Any]:
     known = open_clip.list_models()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        near = nearest(name, known, cutoff=0.4, most=3)
         hint = f"did you mean {', '.join(near)}? " if near else ""
         raise ValueError(
             f"unknown CLIP model {name!r}: {hint}Give a name from open_clip.list_models() or the "

@@ -25,6 +25,8 @@ _OPENAI_PREFIX = "openai:"
 # What `load_clip` takes as weights and that brings none: nothing, and OpenAI's activation alone.
 NO_WEIGHTS = ("", _OPENAI_PREFIX)
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+# What OpenAI's archives carry beside the parameters; nobody else's files have all three.
+_OPENAI_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
 
 
 def load_clip(
@@ -103,12 +105,12 @@ def _find_weights(config: ClipConfig, weights: str) -> _WeightSource:
         return _WeightSource(
             label,
             quick_gelu or bool(tag.get("quick_gelu", False)),
-            lambda: read_state_dict(_download(tag, label=f"{label} of CLIP {config.name}")),
+            lambda: _read(_download(tag, label=f"{label} of CLIP {config.name}")),
         )
     path = Path(weights).expanduser()
     looks_like_file = path.suffix.lower() in _WEIGHT_SUFFIXES or len(path.parts) > 1
     if path.is_file():
-        return _WeightSource(str(path), quick_gelu, lambda: read_state_dict(path))
+        return _WeightSource(str(path), quick_gelu, lambda: _read(path))
     if looks_like_file or is_openai:
         raise FileNotFoundError(f"CLIP weights file not found: {path}")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.name)) or "none"
@@ -116,6 +118,13 @@ def _find_weights(config: ClipConfig, weights: str) -> _WeightSource:
         f"unknown weights {weights!r} for CLIP {config.name}: its tags are {tags}; or give the "
         f"path of a {'/'.join(_WEIGHT_SUFFIXES)} file, or '' for random weights"
     )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """The tensors of a file, and whether it is OpenAI's archive of a CLIP model."""
+    state = read_state_dict(path)
+    is_openai = all(name in state for name in _OPENAI_CONSTANTS)
+    return {n: tensor for n, tensor in state.items() if n not in _OPENAI_CONSTANTS}, is_openai
 
 
 def _download(tag: dict[str, Any], *, label: str) -> Path:

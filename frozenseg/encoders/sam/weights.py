@@ -36,7 +36,7 @@ def read_sam_weights(
             f"{KEY}: SAM weights file not found: {path}. {where_to_get(config)}"
         )
     check_digits(path)
-    state, _ = read_state_dict(path)
+    state = read_state_dict(path)
     state = {name: t for name, t in state.items() if not name.startswith(config.unused)}
     problems = differences(state, expected)
     if problems:

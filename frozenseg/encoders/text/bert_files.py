@@ -105,7 +105,7 @@ def read_bert_weights(path: Path) -> dict[str, Tensor]:
     Understood are files of BertModel and of its pre-training heads ("bert." in front of names),
     and the old names of published ones ("gamma", "beta").
     """
-    state, _ = read_state_dict(path)
+    state = read_state_dict(path)
     if any(name.startswith("bert.") for name in state):
         state = {name.removeprefix("bert."): tensor for name, tensor in state.items()}
     renamed = {}

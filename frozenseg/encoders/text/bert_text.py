@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frozenseg.checkpoints.digests import WeightIdentity
+from frozenseg.checkpoints.digests import WeightsDigest
 
-_FORMAT = 1  # part of the identity: raise it when the computation changes
+_FORMAT = 1  # part of the digest: raise it when the computation changes
 
 
 class BertText:
@@ -44,7 +44,7 @@ class BertText:
         self._vocabulary = vocabulary
         self._lowercase = lowercase
         self._missing = missing
-        self._identity = WeightIdentity()
+        self._digest = WeightsDigest()
 
     @property
     def context_length(self) -> int:
@@ -90,12 +90,12 @@ class BertText:
         return (hidden_NLK * weights_NL1).sum(1) / weights_NL1.sum(1)
 
     @property
-    def identity(self) -> str:
+    def digest(self) -> str:
         """A digest of everything an embedding depends on: architecture, weights and words.
 
-        Computed on first use, see `WeightIdentity`. Raises: ValueError on the meta device.
+        Computed on first use, see `WeightsDigest`. Raises: ValueError on the meta device.
         """
-        return self._identity.of(self._model.state_dict(), self._describe)
+        return self._digest.of(self._model.state_dict(), self._describe)
 
     def _describe(self) -> dict[str, Any]:
         words = repr(sorted((self._vocabulary or {}).items(), key=lambda item: item[1]))

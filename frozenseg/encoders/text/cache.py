@@ -29,16 +29,6 @@ _SUFFIX = ".safetensors"
 _TENSOR = "embeddings"
 
 
-def text_cache_dir(configured: str) -> Path:
-    """The configured folder, else `$FROZENSEG_CACHE/text`, else the user's cache folder."""
-    if configured:
-        return Path(configured)
-    if os.environ.get("FROZENSEG_CACHE"):
-        return Path(os.environ["FROZENSEG_CACHE"]) / "text"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "frozenseg" / "text"
-
-
 class EmbeddingCache:
     """Embeddings by word, for one key (a digest of all else that they depend on)."""
 

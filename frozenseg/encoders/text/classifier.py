@@ -44,7 +44,7 @@ class TextEncoder(Protocol):
     def device(self) -> torch.device: ...
 
     @property
-    def identity(self) -> str:
+    def digest(self) -> str:
         """Changes with everything that the embeddings depend on."""
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -132,7 +132,7 @@ class TextClassifierBuilder:
         self._cache_key = ""
 
     def _key(self) -> str:
-        content = [_FORMAT, self._text.identity, self.templates]
+        content = [_FORMAT, self._text.digest, self.templates]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def _compute(self, words: list[str], cache: EmbeddingCache) -> None:

@@ -12,7 +12,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.digests import WeightIdentity, attention_heads
+from frozenseg.checkpoints.digests import WeightsDigest, attention_heads
 
 _TOWER_PARTS = (
     "token_embedding",
@@ -35,7 +35,7 @@ class ClipText:
         prefix = "text_" if self._tower is model else ""
         self._pool_type: str = getattr(self._tower, f"{prefix}pool_type", "argmax")
         self._eos_id: int | None = getattr(self._tower, f"{prefix}eos_id", None)
-        self._identity = WeightIdentity()
+        self._digest = WeightsDigest()
         is_causal = getattr(self._tower, "attn_mask", None) is not None
         has_class_token = getattr(self._tower, "cls_emb", None) is not None
         if not is_causal or has_class_token or self._pool_type not in ("argmax", "eos"):
@@ -113,13 +113,13 @@ class ClipText:
             return x_NW @ tower.text_projection
 
     @property
-    def identity(self) -> str:
+    def digest(self) -> str:
         """A digest of everything an embedding depends on: architecture, activation and weights.
 
-        Computed on first use, see `WeightIdentity`. Raises: ValueError for a tower on the meta
+        Computed on first use, see `WeightsDigest`. Raises: ValueError for a tower on the meta
         device.
         """
-        return self._identity.of(_tower_state(self._tower), self._describe)
+        return self._digest.of(_tower_state(self._tower), self._describe)
 
     def _describe(self) -> dict[str, Any]:
         transformer = self._tower.transformer

@@ -5,7 +5,6 @@ Legend: N prompts, L tokens, K channels.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from frozenseg.encoders.text.bert_files import (
 from frozenseg.encoders.text.bert_text import BertText
 from frozenseg.encoders.text.classifier import TextEncoder
 from frozenseg.encoders.text.clip_text import ClipText
+from frozenseg.errors import nearest
 
 _HUB = "hub"  # as weights: those that the authors publish
 
@@ -101,9 +101,9 @@ class FrozenLanguageEncoder(nn.Module):
         return self._text.device
 
     @property
-    def identity(self) -> str:
+    def digest(self) -> str:
         """A digest of everything an embedding depends on. Raises: ValueError on "meta"."""
-        return self._text.identity
+        return self._text.digest
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L), int64 on the CPU, padded with 0."""
@@ -151,7 +151,7 @@ def load_language_encoder(
     elif folder.is_dir():
         files = read_bert_folder(folder, Path(weights).expanduser() if weights else None)
     else:
-        near = difflib.get_close_matches(name, LANGUAGE_ENCODERS, n=2, cutoff=0.4)
+        near = nearest(name, LANGUAGE_ENCODERS, cutoff=0.4, most=2)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ValueError(
             f"unknown language encoder {name!r}: {hint}Give one of {', '.join(LANGUAGE_ENCODERS)}, "

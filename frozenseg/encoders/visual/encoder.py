@@ -6,8 +6,6 @@ Legend: B images, H and W pixels, h and w patches, C channels.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,16 +16,18 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.digests import WeightIdentity
+from frozenseg.checkpoints.digests import WeightsDigest
 from frozenseg.checkpoints.skip_init import SkipInitialisers
 from frozenseg.encoders.clip.weights import load_clip
 from frozenseg.encoders.visual.conv_stem import build_vit
 from frozenseg.encoders.visual.patch_towers import PatchTower, build_patch_tower
 from frozenseg.encoders.visual.timm_weights import load_timm_weights
+from frozenseg.errors import nearest
+from frozenseg.files import read_json
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # part of the identity: raise it when the computation changes
+_FORMAT = 1  # part of the digest: raise it when the computation changes
 _VIT_SECTION = "timm_vit"
 _TIMM = "timm"  # as weights: those that timm publishes
 
@@ -84,7 +84,7 @@ class FrozenVisualEncoder(nn.Module):
         self.tower = tower.requires_grad_(False)
         self.channels = tower.channels
         self.stride = tower.stride
-        self._identity = WeightIdentity()
+        self._digest = WeightsDigest()
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenVisualEncoder:
@@ -111,12 +111,12 @@ class FrozenVisualEncoder(nn.Module):
         return next(self.parameters()).device
 
     @property
-    def identity(self) -> str:
+    def digest(self) -> str:
         """A digest of everything a feature depends on: architecture and weights.
 
-        Computed on first use, see `WeightIdentity`. Raises: ValueError on the meta device.
+        Computed on first use, see `WeightsDigest`. Raises: ValueError on the meta device.
         """
-        return self._identity.of(self.tower.state_dict(), self._describe)
+        return self._digest.of(self.tower.state_dict(), self._describe)
 
     def _describe(self) -> dict[str, Any]:
         return {"format": _FORMAT, **self.tower.describe()}
@@ -147,7 +147,7 @@ def load_visual_encoder(
     elif name in VISUAL_ENCODERS:
         vit, spec = None, VISUAL_ENCODERS[name]
     else:
-        near = difflib.get_close_matches(name, VISUAL_ENCODERS, n=2, cutoff=0.4)
+        near = nearest(name, VISUAL_ENCODERS, cutoff=0.4, most=2)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ValueError(
             f"unknown visual encoder {name!r}: {hint}Give one of {', '.join(VISUAL_ENCODERS)}, or "
@@ -232,12 +232,7 @@ def _build_vit(arguments: dict[str, Any], source: str) -> nn.Module:
 
 def _read_vit_section(path: Path) -> dict[str, Any] | None:
     """The arguments under "timm_vit" of a JSON file; None for a file without, a CLIP's."""
-    if not path.is_file():
-        raise FileNotFoundError(f"configuration of a visual encoder not found: {path}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    content = read_json(path, "give the path of a visual encoder's configuration")
     if not isinstance(content, dict) or _VIT_SECTION not in content:
         return None
     section = content[_VIT_SECTION]

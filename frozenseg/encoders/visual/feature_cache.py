@@ -25,7 +25,7 @@ class CachedVisualEncoder:
     """A frozen visual encoder that computes the features of an image once.
 
     It answers like the encoder, which stays the owner of its parameters. The key is the encoder's
-    identity with the pixels, so that changed weights, other statistics and other crops can never
+    digest with the pixels, so that changed weights, other statistics and other crops can never
     meet old features. What is returned is what the disk holds, also the first time: results do not
     depend on what was in the cache.
 
@@ -63,9 +63,9 @@ class CachedVisualEncoder:
         self._shards: dict[str, FeatureShards] = {}
 
     @property
-    def identity(self) -> str:
+    def digest(self) -> str:
         """The encoder's."""
-        return self.encoder.identity
+        return self.encoder.digest
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +97,7 @@ class CachedVisualEncoder:
     __call__ = forward
 
     def _open(self, folder: Path) -> FeatureShards:
-        content = json.dumps([_FORMAT, self.encoder.identity, str(self._dtype)])
+        content = json.dumps([_FORMAT, self.encoder.digest, str(self._dtype)])
         name = hashlib.sha256(content.encode()).hexdigest()[:32]
         if name not in self._shards:
             self._shards = {name: FeatureShards(folder / name, self._dtype)}

@@ -30,7 +30,7 @@ def load_timm_weights(model: nn.Module, path: Path, *, label: str) -> None:
         label: names the model in messages.
     Raises: FileNotFoundError; ValueError for a damaged file or another model's weights.
     """
-    state, _ = read_state_dict(path)
+    state = read_state_dict(path)
     prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in state)), "")
     state = {
         name.removeprefix(prefix): tensor

@@ -37,7 +37,7 @@ def test_cased_models_see_capitals(make_bert, bert_folder):
     cased = BertText(make_bert(), vocabulary, lowercase=False)
     assert cased.tokenize(["Cat cat"]).tolist() == [[2, 5, 6, 3]]
     assert BertText(make_bert(), vocabulary).tokenize(["Cat cat"]).tolist() == [[2, 6, 6, 3]]
-    assert cased.identity != BertText(make_bert(), vocabulary).identity
+    assert cased.digest != BertText(make_bert(), vocabulary).digest
 
 
 def test_long_texts_lose_their_last_words(text, bert_folder):
@@ -71,21 +71,21 @@ def test_gradients_and_autocast_stay_outside(text):
         assert torch.equal(text.encode(tokens), expected)
 
 
-def test_identity_follows_weights_words_and_architecture(make_bert, bert_folder):
+def test_digest_follows_weights_words_and_architecture(make_bert, bert_folder):
     def build(words: dict[str, int] | None) -> BertText:
         return BertText(make_bert(), words)
 
     words = read_vocabulary(bert_folder() / "vocab.txt", size=24)
     first, same = build(words), build(words)
-    assert first.identity == same.identity
+    assert first.digest == same.digest
     swapped = {**words, "red": words["blue"], "blue": words["red"]}
-    assert build(swapped).identity != first.identity
+    assert build(swapped).digest != first.digest
     heads = build(words)
     heads._model.config.num_attention_heads = 4
-    assert heads.identity != first.identity
+    assert heads.digest != first.digest
     with torch.no_grad():
         first._model.embeddings.LayerNorm.bias[0] += 1e-6
-    assert first.identity != same.identity
+    assert first.digest != same.digest
 
 
 def test_without_words_the_remedy_is_told(make_bert):

@@ -25,8 +25,8 @@ class CountingText:
     context_length = 64
     device = torch.device("cpu")
 
-    def __init__(self, identity: str = "one"):
-        self.identity = identity
+    def __init__(self, digest: str = "one"):
+        self.digest = digest
         self.computed: list[torch.Tensor] = []
         self.fail_after: int | None = None
 
@@ -158,12 +158,12 @@ def test_forget_drops_the_memory_but_not_the_disk(tmp_path):
 
 def test_other_weights_or_templates_are_another_key(tmp_path):
     TextClassifierBuilder(CountingText(), templates=TEMPLATES, cache_dir=tmp_path).embed(["cat"])
-    for identity, templates in (
+    for digest, templates in (
         ("two", TEMPLATES),
         ("one", TEMPLATES[:2]),
         ("one", TEMPLATES[::-1]),
     ):
-        text = CountingText(identity)
+        text = CountingText(digest)
         TextClassifierBuilder(text, templates=templates, cache_dir=tmp_path).embed(["cat"])
         assert text.rows == len(templates)
 

@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from frozenseg.checkpoints import digests as identity
+from frozenseg.checkpoints import digests
 from frozenseg.encoders.text.clip_text import ClipText
 
 PROMPTS = ["a photo of a cat.", "dog!", "There is a small traffic light in the scene.", ""]
@@ -75,18 +75,18 @@ def test_no_texts_give_no_tokens(make_clip):
     assert ClipText(make_clip("resnet")).tokenize([]).shape == (0, 0)
 
 
-def test_identity_follows_the_weights(make_clip):
+def test_digest_follows_the_weights(make_clip):
     text, same = ClipText(make_clip("resnet")), ClipText(make_clip("resnet"))
-    before = text.identity
-    assert before == same.identity
+    before = text.digest
+    assert before == same.digest
     with torch.no_grad():
         text._tower.transformer.resblocks[1].ln_2.bias[3] += 1e-6
-    assert text.identity != before
+    assert text.digest != before
     text._tower.load_state_dict(same._tower.state_dict())
-    assert text.identity == before
+    assert text.digest == before
 
 
-def test_identity_follows_the_architecture(make_clip):
+def test_digest_follows_the_architecture(make_clip):
     variants = [
         {},
         {"quick_gelu": True},
@@ -94,28 +94,28 @@ def test_identity_follows_the_architecture(make_clip):
         {"text": {"norm_kwargs": {"eps": 1e-3}}},
         {"text": {"pool_type": "eos", "eos_id": 49407}},
     ]
-    identities = [ClipText(make_clip("resnet", **variant)).identity for variant in variants]
-    assert len(set(identities)) == len(variants)
+    digests = [ClipText(make_clip("resnet", **variant)).digest for variant in variants]
+    assert len(set(digests)) == len(variants)
 
 
-def test_identity_is_that_of_the_text_alone(make_clip):
+def test_digest_is_that_of_the_text_alone(make_clip):
     flat, custom = (ClipText(make_clip("resnet", custom_text=custom)) for custom in (False, True))
     custom._tower.load_state_dict(
         {name: flat._tower.state_dict()[name] for name in custom._tower.state_dict()}
     )
-    assert flat.identity == custom.identity
+    assert flat.digest == custom.digest
 
 
-def test_identity_is_computed_once(make_clip, monkeypatch):
+def test_digest_is_computed_once(make_clip, monkeypatch):
     text = ClipText(make_clip("resnet"))
-    first = text.identity
-    monkeypatch.setattr(identity, "_hash_tensor", lambda tensor: pytest.fail("hashed again"))
-    assert text.identity == first
+    first = text.digest
+    monkeypatch.setattr(digests, "_hash_tensor", lambda tensor: pytest.fail("hashed again"))
+    assert text.digest == first
 
 
-def test_meta_weights_have_no_identity(make_clip):
+def test_meta_weights_have_no_digest(make_clip):
     with pytest.raises(ValueError, match="meta device"):
-        _ = ClipText(make_clip("resnet").to("meta")).identity
+        _ = ClipText(make_clip("resnet").to("meta")).digest
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_every_row_builds_without_weights_on_meta(name):
     )
     assert {tensor.device.type for tensor in encoder.state_dict().values()} == {"meta"}
     with pytest.raises(ValueError, match="meta device"):
-        _ = encoder.identity
+        _ = encoder.digest
 
 
 @pytest.fixture(params=["clip", "bert"])
@@ -88,7 +88,7 @@ def test_a_clip_keeps_its_text_tower_only(clip_config, make_clip, tmp_path):
     encoder = load_language_encoder(str(clip_config("resnet")), str(tmp_path / "clip.pt"))
     assert not any("visual" in name for name, _ in encoder.named_parameters())
     text = ClipText(clip)
-    assert encoder.identity == text.identity  # so that they share the cache of the classifier
+    assert encoder.digest == text.digest  # so that they share the cache of the classifier
     tokens = encoder.tokenize(WORDS)
     assert torch.equal(tokens, text.tokenize(WORDS))
     torch.testing.assert_close(encoder.encode(tokens), text.encode(tokens), atol=1e-5, rtol=1e-5)
@@ -101,7 +101,7 @@ def test_a_folder_brings_its_own_weights(bert, bert_folder, make_bert, caplog):
     torch.testing.assert_close(encoder.encode(tokens), expected, atol=1e-5, rtol=1e-5)
     assert "random weights" not in caplog.text
     bare = load_language_encoder(str(bert_folder()), str(bert / "model.safetensors"))
-    assert bare.identity == encoder.identity
+    assert bare.digest == encoder.digest
 
 
 def test_whether_weights_come_is_known_beforehand(bert, bert_folder):
@@ -120,9 +120,9 @@ def test_a_row_of_the_table_goes_before_a_folder_of_the_same_name(bert, monkeypa
 
 
 def test_rows_take_a_folder_or_a_file(bert, tiny_row):
-    expected = load_language_encoder(str(bert)).identity
-    assert load_language_encoder("bert-base", str(bert)).identity == expected
-    assert load_language_encoder("bert-base", str(bert / "model.safetensors")).identity == expected
+    expected = load_language_encoder(str(bert)).digest
+    assert load_language_encoder("bert-base", str(bert)).digest == expected
+    assert load_language_encoder("bert-base", str(bert / "model.safetensors")).digest == expected
 
 
 def test_rows_refuse_another_bert(bert):
@@ -140,7 +140,7 @@ def test_the_hub_is_asked_for_three_files(bert, tiny_row, monkeypatch):
 
     monkeypatch.setattr(hub, "hf_hub_download", answer)
     encoder = load_language_encoder("bert-base", "hub")
-    assert encoder.identity == load_language_encoder(str(bert)).identity
+    assert encoder.digest == load_language_encoder(str(bert)).digest
     files = ["config.json", "vocab.txt", "model.safetensors"]
     assert asked == [("google-bert/bert-base-uncased", file) for file in files]
 

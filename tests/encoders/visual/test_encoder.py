@@ -58,7 +58,7 @@ def test_every_row_builds_without_weights_on_meta(name):
     patches = encoder(torch.empty(2, 3, 224, 336, device="meta"))
     assert patches.shape == (2, channels, 224 // stride, 336 // stride)
     with pytest.raises(ValueError, match="meta device"):
-        _ = encoder.identity
+        _ = encoder.digest
 
 
 def test_a_vit_file_is_loaded_and_answers_as_timm(vit_config, vit_weights, caplog):
@@ -74,7 +74,7 @@ def test_a_vit_file_is_loaded_and_answers_as_timm(vit_config, vit_weights, caplo
 def test_heads_in_a_vit_file_change_nothing(vit_config, vit_weights):
     plain = load_visual_encoder(vit_config(), vit_weights)
     pooled = load_visual_encoder(vit_config(global_pool="avg", num_classes=9), vit_weights)
-    assert plain.identity == pooled.identity
+    assert plain.digest == pooled.digest
 
 
 def test_a_clip_keeps_its_image_tower_only(clip_config, make_clip, tmp_path):
@@ -128,15 +128,15 @@ def test_images_smaller_than_a_patch_are_refused(vit_config):
         load_visual_encoder(vit_config())(torch.zeros(1, 3, 7, 40))
 
 
-def test_identity_follows_weights_and_architecture(vit_config, vit_weights, tmp_path):
+def test_digest_follows_weights_and_architecture(vit_config, vit_weights, tmp_path):
     encoder = load_visual_encoder(vit_config(), vit_weights)
     same = load_visual_encoder(vit_config(), vit_weights)
-    assert encoder.identity == same.identity
+    assert encoder.digest == same.digest
     other = load_visual_encoder(vit_config(num_heads=8), vit_weights)
-    assert other.identity != encoder.identity
+    assert other.digest != encoder.digest
     with torch.no_grad():
         same.tower.visual.norm.bias[0] += 1e-6
-    assert same.identity != encoder.identity
+    assert same.digest != encoder.digest
 
 
 def test_random_weights_are_announced_once(vit_config, caplog):

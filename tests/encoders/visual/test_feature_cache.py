@@ -37,7 +37,7 @@ def test_features_are_the_encoders_rounded_to_the_kept_precision(encoder, tmp_pa
         assert torch.equal(features, expected)
     assert (cached.hits, cached.misses) == (4, 4)
     assert (cached.channels, cached.stride) == (16, 8)
-    assert cached.identity == encoder.identity
+    assert cached.digest == encoder.digest
 
 
 def test_only_new_images_are_computed_each_once_in_one_go(encoder, tmp_path):
