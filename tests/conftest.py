@@ -13,25 +13,40 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-THREADS = "2"
-
-# Before torch is imported, here and in the programs that tests start.
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, THREADS)
+# Of torch, here and in the programs that tests start; set before torch is imported.
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(THREADS)))
 # Threads that wait without spinning: much faster where other programs use the cores too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(autouse=True)
 def _repeatable() -> None:
-    """Seeds every generator and bounds the threads of torch, where the test module imported it."""
+    """Seeds every generator and sets the threads of torch, where the test module imported it."""
     random.seed(0)
     np.random.seed(0)
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(0)
-        if torch.get_num_threads() > int(THREADS):
-            torch.set_num_threads(int(THREADS))
+        if torch.get_num_threads() != THREADS:
+            torch.set_num_threads(THREADS)
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread here and in the programs that the test starts.
+
+    For results of several processes that must be equal: sums over other numbers of threads round
+    differently, and rounding can flip a mask's threshold or a match.
+    """
+    import torch
+
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from frozenseg.cli import program as cli
 from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.evaluation.results import read_results
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "miniature" / "fcclip.yaml"
 WEIGHTS = ROOT / "frozenseg" / "weights" / "miniature_fcclip.safetensors"
@@ -38,7 +40,6 @@ def environment(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
         patch.setenv("FROZENSEG_CACHE", str(root / "cache"))
-        patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("PYTHONPATH", raising=False)
         patch.setattr("frozenseg.engine.run.set_up_logging", lambda *a, **k: None)
         yield root

@@ -183,6 +183,7 @@ launch(main, (), device="cpu", num_gpus=0)
 """
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypatch):
     """gloo, 2 ranks: one of them has two of the three images. The scores are those of one."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
@@ -201,7 +202,7 @@ def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypat
     common = {
         **os.environ,
         **{"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"},
-        **{"MASTER_PORT": str(port), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        **{"MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)},
     }
     command = [sys.executable, "-W", "ignore", "-c", RANK, str(config)]
     ranks = [

@@ -219,6 +219,7 @@ def two_ranks(tmp_path_factory):
     return folder
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_two_ranks_average_to_the_mean_of_the_two_halves(variant, two_ranks, tmp_path, monkeypatch):
     """Same samples, fixed points, one mask count: DistributedDataParallel adds nothing else."""
