@@ -10,7 +10,7 @@ from detectron2.utils.events import EventStorage
 from frozenseg.engine.accumulation import BatchParts
 from frozenseg.engine.precision import Precision
 from frozenseg.engine.train_step import TrainStep
-from tools.record_reference import build_reference_model
+from tests.smooth_decoder import smooth_model
 
 
 def parts(steps, queries=12):
@@ -45,22 +45,22 @@ def same_points(monkeypatch):
 
 def gradients(batch, steps, tmp_path):
     """The gradients that a step of the real model leaves."""
-    model = build_reference_model("convnext", tmp_path)
-    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.SGD(trained.values(), lr=1e-9)
-    queries = model.sem_seg_head.predictor.query_feat.num_embeddings
-    step = TrainStep(
-        model,
-        [batch],
-        optimizer,
-        precision=Precision("cpu"),
-        seed=0,
-        parts=parts(steps, queries),
-    )
-    with EventStorage() as storage:
-        step.iter = 0
-        step.run_step()
-        loss = storage.history("total_loss").latest()
+    with smooth_model("convnext", tmp_path) as model:
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.SGD(trained.values(), lr=1e-9)
+        queries = model.sem_seg_head.predictor.query_feat.num_embeddings
+        step = TrainStep(
+            model,
+            [batch],
+            optimizer,
+            precision=Precision("cpu"),
+            seed=0,
+            parts=parts(steps, queries),
+        )
+        with EventStorage() as storage:
+            step.iter = 0
+            step.run_step()
+            loss = storage.history("total_loss").latest()
     return {name: p.grad for name, p in trained.items()}, loss
 
 

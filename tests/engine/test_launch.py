@@ -25,7 +25,8 @@ from frozenseg.engine.non_finite import NonFiniteError
 from frozenseg.engine.precision import Precision
 from frozenseg.engine.train_step import TrainStep
 from frozenseg.mask_classification import criterion
-from tools.record_reference import build_reference_model, reference_batch
+from tests.smooth_decoder import smooth_model
+from tools.record_reference import reference_batch
 
 VARIANTS = ("convnext", "frozenseg")
 
@@ -115,10 +116,10 @@ def test_a_process_of_torchrun_has_detectron2s_groups_and_leaves_them(torchrun):
 
 def half_gradients(rank: int, cache: Path, variant: str):
     """The gradients of one image of the reference batch, its points fixed by its rank."""
-    model = build_reference_model(variant, cache).train()
-    wrapped = wrap_for_processes(model)
-    torch.manual_seed(100 + rank)
-    sum(wrapped([reference_batch()[rank]]).values()).backward()
+    with smooth_model(variant, cache) as model:
+        wrapped = wrap_for_processes(model.train())
+        torch.manual_seed(100 + rank)
+        sum(wrapped([reference_batch()[rank]]).values()).backward()
     return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -153,7 +154,6 @@ def step(model, batch, parts, output_dir=""):
 
 def step_gradients(rank: int, steps: int, cache: Path):
     """Of four copies of the reference images in two ranks; each mask has the same points."""
-    model = build_reference_model("convnext", cache / str(rank))
     first, second = reference_batch()
     second["image"] = second["image"].new_zeros(first["image"].shape)
     masks = second["instances"].gt_masks.new_ones(2, *first["image"].shape[1:])
@@ -163,9 +163,12 @@ def step_gradients(rank: int, steps: int, cache: Path):
     second["instances"] = instances
     batch = [[first, second], [second, second]][rank]
     points = torch.rand(1, 20000, 2, generator=torch.Generator().manual_seed(5))
-    queries = model.sem_seg_head.predictor.query_feat.num_embeddings
-    parts = BatchParts(steps, num_queries=queries, no_object_weight=0.1, device="cpu")
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        smooth_model("convnext", cache / str(rank)) as model,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        queries = model.sem_seg_head.predictor.query_feat.num_embeddings
+        parts = BatchParts(steps, num_queries=queries, no_object_weight=0.1, device="cpu")
         patch.setattr(torch, "rand", lambda n, count, _, **__: points[:, :count].repeat(n, 1, 1))
         step(model, batch, parts)
     return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
