@@ -1,4 +1,4 @@
-"""Files on disk: atomic writing, JSON with a message, digests, the cache folder.
+"""Files on disk: atomic writing, JSON with a message, nested sections, digests, the cache folder.
 
 Everybody may import this file; it imports nothing of the project and nothing heavy.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,17 @@ def read_json(path: Path, remedy: str = "") -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # also of text that is not UTF-8
         raise ValueError(f"{path}: not valid JSON ({error}){after}") from error
+
+
+def flatten(
+    tree: Mapping[Any, Any], prefix: str = "", separator: str = "."
+) -> Iterator[tuple[str, Any]]:
+    """The (dotted key, value) pairs of nested mappings, in their order; empty ones have none."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}{separator}", separator)
+        else:
+            yield f"{prefix}{name}", value
 
 
 def file_sha256(path: Path) -> str:

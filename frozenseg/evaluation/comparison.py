@@ -12,6 +12,7 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.evaluation.folds import FoldMean, fold_means, fold_of
 from frozenseg.evaluation.published import MATCHES, Published, measured
 from frozenseg.evaluation.results import column
+from frozenseg.files import flatten
 
 Entry = Mapping[str, Any]
 Runs = Mapping[str, Mapping[str, Entry]]
@@ -204,7 +205,7 @@ def _score_notes(entry: Entry, published: Published) -> Iterator[str]:
 
 def protocol_differences(first: Entry, second: Entry) -> list[str]:
     """In what the protocols of two entries differ: "templates: vild_14, simple"."""
-    flat = [dict(_leaves(entry["protocol"])) for entry in (first, second)]
+    flat = [dict(flatten(entry["protocol"])) for entry in (first, second)]
     keys = dict.fromkeys((*flat[0], *flat[1]))
     found = [
         f"{key}: {_short(flat[0].get(key))}, {_short(flat[1].get(key))}"
@@ -220,14 +221,6 @@ def protocol_differences(first: Entry, second: Entry) -> list[str]:
 def _row(data_set: str) -> DatasetSplit | None:
     """The row of a registered name; None for a data set of one's own."""
     return next((row for row in DATASET_SPLITS if data_set in row.names), None)
-
-
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,6 @@ checkpoint, checkpoint_hash, versions, seed, seconds.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
 import platform
 from collections.abc import Iterable, Mapping
@@ -21,7 +20,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from frozenseg.files import write_atomically
+from frozenseg.files import flatten, read_json, write_json
 
 FORMAT = 1
 PACKAGES = (
@@ -48,9 +47,10 @@ COLUMNS: dict[str, tuple[tuple[str, ...], str]] = {
     "AP, Cityscapes": (("cityscapes_instance",), "AP"),
     "recall50": (("regions",), "recall50"),
     "accuracy": (("regions",), "accuracy"),
-    # recall of SAM's proposals, alone and together with the queries
+    # Of SAM's proposals, alone and together with the queries.
     "recall50 of SAM": (("regions_sam",), "recall50"),
     "recall50 with SAM": (("regions_with_sam",), "recall50"),
+    "accuracy with SAM": (("regions_with_sam",), "accuracy"),
     "mIoU": (("semantic", "ground_truth"), "mIoU"),
     "mIoU (v0.6)": (("semantic", "ground_truth_or_predicted"), "mIoU"),
     "IoU, Cityscapes": (("cityscapes_semantic",), "IoU"),
@@ -83,8 +83,7 @@ def write_results(
     content: dict[str, Any] = {"format": FORMAT, "results": [_plain(entry) for entry in entries]}
     if skipped:
         content["skipped"] = dict(skipped)
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_json(path, content, allow_nan=False)
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -98,15 +97,10 @@ def read_skipped(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: run an evaluation first")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content["results"], list):
-            raise TypeError("results is no list")
-        return dict(content)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a results file of this project ({error})") from error
+    content = read_json(path, "run an evaluation first")
+    if not isinstance(content, dict) or not isinstance(content.get("results"), list):
+        raise ValueError(f"{path}: not a results file of this project (no list of results)")
+    return content
 
 
 def _plain(value: Any) -> Any:
@@ -120,33 +114,33 @@ def _plain(value: Any) -> Any:
 
 
 def flat_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """All finite scores of an entry but those per class, as {"panoptic/seen/PQ": 41.0, ...}."""
-    flat: dict[str, float] = {}
+    """All finite scores of an entry except those per class: {"panoptic/seen/PQ": 41.0, ...}."""
+    found = ((name.split("/"), value) for name, value in flatten(metrics, separator="/"))
+    return {
+        "/".join(way): value
+        for way, value in found
+        if "per_class" not in way and way[-1] not in COUNTS
+        if value is not None and math.isfinite(value)
+    }
 
-    def collect(prefix: str, node: Mapping[str, Any]) -> None:
-        for key, value in node.items():
-            if isinstance(value, Mapping):
-                if key != "per_class":
-                    collect(f"{prefix}{key}/", value)
-            elif key not in COUNTS and value is not None and math.isfinite(value):
-                flat[f"{prefix}{key}"] = value
 
-    collect("", metrics)
-    return flat
+def scored_groups(metrics: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+    """Group of classes -> scores, below "metrics" where the column `name` of `COLUMNS` is."""
+    groups: Mapping[str, Any] = metrics
+    for key in COLUMNS[name][0]:
+        groups = groups.get(key, {})
+    if COLUMNS[name][0] == EPISODES:
+        return {"all": groups} if groups else {}
+    return {group: row for group, row in groups.items() if group != "per_class"}
 
 
 def column(metrics: Mapping[str, Any], name: str) -> dict[str, float]:
     """Group of classes -> percent of a column of `COLUMNS`; groups without classes are left out."""
-    way, score = COLUMNS[name]
-    groups: Mapping[str, Any] = metrics
-    for key in way:
-        groups = groups.get(key, {})
-    if way == EPISODES:
-        groups = {"all": groups}
+    score = COLUMNS[name][1]
     return {
         group: row[score]
-        for group, row in groups.items()
-        if group != "per_class" and row.get("classes", 1) and row.get(score) is not None
+        for group, row in scored_groups(metrics, name).items()
+        if row.get("classes", 1) and row.get(score) is not None
     }
 
 

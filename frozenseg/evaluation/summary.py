@@ -7,23 +7,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from frozenseg.evaluation.results import EPISODES, read_results
+from frozenseg.evaluation.results import COLUMNS, read_results, scored_groups
 
-# Score -> where it stands under "metrics": the way to its groups, and its name in each of them.
-PLACES = {
-    "PQ": (("panoptic",), "PQ"),
-    "SQ": (("panoptic",), "SQ"),
-    "RQ": (("panoptic",), "RQ"),
-    "AP": (("instance",), "AP"),
-    "mIoU": (("semantic", "ground_truth"), "mIoU"),
-    "recall50": (("regions",), "recall50"),
-    "recall50 of SAM": (("regions_sam",), "recall50"),
-    "recall50 with SAM": (("regions_with_sam",), "recall50"),
-    "accuracy": (("regions",), "accuracy"),
-    "accuracy with SAM": (("regions_with_sam",), "accuracy"),
-    "mIoU of items": (EPISODES, "mIoU"),
-    "FB-IoU": (EPISODES, "FB_IoU"),
-}
+# Columns of `results.COLUMNS` that a summary shows.
+MAIN = (
+    *("PQ", "SQ", "RQ", "AP", "mIoU", "recall50", "recall50 of SAM", "recall50 with SAM"),
+    *("accuracy", "accuracy with SAM", "mIoU of items", "FB-IoU"),
+)
 GROUPS = ("all", "seen", "unseen", "unseen_things")
 Scores = Mapping[str, Mapping[str, float | None]]
 
@@ -37,12 +27,8 @@ def read_scores(results: Path, dataset: int = 0) -> dict[str, dict[str, float | 
     """
     metrics = read_results(results)[dataset]["metrics"]
     scores = {}
-    for name, (way, score) in PLACES.items():
-        groups = metrics
-        for key in way:
-            groups = groups.get(key, {})
-        if way == EPISODES:
-            groups = {"all": groups} if groups else {}
+    for name in MAIN:
+        groups, score = scored_groups(metrics, name), COLUMNS[name][1]
         found = {group: groups[group][score] for group in GROUPS if group in groups}
         if found:
             scores[name] = found

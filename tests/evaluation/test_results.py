@@ -53,9 +53,13 @@ def test_written_and_read_back_without_leftovers(tmp_path):
 def test_broken_or_missing_files_are_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"r\.json"):
         read_results(tmp_path / "r.json")
-    for text in ("{", "[]", '{"results": 3}'):
+    for text, said in (
+        ("{", "not valid JSON"),
+        ("[]", "not a results file"),
+        ('{"results": 3}', "not a results file"),
+    ):
         (tmp_path / "r.json").write_text(text)
-        with pytest.raises(ValueError, match=r"r\.json: not a results file"):
+        with pytest.raises(ValueError, match=rf"r\.json: {said}"):
             read_results(tmp_path / "r.json")
 
 
