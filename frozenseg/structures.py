@@ -6,7 +6,9 @@ H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,6 +74,24 @@ class MaskPrediction:
 
     class_logits_BQC: Tensor
     mask_logits_BQHW: Tensor
+
+
+@dataclass(frozen=True)
+class LossDivisor:
+    """What a loss of a batch is divided by; with it a batch can be computed in parts.
+
+    Attributes:
+        count: of one training sample, such as its number of masks.
+        over_processes: divided by the mean count of all processes, not by this process's own.
+        at_least: smaller counts of a batch or of a part are raised to it.
+    """
+
+    count: Callable[[Mapping[str, Any]], float]
+    over_processes: bool = False
+    at_least: float = 0.0
+
+
+PER_IMAGE = LossDivisor(lambda sample: 1)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -14,10 +15,13 @@ from torch import nn
 from frozenseg.config import get_config
 from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.shapes import write_shapes
+from frozenseg.structures import PER_IMAGE
 
 
 class StandIn(nn.Module):
     """Per-pixel classification with a frozen first layer; answers like the real models."""
+
+    loss_divisors = MappingProxyType({"loss_ce": PER_IMAGE})
 
     def __init__(self, cfg) -> None:
         super().__init__()

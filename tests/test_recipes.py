@@ -9,7 +9,7 @@ import pytest
 
 from frozenseg.config import load_config
 from frozenseg.engine.run import recipe_opts
-from frozenseg.engine.trainer import batch_parts
+from frozenseg.engine.trainer import accumulation_steps
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RECIPES = sorted((CONFIGS / "recipes").glob("*.yaml"))
@@ -29,8 +29,8 @@ def test_a_recipe_follows_the_rule_and_fits_its_gpus(path, model):
     assert solver.MAX_ITER * factor == pytest.approx(released.MAX_ITER, abs=1)
     assert list(solver.STEPS) == pytest.approx([s / factor for s in released.STEPS], abs=1)
     gpus = int(path.stem.split("x")[0])
-    parts = batch_parts(cfg, gpus)
-    assert solver.IMS_PER_BATCH / gpus / parts.steps == AT_A_TIME[path.stem]
+    steps = accumulation_steps(cfg, gpus)
+    assert solver.IMS_PER_BATCH / gpus / steps == AT_A_TIME[path.stem]
 
 
 def test_there_is_a_recipe_for_every_machine_named():

@@ -38,18 +38,23 @@ class TrainStep(SimpleTrainer):
         *,
         precision: Precision,
         seed: int,
-        parts: BatchParts | None = None,
+        accumulation_steps: int = 1,
         output_dir: str | Path = "",
     ) -> None:
         """
         Args:
-            parts: how a batch is split; None: not at all.
+            accumulation_steps: parts that a batch is computed in; with several, the model declares
+                in `loss_divisors` what its losses are divided by.
             output_dir: where the batch of a loss that is not finite is saved.
         """
         super().__init__(model, data_loader, optimizer)
         self.precision = precision
         self.seed = seed
-        self.parts = parts or BatchParts(1, num_queries=0, no_object_weight=0.0, device="cpu")
+        self.parts = BatchParts(
+            accumulation_steps,
+            getattr(unwrap(model), "loss_divisors", {}),
+            device=next(model.parameters()).device,
+        )
         self.output_dir = Path(output_dir)
         self.scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.needs_scaler)
 

@@ -22,7 +22,6 @@ from frozenseg.data.catalog.register import register_datasets
 from frozenseg.data.loader import TrainLoader
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.device import retry_out_of_memory
-from frozenseg.engine.accumulation import BatchParts
 from frozenseg.engine.checkpointer import Checkpointer
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.hooks import ProgressBar, on_terminal
@@ -50,7 +49,7 @@ class Trainer(DefaultTrainer):
         register_datasets(cfg)
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-        parts = batch_parts(cfg, comm.get_world_size())
+        steps = accumulation_steps(cfg, comm.get_world_size())
         loader = self.build_train_loader(cfg, self.seed)
         self.cfg = cfg = with_epochs(cfg, len(loader.dataset))
         torch.manual_seed(self.seed)  # initial weights
@@ -62,7 +61,7 @@ class Trainer(DefaultTrainer):
             optimizer,
             precision=choose_precision(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE),
             seed=self.seed,
-            parts=parts,
+            accumulation_steps=steps,
             output_dir=cfg.OUTPUT_DIR,
         )
         decay = cfg.SOLVER.EMA_DECAY
@@ -182,18 +181,16 @@ class Trainer(DefaultTrainer):
         self.seed = self._trainer.seed = self._trainer.data_loader.dataset.seed = state_dict["seed"]
 
 
-def batch_parts(cfg: CfgNode, processes: int) -> BatchParts:
-    """How a batch of the SOLVER section is split. Raises: ValueError if it cannot be, evenly."""
-    solver, decoder = cfg.SOLVER, cfg.MODEL.MASK_FORMER
-    parts = BatchParts(
-        solver.ACCUMULATION_STEPS,
-        num_queries=decoder.NUM_OBJECT_QUERIES,
-        no_object_weight=decoder.NO_OBJECT_WEIGHT,
-        device=cfg.MODEL.DEVICE,
-    )
-    if solver.IMS_PER_BATCH % (processes * parts.steps):
+def accumulation_steps(cfg: CfgNode, processes: int) -> int:
+    """Parts that a process computes its images of a batch in.
+
+    Raises: ValueError if a batch of the SOLVER section cannot be split evenly.
+    """
+    solver = cfg.SOLVER
+    steps = solver.ACCUMULATION_STEPS  # BatchParts refuses numbers below 1
+    if solver.IMS_PER_BATCH % (processes * max(1, steps)):
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}: it must be a multiple of "
-            f"{processes} processes x SOLVER.ACCUMULATION_STEPS {parts.steps}"
+            f"{processes} processes x SOLVER.ACCUMULATION_STEPS {steps}"
         )
-    return parts
+    return steps

@@ -6,6 +6,8 @@ D of the fusion, h and w patches, H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frozenseg.fusioner.cosine_logits import binary_loss, cosine_logits
-from frozenseg.structures import IGNORED
+from frozenseg.structures import IGNORED, PER_IMAGE, LossDivisor
 
 BACKGROUND_WORD = "background"
 
@@ -24,9 +26,11 @@ class Method(Protocol):
     Attributes:
         has_rivals: words compete in a softmax, so that it takes more than the asked ones to tell
             where they are not.
+        loss_divisors: what each loss is divided by.
     """
 
     has_rivals: bool
+    loss_divisors: Mapping[str, LossDivisor]
 
     def __call__(
         self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int], rivals_RK: Tensor
@@ -58,6 +62,7 @@ class AskedWords(nn.Module):
     """
 
     has_rivals = False
+    loss_divisors = MappingProxyType({"loss_bce": PER_IMAGE})
 
     def __init__(self, fusion: nn.Module, *, width: int, temperature: float) -> None:
         """`fusion`: an `EarlyFusion` or `LateFusion` of that width."""

@@ -14,20 +14,19 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.fusioner.from_config import model_arguments
 from frozenseg.fusioner.method import BACKGROUND_WORD, Method
 from frozenseg.inference.argmax import labels_of
 from frozenseg.inference.sliding_window import sliding_window
 from frozenseg.resize import nearest_resize
-from frozenseg.structures import TextClassifier
-from frozenseg.vocab import Vocabulary
+from frozenseg.structures import LossDivisor
 
 Samples = Sequence[Mapping[str, Any]]
 
 
 @META_ARCH_REGISTRY.register()
-class Fusioner(nn.Module):
+class Fusioner(OpenVocabularyModel):
     """Says for every pixel which of the asked words it belongs to, or that it is background.
 
     In training mode `forward` gives losses, in eval mode one dict per image with `semantic_labels`.
@@ -38,8 +37,6 @@ class Fusioner(nn.Module):
     """
 
     tasks = ("semantic",)
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     @configurable
     def __init__(
@@ -48,42 +45,29 @@ class Fusioner(nn.Module):
         visual: nn.Module,
         language: nn.Module,
         method: nn.Module,
-        text_classifier: TextClassifierBuilder,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        train_vocabulary: Vocabulary,
-        test_vocabulary: Vocabulary,
         threshold: float = 0.5,
         crop: int = 224,
         stride: int = 149,
         windows_at_once: int = 8,
         features: Callable[[Tensor], Tensor] | None = None,
+        **shared: Any,
     ) -> None:
         """
         Args:
             visual, language: frozen encoders.
             method: see `frozenseg.fusioner.method.Method`; the only part that is trained.
-            text_classifier: gives the vectors of words by `language` (and caches them).
-            pixel_mean, pixel_std: RGB statistics in the range 0..255.
-            train_vocabulary: the words that training labels index.
-            test_vocabulary: the words to segment with; `set_vocabulary` changes them.
             threshold: of the probability that a pixel belongs to a word.
             crop, stride: side and step of the test windows, in pixels.
             windows_at_once: windows that are computed together.
             features: stands in for `visual` in training, with what it has seen before on disk.
+            shared: vocabularies, text classifier and pixel statistics (`OpenVocabularyModel`).
         """
-        super().__init__()
+        super().__init__(**shared)
         self.visual, self.language = visual, language
         self.method: Any = method
         self.threshold = threshold
         self.crop, self.stride, self.windows_at_once = crop, stride, windows_at_once
-        self.train_vocabulary = train_vocabulary
-        self._text_classifier = text_classifier
         self._features = (features or visual,)  # in a tuple: not a second module of the same name
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
-            self.register_buffer(name, buffer, persistent=False)
-        self.set_vocabulary(test_vocabulary)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -91,17 +75,9 @@ class Fusioner(nn.Module):
         return model_arguments(cfg)
 
     @property
-    def device(self) -> torch.device:
-        """Where inputs are moved to."""
-        return self.pixel_mean.device
-
-    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """The words to segment with from now on; text is computed at the next image."""
-        self.vocabulary = vocabulary
-
-    def classifier(self, vocabulary: Vocabulary) -> TextClassifier:
-        """Vectors of the words of a vocabulary on the model's device."""
-        return self._text_classifier(vocabulary)
+    def loss_divisors(self) -> Mapping[str, LossDivisor]:
+        """What each loss is divided by."""
+        return self.method.loss_divisors
 
     def forward(self, batched_inputs: Samples) -> Any:
         """Losses by name in training mode, else one dict of results per image.

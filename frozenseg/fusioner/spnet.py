@@ -6,13 +6,15 @@ V channels of patches, K of word vectors, D of the decoder, h and w patches, H a
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frozenseg.fusioner.fusion import visual_projection
 from frozenseg.fusioner.method import Upsampler
-from frozenseg.structures import BACKGROUND
+from frozenseg.structures import BACKGROUND, PER_IMAGE
 
 UNUSED = -100  # cross entropy's ignore_index
 
@@ -26,6 +28,7 @@ class SPNet(nn.Module):
     """
 
     has_rivals = True
+    loss_divisors = MappingProxyType({"loss_words": PER_IMAGE})
 
     def __init__(self, *, visual_channels: int, text_channels: int, width: int = 512) -> None:
         super().__init__()

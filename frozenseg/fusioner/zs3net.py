@@ -6,12 +6,15 @@ V channels of patches, K of word vectors, M features of a class, h and w patches
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frozenseg.fusioner.spnet import UNUSED, above_rivals, softmax_target
 from frozenseg.resize import nearest_resize
+from frozenseg.structures import PER_IMAGE
 
 # Kernel widths of the moment matching, in units of the mean squared distance.
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -27,6 +30,8 @@ class ZS3Net(nn.Module):
     """
 
     has_rivals = True
+    # A mean over the classes of a batch: of parts of a batch only about the mean over their images.
+    loss_divisors = MappingProxyType({"loss_mmd": PER_IMAGE})
 
     def __init__(
         self,

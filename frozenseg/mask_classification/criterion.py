@@ -6,6 +6,7 @@ Legend: B images, Q queries, C classes (+1 for void), R matched masks of the bat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from frozenseg.layers.point_sampling import sample_labels, sample_points, uncertain_points
 from frozenseg.mask_classification.decoder import DecoderOutput
 from frozenseg.mask_classification.matcher import HungarianMatcher, Target
-from frozenseg.structures import MaskPrediction
+from frozenseg.structures import LossDivisor, MaskPrediction
 
 Matches = list[tuple[Tensor, Tensor]]
 
@@ -23,6 +24,8 @@ Matches = list[tuple[Tensor, Tensor]]
 class SetCriterion(nn.Module):
     """Cross entropy over all queries; BCE and dice of the matched ones on sampled points.
 
+    The mask losses of a batch are divided by its number of masks (over all processes), its cross
+    entropy by the summed class weights of its queries (of this process): `loss_divisors`.
     Source: Mask2Former, arXiv:2112.01527, section 3.3 and PointRend's point sampling.
     """
 
@@ -33,6 +36,7 @@ class SetCriterion(nn.Module):
         matcher: HungarianMatcher,
         *,
         num_classes: int,
+        num_queries: int,
         no_object_weight: float,
         loss_weights: Mapping[str, float],
         num_points: int,
@@ -41,12 +45,18 @@ class SetCriterion(nn.Module):
     ) -> None:
         """
         Args:
+            num_queries: Q, which the class weights of an image depend on.
             num_classes: C without void; void's cross entropy weighs `no_object_weight`.
             loss_weights: weight of `loss_ce`, `loss_mask` and `loss_dice`.
             num_points, oversample_ratio, importance_ratio: see `uncertain_points`.
         """
         super().__init__()
         self.matcher = matcher
+        masks = LossDivisor(number_of_masks, over_processes=True, at_least=1)
+        weights = LossDivisor(
+            lambda sample: _class_weight(number_of_masks(sample), num_queries, no_object_weight)
+        )
+        self.loss_divisors = {"loss_ce": weights, "loss_mask": masks, "loss_dice": masks}
         self.loss_weights = dict(loss_weights)
         self.num_points = num_points
         self.oversample_ratio = oversample_ratio
@@ -147,6 +157,17 @@ class SetCriterion(nn.Module):
         total_R = probability_RP.sum(1) + labels_RP.sum(1)
         dice_R = 1 - (overlap_R + 1) / (total_R + 1)
         return bce_R.sum() / num_masks, dice_R.sum() / num_masks
+
+
+def number_of_masks(sample: Mapping[str, Any]) -> int:
+    """Ground-truth masks of a training sample."""
+    return len(sample.get("instances", ()))
+
+
+def _class_weight(masks: int, queries: int, no_object_weight: float) -> float:
+    """Summed weights of an image's cross entropy: a matched query weighs 1, others less."""
+    matched = min(masks, queries)
+    return matched + (queries - matched) * no_object_weight
 
 
 def _masks_per_rank(count: int, like: Tensor) -> Tensor:

@@ -102,6 +102,7 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
     return SetCriterion(
         matcher,
         num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        num_queries=settings.NUM_OBJECT_QUERIES,
         no_object_weight=settings.NO_OBJECT_WEIGHT,
         loss_weights={
             "loss_ce": settings.CLASS_WEIGHT,

@@ -17,6 +17,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from frozenseg.encoders.clip.backbone import FrozenCLIP
+from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.encoders.sam.model import FrozenSAM
 from frozenseg.inference.class_ensemble import ensemble_classes
 from frozenseg.inference.mask_ensemble import Proposals
@@ -33,20 +34,18 @@ from frozenseg.mask_classification.detectron2_io import (
 )
 from frozenseg.mask_classification.from_config import model_arguments
 from frozenseg.mask_classification.head import MaskClassificationHead
-from frozenseg.structures import EnsembleSettings, ImageGeometry, MaskPrediction, TextClassifier
+from frozenseg.mask_classification.sam_injection import FlatReadAttention
+from frozenseg.structures import EnsembleSettings, ImageGeometry, LossDivisor, MaskPrediction
 from frozenseg.vocab import Vocabulary, seen_classes
 
 
-class MaskClassificationModel(nn.Module):
+class MaskClassificationModel(OpenVocabularyModel):
     """Segments with the words of a vocabulary; only decoder and void embedding are trained.
 
     In training mode `forward` gives weighted losses, in eval mode one dict per image with
     `sem_seg`, `panoptic_seg`, `instances` and `proposals` (those that are on).
     Source: FC-CLIP, arXiv:2308.02487.
     """
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     @configurable
     def __init__(
@@ -55,19 +54,15 @@ class MaskClassificationModel(nn.Module):
         backbone: FrozenCLIP,
         sem_seg_head: MaskClassificationHead,
         criterion: SetCriterion,
-        text_classifier: Callable[[Vocabulary], TextClassifier],
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
         size_divisibility: int,
         task_settings: TaskSettings,
         ensemble: EnsembleSettings,
-        train_vocabulary: Vocabulary,
-        test_vocabulary: Vocabulary,
         deep_supervision: bool = True,
         sam: FrozenSAM | None = None,
         injects_sam: bool = False,
         use_sam_masks: bool = False,
         mask_generator: Callable[[np.ndarray], Tensor] | None = None,
+        **shared: Any,
     ) -> None:
         """
         Args:
@@ -77,18 +72,16 @@ class MaskClassificationModel(nn.Module):
             use_sam_masks: the mask ensemble, with the samples' `sam_masks` (bool (M, H, W), of
                 any size of the whole image), or else with the masks of `mask_generator`.
             mask_generator: masks (M, H, W) of an RGB uint8 image (H, W, 3).
-            text_classifier: gives the text embeddings of a vocabulary (and caches them).
-            pixel_mean, pixel_std: RGB statistics in the range 0..255.
-            train_vocabulary: the words that training targets index; its classes count as seen.
-            test_vocabulary: the words to segment with; `set_vocabulary` changes them.
+            shared: vocabularies, text classifier and pixel statistics (`OpenVocabularyModel`); the
+                classes of the training vocabulary count as seen.
         Raises: ValueError if the criterion's class count is not the training vocabulary's.
         """
-        super().__init__()
-        num_classes = len(criterion.empty_weight) - 1
-        if num_classes != len(train_vocabulary):
+        super().__init__(**shared)
+        num_classes, expected = len(criterion.empty_weight) - 1, len(self.train_vocabulary)
+        if num_classes != expected:
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes} but the training vocabulary "
-                f"has {len(train_vocabulary)} classes: set it to {len(train_vocabulary)}"
+                f"has {expected} classes: set it to {expected}"
             )
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
@@ -98,15 +91,10 @@ class MaskClassificationModel(nn.Module):
         self.task_settings = task_settings
         self.ensemble = ensemble
         self.deep_supervision = deep_supervision
-        self.train_vocabulary = train_vocabulary
         self.sam = sam
         self.injects_sam, self.use_sam_masks = injects_sam, use_sam_masks
         self._mask_generator = mask_generator
-        self._text_classifier = text_classifier
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
-            self.register_buffer(name, buffer, persistent=False)
-        self.set_vocabulary(test_vocabulary)
+        self.batch_independent = not any(isinstance(m, FlatReadAttention) for m in self.modules())
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -114,22 +102,15 @@ class MaskClassificationModel(nn.Module):
         return model_arguments(cfg)
 
     @property
-    def device(self) -> torch.device:
-        """Where inputs are moved to."""
-        return self.pixel_mean.device
+    def loss_divisors(self) -> Mapping[str, LossDivisor]:
+        """What each loss is divided by."""
+        return self.criterion.loss_divisors
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The words to segment with from now on; text is computed at the next image."""
-        self.vocabulary = vocabulary
+        super().set_vocabulary(vocabulary)
         self.seen_C = torch.tensor(seen_classes(vocabulary, self.train_vocabulary))
         self.thing_C = torch.tensor(vocabulary.thing_mask)
-
-    def classifier(self, vocabulary: Vocabulary) -> TextClassifier:
-        """Text embeddings of a vocabulary on the model's device.
-
-        The builder computes them once and notices other weights or another device.
-        """
-        return self._text_classifier(vocabulary)
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> Any:
         """Losses by name in training mode, else one dict of results per image.

@@ -236,18 +236,12 @@ def segment_together(
     Images of one size go through the model together. Those of other sizes do not join them: a batch
     is padded to a common size, and the padding changes what is found.
     """
+    independent = getattr(predictor.model, "batch_independent", True)
     found: dict[int, Segmentation] = {}
-    for group in _groups(images, alone=depends_on_batch(predictor.model)):
+    for group in _groups(images, alone=not independent):
         results = predictor.batch([images[index] for index in group])
         found.update(zip(group, results, strict=True))
     return [found[index] for index in range(len(images))]
-
-
-def depends_on_batch(model: Any) -> bool:
-    """Whether the images of a batch read each other's features (MODEL.SAM_BRANCH "released")."""
-    from frozenseg.mask_classification.sam_injection import FlatReadAttention
-
-    return any(isinstance(module, FlatReadAttention) for module in model.modules())
 
 
 def _groups(images: Sequence[NDArray[np.uint8]], *, alone: bool) -> list[list[int]]:

@@ -13,7 +13,6 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
 from frozenseg.engine import launch as module
-from frozenseg.engine.accumulation import BatchParts
 from frozenseg.engine.launch import (
     TORCHRUN_VARIABLES,
     launch,
@@ -135,7 +134,7 @@ def in_two_processes(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def step(model, batch, parts, output_dir=""):
+def step(model, batch, steps, output_dir=""):
     """One step of the trainer, whose optimizer leaves the gradients."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
     trainer = TrainStep(
@@ -144,7 +143,7 @@ def step(model, batch, parts, output_dir=""):
         optimizer,
         precision=Precision("cpu"),
         seed=0,
-        parts=parts,
+        accumulation_steps=steps,
         output_dir=output_dir,
     )
     with EventStorage():
@@ -167,10 +166,8 @@ def step_gradients(rank: int, steps: int, cache: Path):
         smooth_model("convnext", cache / str(rank)) as model,
         pytest.MonkeyPatch.context() as patch,
     ):
-        queries = model.sem_seg_head.predictor.query_feat.num_embeddings
-        parts = BatchParts(steps, num_queries=queries, no_object_weight=0.1, device="cpu")
         patch.setattr(torch, "rand", lambda n, count, _, **__: points[:, :count].repeat(n, 1, 1))
-        step(model, batch, parts)
+        step(model, batch, steps)
     return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -178,7 +175,7 @@ def stop_of_a_bad_loss(rank: int, folder: Path) -> str:
     """What each rank says when only rank 1 has a bad loss."""
     model = BadInRankOne()
     try:
-        step(model, [rank], None, folder)
+        step(model, [rank], 1, folder)
     except NonFiniteError as error:
         return str(error)
     return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frozenseg.engine.trainer import Trainer, batch_parts
+from frozenseg.engine.trainer import Trainer, accumulation_steps
 from frozenseg.evaluation.results import read_results
 from frozenseg.files import file_digest
 
@@ -171,7 +171,7 @@ def test_a_batch_that_cannot_be_shared_is_an_error_with_the_keys(
         rf"IMS_PER_BATCH is {batch}.*{processes} processes x SOLVER\.ACCUMULATION_STEPS {steps}"
     )
     with pytest.raises(ValueError, match=message):
-        batch_parts(stand_in_cfg, processes)
+        accumulation_steps(stand_in_cfg, processes)
 
 
 def test_accumulation_is_the_larger_batch_but_for_the_draws(stand_in_cfg, tmp_path):
@@ -195,7 +195,7 @@ def test_accumulation_is_the_larger_batch_but_for_the_draws(stand_in_cfg, tmp_pa
 def mean_colour_loss(self, batch):
     """A mean over the images, without random points."""
     outputs = [self.logits(sample["image"]).square().mean() for sample in batch]
-    return {"loss_square": sum(outputs) / len(batch)}
+    return {"loss_ce": sum(outputs) / len(batch)}
 
 
 def test_no_training_data_is_an_error(stand_in_cfg):

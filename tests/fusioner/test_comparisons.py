@@ -124,6 +124,7 @@ def test_zs3net_learns_to_generate_and_segments_words_it_has_not_seen():
             patches.permute(0, 3, 1, 2), words[:39], labels.to(torch.int32), torch.zeros(2)
         )
         optimizer.zero_grad()
+        assert set(losses) == set(model.loss_divisors)
         losses["loss_mmd"].backward()
         optimizer.step()
     model.eval()

@@ -106,6 +106,7 @@ def test_training_moves_the_method_and_nothing_else(build, method):
 
 def test_the_loss_is_that_of_the_asked_class_without_ignored_pixels(build):
     model, batch = build().train(), training_batch()
+    assert set(model(batch)) == set(model.loss_divisors)
     before = model(batch)["loss_bce"]
     for sample in batch:
         labels = sample["labels"]

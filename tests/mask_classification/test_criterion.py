@@ -20,6 +20,7 @@ def criterion(num_classes: int = 3) -> SetCriterion:
     return SetCriterion(
         matcher,
         num_classes=num_classes,
+        num_queries=4,
         no_object_weight=0.1,
         loss_weights=LOSS_WEIGHTS,
         num_points=64,
@@ -43,6 +44,7 @@ def test_names_of_the_intermediate_losses():
     output = DecoderOutput(prediction(), [prediction(), prediction()])
     losses = criterion()(output, targets())
     kinds = ("loss_ce", "loss_mask", "loss_dice")
+    assert set(kinds) == set(criterion().loss_divisors)
     assert set(losses) == {k + s for k in kinds for s in ("", "_0", "_1")}
 
 

@@ -43,6 +43,7 @@ def test_a_batch_changes_scores_only_with_the_released_read(golden_folder, golde
     samples = [{**golden_inputs[0]}, {**golden_inputs[0]}]
     for mode, changes in (("released", True), ("first_level", False)):
         model = build_golden_model(golden_folder, tmp_path, "MODEL.SAM_BRANCH", mode)
+        assert model.batch_independent != changes
         with torch.no_grad():
             alone, both = (
                 model.sem_seg_head.pixel_decoder(model.encode(s)[1]).sam.encoded_BDhw

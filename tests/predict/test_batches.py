@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from frozenseg.mask_classification.sam_injection import FlatReadAttention
-from frozenseg.predict.predictor import Predictor, depends_on_batch, segment_together
+from frozenseg.predict.predictor import Predictor, segment_together
 from frozenseg.vocab import Vocabulary
 
 
@@ -38,20 +37,16 @@ NAMES = ["bright", "dark", "dark", "bright"]
 
 
 @pytest.mark.parametrize(
-    ("more", "batches"),
-    [
-        ((), [[WIDE, WIDE], [TALL, TALL]]),
-        ((FlatReadAttention(32, 3, 4, 4),), [[WIDE], [TALL], [WIDE], [TALL]]),
-    ],
+    ("independent", "batches"),
+    [(True, [[WIDE, WIDE], [TALL, TALL]]), (False, [[WIDE], [TALL], [WIDE], [TALL]])],
 )
-def test_images_of_one_size_share_a_batch_unless_they_would_change_each_other(more, batches):
+def test_images_of_one_size_share_a_batch_unless_they_would_change_each_other(independent, batches):
     model = BrightnessModel()
-    model.parts = nn.ModuleList(more)
+    model.batch_independent = independent
     found = segment_together(Predictor(model, shortest_edge=0), IMAGES)
     assert [each.segments[0].name for each in found] == NAMES
     assert [each.label_map.shape for each in found] == [WIDE, TALL, WIDE, TALL]
     assert model.batches == batches
-    assert depends_on_batch(model) == bool(more)
 
 
 def test_no_images():

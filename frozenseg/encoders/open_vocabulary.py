@@ -1,0 +1,66 @@
+"""What all models share: the words they segment with, their text embeddings, pixel statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.structures import TextClassifier
+from frozenseg.vocab import Vocabulary
+
+
+class OpenVocabularyModel(nn.Module):
+    """Base of the models: a vocabulary that can change between images, and normalised pixels.
+
+    Attributes:
+        vocabulary: the words to segment with.
+        train_vocabulary: the words that training targets index.
+        batch_independent: an image's result does not depend on the other images of its batch.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    batch_independent = True
+
+    def __init__(
+        self,
+        *,
+        text_classifier: TextClassifierBuilder,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        train_vocabulary: Vocabulary,
+        test_vocabulary: Vocabulary,
+    ) -> None:
+        """
+        Args:
+            text_classifier: gives the text embeddings of a vocabulary (and caches them).
+            pixel_mean, pixel_std: RGB statistics in the range 0..255.
+            train_vocabulary: the words that training targets index.
+            test_vocabulary: the words to segment with; `set_vocabulary` changes them.
+        """
+        super().__init__()
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
+            self.register_buffer(name, buffer, persistent=False)
+        self._text_classifier = text_classifier
+        self.train_vocabulary = train_vocabulary
+        self.set_vocabulary(test_vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are moved to."""
+        return self.pixel_mean.device
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """The words to segment with from now on; text is computed at the next image."""
+        self.vocabulary = vocabulary
+
+    def classifier(self, vocabulary: Vocabulary) -> TextClassifier:
+        """Text embeddings of a vocabulary on the model's device.
+
+        The builder computes them once and notices other weights or another device.
+        """
+        return self._text_classifier(vocabulary)
