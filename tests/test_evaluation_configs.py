@@ -29,7 +29,7 @@ def words_that_come_with_the_data(tmp_path_factory):
     raw_datasets.make_pascal_context(root, "val")
     raw_datasets.make_ade20k_full(root, "val")
     classes = str(root / "ade20k_full_classes.tsv")
-    assert raw_datasets.run_prepare("prepare_ade20k_full", root, "--classes", classes) == 0
+    assert raw_datasets.run_prepare("ade20k_full", root, "--classes", classes) == 0
     register_splits(root=root)
     yield
     register_splits()

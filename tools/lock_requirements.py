@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from frozenseg.cli import program as cli
-from tools.detectron2_wheel.repack import REQUIREMENTS as DETECTRON2_REQUIREMENTS
+from frozenseg.detectron2_setup.repack import REQUIREMENTS as DETECTRON2_REQUIREMENTS
 
 LOCK = ROOT / "requirements.lock"
 EXTRA_REQUIREMENTS = ("setuptools >= 77",)  # builds the packages that have no wheel, and this one

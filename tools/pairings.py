@@ -1,87 +1,12 @@
 #!/usr/bin/env python
-"""Trains and scores a grid of Fusioner pairings, and draws the table.
+"""`frozenseg pairings` in a checkout."""
 
-python datasets/prepare_miniature.py --folds
-python tools/pairings.py --grid miniature --seeds 0 1 2
-python tools/pairings.py --grid paper --folds 0 1 2 3 --num-gpus 1
-python tools/pairings.py --configs mine.yaml --methods early late --opts SOLVER.EPOCHS 50
-
-A cell is a config, a method, a fold and a seed: a run of train_net.py in a folder of its own below
---output. Cells that are done are not run again, one that was interrupted goes on; --table-only
-draws what is there. It writes table.md, table.json and table.png: mean and deviation over the
-seeds of the mean over the folds.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg.cli import program as cli
-
-ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("early", "late", "spnet", "zs3net")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--grid", choices=("miniature", "paper"), help="the pairings of configs/")
-    what.add_argument("--configs", nargs="+", type=Path, metavar="YAML", help="pairings")
-    add("--methods", nargs="+", choices=METHODS, default=["early", "late"], help="(early late)")
-    add("--folds", nargs="+", type=int, default=[0], metavar="I", help="0 to 3 (default: 0)")
-    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(default: 0)")
-    add("--output", type=Path, default=ROOT / "output" / "pairings", metavar="FOLDER")
-    add("--jobs", type=int, default=1, help="cells that run at the same time (default: 1)")
-    add("--threads", type=int, default=0, help="CPU threads of a cell; 0: all (default)")
-    add("--num-gpus", type=int, default=0, help="of each cell; 0 uses the CPU (default)")
-    add("--table-only", action="store_true", help="run nothing")
-    add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys for all cells")
-    cli.add_debug_flag(parser)
-    return parser
-
-
-def main(args: argparse.Namespace) -> int:
-    """Runs the cells and draws the table; 1 if a cell failed or is missing."""
-    from tools.pairing.cells import check_names, grid_of, run_cells
-    from tools.pairing.table import collect, draw, write_tables
-
-    configs = args.configs or grid_of(args.grid)
-    check_names(configs)
-    cells = [
-        (config, method, fold, seed)
-        for seed in args.seeds  # a whole table as soon as possible
-        for fold in args.folds
-        for config in configs
-        for method in args.methods
-    ]
-    failed = 0
-    if not args.table_only:
-        failed = run_cells(
-            cells,
-            args.output,
-            opts=args.opts,
-            jobs=args.jobs,
-            threads=args.threads,
-            num_gpus=args.num_gpus,
-        )
-    found = collect(cells, args.output)
-    if not found.scores:
-        raise ValueError(f"{args.output}: no cell has results yet; run without --table-only")
-    print("\n" + write_tables(found, args.output))
-    draw(found, args.output / "table.png")
-    print(f"{args.output}/table.md, table.json, table.png")
-    for cell in found.missing:
-        print(f"no results yet: {cell}", file=sys.stderr)
-    return int(bool(failed or found.missing))
-
+from frozenseg.cli.main import main
 
 if __name__ == "__main__":
-    cli.run(main, build_parser().parse_args())
+    main(["pairings", *sys.argv[1:]])

@@ -16,10 +16,13 @@ from frozenseg.errors import describe, is_user_error
 EXIT_UNEXPECTED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
-def add_debug_flag(parser: argparse.ArgumentParser) -> None:
+def add_debug_flag(parser: argparse.ArgumentParser, default: object = False) -> None:
     """Adds `--debug`: show the Python traceback of an error instead of one line."""
     parser.add_argument(
-        "--debug", action="store_true", help="show the full traceback when something goes wrong"
+        "--debug",
+        action="store_true",
+        default=default,
+        help="show the full traceback when something goes wrong",
     )
 
 

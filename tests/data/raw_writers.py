@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from frozenseg.cli import data_prepare
+from frozenseg.cli.main import parser_of
+
 HEIGHT, WIDTH = 20, 30
-DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 
 
-def run_prepare(script: str, root: Path, *words: str) -> int:
-    """The exit code of datasets/<script>.py, run in this process with one worker."""
-    spec = importlib.util.spec_from_file_location(script, DATASETS / f"{script}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    words = ("--root", str(root), "--workers", "1", *words)
-    return module.main(module.build_parser().parse_args(words))
+def run_prepare(name: str, root: Path, *words: str) -> int:
+    """The exit code of `frozenseg data prepare NAME`, run in this process with one worker."""
+    words = (name, "--root", str(root), "--workers", "1", *words)
+    return data_prepare.main(parser_of("data prepare").parse_args(words))
 
 
 def canvas(value: int = 0, dtype: Any = np.uint8) -> np.ndarray:

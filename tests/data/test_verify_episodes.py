@@ -21,7 +21,7 @@ AGAIN = "run python datasets/prepare_pascal_5i.py --overwrite"
 @pytest.fixture
 def root(tmp_path):
     make_pascal_5i(tmp_path)
-    assert run_prepare("prepare_pascal_5i", tmp_path) == 0
+    assert run_prepare("pascal_5i", tmp_path) == 0
     return tmp_path
 
 

@@ -37,7 +37,7 @@ def test_ap_on_the_official_instances_needs_their_file(tmp_path, caplog):
     assert f"{file} is not there" in caplog.text
     assert list(instance_sources(row, str(file))) == ["instance"]
     raw_datasets.make_ade20k(tmp_path)
-    assert raw_datasets.run_prepare("prepare_ade20k", tmp_path) == 0
+    assert raw_datasets.run_prepare("ade20k", tmp_path) == 0
     both = build_evaluators(row, words, ["instance"], json_file=str(file))
     assert [one.key for one in both] == ["instance", "instance_official"]
     assert instance_sources(row, str(file)) == {

@@ -10,8 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from frozenseg.detectron2_setup.repack import REQUIREMENTS
 from tools import lock_requirements
-from tools.detectron2_wheel.repack import REQUIREMENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")

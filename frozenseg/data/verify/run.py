@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from frozenseg.data.catalog.lookup import (
     DATASET_SPLITS,
+    splits_of,
     class_of_category,
+    datasets_root,
     find_split,
     row_vocabulary,
-    splits_of,
 )
 from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_file
 from frozenseg.data.catalog.split import DatasetSplit
@@ -64,6 +65,19 @@ def verify(
     checker.finish()
     report.checked = len(chosen)
     return report
+
+
+def root_of(names: Sequence[str], given: Path | None) -> Path:
+    """The root folder of the datasets that `names` stand for: `given`, or `datasets_root()`.
+
+    Raises: ValueError as `datasets_root`, unless all of them are YAML files, whose paths are
+        relative to the file.
+    """
+    if given:
+        return given.absolute()
+    if names and all(map(is_dataset_file, names)):
+        return Path.cwd()  # not used
+    return datasets_root()
 
 
 def rows_named(names: Sequence[str], root: Path) -> tuple[DatasetSplit, ...]:

@@ -119,7 +119,7 @@ def test_a_process_that_dies_is_explained(tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, run, monkeypatch, capsys):
     make_cityscapes(tmp_path / "whole")
     make_cityscapes(tmp_path)
-    assert run_prepare("prepare_cityscapes", tmp_path / "whole") == 0
+    assert run_prepare("cityscapes", tmp_path / "whole") == 0
     write, calls = labels.write_mask, []
 
     def stop_at_fourth(path, *args):

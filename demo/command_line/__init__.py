@@ -1,1 +1,0 @@
-"""What `demo/demo.py` does with images, videos and cameras."""

@@ -1,0 +1,160 @@
+"""Measures where the time and the memory of one image go, for any config and image size.
+
+    frozenseg benchmark --config-file configs/fcclip/r50.yaml --random-weights
+
+Prints a table of stages (median of the runs after warm-up) with parameters and FLOPs, the cost of
+the text embeddings with a cold and a warm cache, that of a change of words on the loaded model,
+and the peak memory; `--json` keeps it all.
+Compare figures of one run only: machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from frozenseg.files import write_atomically
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("--config-file", required=True, metavar="YAML")
+    parser.add_argument("--size", type=int, nargs=2, default=(640, 640), metavar=("H", "W"))
+    parser.add_argument("--weights", default="", help="checkpoint; default: random decoder")
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="random CLIP and SAM weights instead of the config's (nothing is downloaded)",
+    )
+    parser.add_argument("--vocabulary", default="", help="table, file or words; default: config")
+    parser.add_argument("--runs", type=int, default=5, help="timed runs (default 5)")
+    parser.add_argument("--warmup", type=int, default=2, help="runs before timing (default 2)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--skip-text", action="store_true", help="random text embeddings instead")
+    parser.add_argument(
+        "--text-sample",
+        type=int,
+        default=128,
+        help="prompts timed at the full context length, to compare with (0: none; default 128)",
+    )
+    parser.add_argument(
+        "--words",
+        type=int,
+        default=150,
+        help="words of the vocabularies that the change of words is timed with (0: not timed; "
+        "default 150)",
+    )
+    parser.add_argument("--json", default="", metavar="FILE", help="write the figures there")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+
+
+def build(args: argparse.Namespace, cache: str) -> Any:
+    """The model of the config, in eval mode on the device, with the wanted words."""
+    import torch
+
+    from frozenseg.build import build_model
+    from frozenseg.checkpoints.loading import load_weights
+    from frozenseg.checkpoints.lookup import resolve
+    from frozenseg.config import load_config
+    from frozenseg.data.catalog.register import register_splits
+    from frozenseg.encoders.clip.backbone import config_section
+    from frozenseg.predict.words import read_vocabulary
+
+    register_splits()
+    cfg = load_config(args.config_file, args.opts)
+    if cfg.MODEL.META_ARCHITECTURE == "Fusioner":
+        raise ValueError(
+            f"{args.config_file} is a Fusioner: python -m tools.benchmarking.fusioner measures it"
+        )
+    cfg.defrost()
+    cfg.MODEL.DEVICE = args.device
+    cfg.MODEL.TEXT_CACHE_DIR = cache
+    if args.random_weights:
+        cfg.MODEL[config_section(cfg)].CLIP_PRETRAINED_WEIGHTS = ""
+        cfg.MODEL.SAM_PRETRAINED_WEIGHTS = ""
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    if args.weights:
+        load_weights(model, resolve(args.weights, "--weights"))
+    if args.vocabulary:
+        model.set_vocabulary(read_vocabulary(args.vocabulary))
+    return model
+
+
+def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> None:
+    """Prints the tables."""
+    from tabulate import tabulate
+
+    from frozenseg.benchmarking.measures import HEADS, STAGES
+
+    seconds, gflop, million = figures["seconds"], figures["gflop"], figures["parameters (M)"]
+    parts = [name for name in ("mask resize, sigmoid", *HEADS) if name in seconds]
+    labels = {name: name for name in STAGES if name in seconds} | {
+        name: f"- {name}" for name in parts
+    }
+    rows = [
+        [
+            label,
+            seconds[name],
+            seconds[name] / seconds["backbone"],
+            gflop.get(name),
+            million.get(name),
+        ]
+        for name, label in {**labels, "other": "other", "total": "total"}.items()
+    ]
+    height, width = args.size
+    print(
+        f"\n{args.config_file}: {height}x{width}, {len(model.vocabulary)} classes, "
+        f"{figures['queries']} queries, {args.device}, "
+        f"{args.threads} threads, median of {args.runs} runs after {args.warmup}"
+    )
+    headers = ["stage", "seconds", "/ backbone", "GFLOP", "parameters (M)"]
+    print(tabulate(rows, headers=headers, floatfmt=".3f"))
+    ratio = (seconds["total"] - seconds["backbone"]) / seconds["backbone"]
+    print(f"(total - backbone) / backbone: {ratio:.2f}")
+    if "SAM encoder" in seconds:
+        print(f"SAM encoder / backbone: {seconds['SAM encoder'] / seconds['backbone']:.2f}")
+    print(f"peak memory: {figures['peak memory (GB)']:.2f} GB")
+    for name, value in figures.get("text", {}).items():
+        print(f"text {name}: {value:.3f}" if isinstance(value, float) else f"text {name}: {value}")
+    if "change of words" in figures:
+        print("\nchange of words on the loaded model")
+        print(tabulate(figures["change of words"], headers="keys", floatfmt=".4f"))
+
+
+def main(args: argparse.Namespace) -> int:
+    """Measures, prints, and writes the figures to `--json`."""
+    import torch
+
+    from frozenseg.benchmarking import measures
+    from frozenseg.benchmarking.words import measure_change_of_words
+
+    torch.set_num_threads(args.threads)
+    figures: dict[str, Any] = {"config": args.config_file, "size": list(args.size)}
+    with tempfile.TemporaryDirectory() as cache:
+        model = build(args, cache)
+        if args.skip_text:
+            measures.random_text(model)
+        else:
+            figures["text"] = measures.measure_text(model, args.text_sample)
+            if args.words:
+                figures["change of words"] = measure_change_of_words(
+                    model, args.words, Path(cache) / "words", measures.waiting(args.device)
+                )
+        figures["seconds"] = measures.measure_image(
+            model, args.size, runs=args.runs, warmup=args.warmup, device=args.device
+        )
+        figures["peak memory (GB)"] = measures.peak_memory(args.device)
+        figures["gflop"] = measures.measure_flops(model, args.size)
+        figures["queries"] = measures.count_queries(model)
+        figures["parameters (M)"] = measures.parameters(model)
+    figures["threads"], figures["torch"] = args.threads, torch.__version__
+    report(args, model, figures)
+    if args.json:
+        text = json.dumps(figures, indent=1) + "\n"
+        write_atomically(Path(args.json), lambda part: part.write_text(text, encoding="utf-8"))
+    return 0

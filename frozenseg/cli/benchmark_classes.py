@@ -1,0 +1,131 @@
+"""Memory and time of semantic segmentation against the number of classes.
+
+    frozenseg benchmark classes --config-file configs/fcclip/r50.yaml
+
+Runs a model with random weights on one random image, each case in a process of its own: with the
+labels alone, as evaluations compute them, and with the scores (C, H, W) of all classes. Text is
+left out (random embeddings). Memory is that of the process above what it holds before the image;
+time is that of the processor, so that other programs matter less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+CLASSES = (19, 150, 459, 847, 1203)
+MODES = ("labels", "scores")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    add("--config-file", default="configs/fcclip/r50.yaml", metavar="YAML")
+    add("--classes", type=int, nargs="+", default=CLASSES, metavar="C")
+    add("--size", type=int, nargs=2, default=(512, 683), metavar=("H", "W"), help="of the output")
+    add("--input", type=int, nargs=2, default=(512, 683), metavar=("H", "W"), help="of the image")
+    add("--runs", type=int, default=3, help="timed runs of each case (default 3)")
+    add("--threads", type=int, default=1, help="CPU threads (default 1)")
+    add("--json", default="", metavar="FILE", help="write the figures there")
+    add("--case", nargs=2, metavar=("C", "MODE"), help=argparse.SUPPRESS)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs every case and prints the table."""
+    if args.case:
+        print(json.dumps(measure(args, int(args.case[0]), args.case[1])))
+        return
+    from tabulate import tabulate
+
+    rows = []
+    for classes in args.classes:
+        figures = {mode: run_case(args, classes, mode) for mode in MODES}
+        rows.append({"classes": classes, **figures})
+        print(f"{classes} classes: {figures}", file=sys.stderr, flush=True)
+    height, width = args.size
+    print(f"{Path(args.config_file).name}, output {height}x{width}, {args.threads} threads")
+    headers = ["classes", "(C, H, W) in MB"]
+    headers += [f"{what}, {mode}" for what in ("memory in MB", "CPU seconds") for mode in MODES]
+    table = [
+        [row["classes"], row["classes"] * height * width * 4 / 2**20]
+        + [row[mode][what] for what in ("megabytes", "seconds") for mode in MODES]
+        for row in rows
+    ]
+    print(tabulate(table, headers=headers, floatfmt=(".0f", ".0f", ".0f", ".0f", ".2f", ".2f")))
+    if args.json:
+        Path(args.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def run_case(args: argparse.Namespace, classes: int, mode: str) -> dict[str, float]:
+    """Measures one case in a new process."""
+    words = ["--config-file", args.config_file, "--runs", str(args.runs)]
+    words += ["--threads", str(args.threads), "--case", str(classes), mode]
+    words += ["--size", *map(str, args.size), "--input", *map(str, args.input)]
+    command = [sys.executable, "-W", "ignore", "-m", "frozenseg", "benchmark", "classes", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(args: argparse.Namespace, classes: int, mode: str) -> dict[str, float]:
+    """Megabytes above the model's own, and median CPU seconds of the whole call."""
+    import torch
+
+    from frozenseg.benchmarking.measures import random_text
+    from frozenseg.vocab import Vocabulary
+
+    torch.set_num_threads(args.threads)
+    model = _model(args.config_file)
+    model.set_vocabulary(Vocabulary.from_names([f"class {index}" for index in range(classes)]))
+    random_text(model)
+    model.task_settings = replace(
+        model.task_settings,
+        semantic=True,
+        panoptic=False,
+        instance=False,
+        semantic_argmax_only=mode == "labels",
+    )
+    image = torch.randint(0, 256, (3, *args.input), dtype=torch.uint8)
+    sample = {"image": image, "height": args.size[0], "width": args.size[1]}
+    before = _resident()
+    seconds = []
+    for _ in range(args.runs):
+        start = time.process_time()
+        with torch.no_grad():
+            model([sample])
+        seconds.append(time.process_time() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"megabytes": peak - before, "seconds": statistics.median(seconds)}
+
+
+def _resident() -> float:
+    """Megabytes that this process holds (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def _model(config_file: str) -> Any:
+    """The model of a config with random weights, without text."""
+    import torch
+
+    from frozenseg.config import load_config
+    from frozenseg.data.catalog.register import register_splits
+    from frozenseg.encoders.clip.backbone import config_section
+    from frozenseg.engine.trainer import Trainer
+
+    register_splits()
+    cfg = load_config(config_file, ["MODEL.DEVICE", "cpu"])
+    cfg.MODEL[config_section(cfg)].CLIP_PRETRAINED_WEIGHTS = ""
+    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = ""
+    cfg.DATASETS.TEST = ()
+    torch.manual_seed(0)
+    return Trainer.build_model(cfg).eval()

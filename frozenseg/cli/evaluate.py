@@ -1,0 +1,75 @@
+"""Scores one model zero-shot on many benchmarks, each with its own words.
+
+    frozenseg evaluate --config-file configs/fcclip/convnext_large.yaml --weights fcclip.pth \\
+        --benchmarks ade20k_150 cityscapes pascal_context_459
+    frozenseg evaluate --config-file ... --weights ... --benchmarks all
+
+A name is a benchmark (`frozenseg data list` shows them), a dataset or an alias of it, a YAML file
+with datasets of your own, or all; without names the config's DATASETS.TEST is scored. The model is
+built once. Results are kept after every benchmark: the same command goes on where it stopped, and
+scores nothing twice. Benchmarks whose data are missing are named with the remedy and skipped; the
+exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from frozenseg.cli.options import add_shared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    which = parser.add_mutually_exclusive_group(required=True)
+    add_shared(which, "--model", "--config-file")
+    add_shared(parser, "--weights")
+    add("--benchmarks", nargs="+", metavar="NAME", help="what to score, or all")
+    add(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="for results.json and results.md (default: zero_shot/WEIGHTS below OUTPUT_DIR)",
+    )
+    add("--overwrite", action="store_true", help="forget the results that are there")
+    add_shared(parser, "--num-gpus", "--opts")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the evaluation in as many processes as wished; 1 if a benchmark was skipped."""
+    from frozenseg.checkpoints.named_models import model_config
+    from frozenseg.data.catalog.register import register_datasets
+    from frozenseg.device import usable_device
+    from frozenseg.engine.launch import launch, process_rank
+    from frozenseg.engine.zero_shot import RESULTS, data_sets, table
+    from frozenseg.evaluation.results import read_results, read_skipped
+
+    cfg, args.weights = model_config(args.model or args.config_file, args.weights, args.opts)
+    register_datasets(cfg)
+    names = data_sets(args.benchmarks or cfg.DATASETS.TEST)
+    default = Path(cfg.OUTPUT_DIR) / "zero_shot" / Path(args.weights).stem
+    folder = (args.output or default).expanduser().absolute()
+    if args.overwrite and process_rank() == 0:
+        (folder / RESULTS).unlink(missing_ok=True)
+    cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE, args.num_gpus)
+    cfg.freeze()
+    launch(score, (cfg, args, names, folder), device=cfg.MODEL.DEVICE, num_gpus=args.num_gpus)
+    if process_rank() != 0:
+        return 0
+    skipped = read_skipped(folder / RESULTS)
+    print(f"\n{table(read_results(folder / RESULTS), skipped)}\n{folder / RESULTS}")
+    return int(bool(skipped))
+
+
+def score(cfg: Any, args: argparse.Namespace, names: tuple[str, ...], folder: Path) -> None:
+    """One process."""
+    from frozenseg.data.catalog.register import register_datasets
+    from frozenseg.engine.run import set_up_logging
+    from frozenseg.engine.zero_shot import data_sets, score_benchmarks
+
+    set_up_logging(str(folder), debug=args.debug)
+    register_datasets(cfg)  # in this process, as in the one before
+    data_sets(args.benchmarks or ())
+    score_benchmarks(cfg, args.weights, names, folder)

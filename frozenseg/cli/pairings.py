@@ -1,0 +1,72 @@
+"""Trains and scores a grid of Fusioner pairings, and draws the table.
+
+    frozenseg data prepare miniature --folds
+    frozenseg pairings --grid miniature --seeds 0 1 2
+    frozenseg pairings --grid paper --folds 0 1 2 3 --num-gpus 1
+    frozenseg pairings --configs mine.yaml --methods early late --opts SOLVER.EPOCHS 50
+
+A cell is a config, a method, a fold and a seed: a run of `frozenseg train` in a folder of its own
+below --output. Cells that are done are not run again, one that was interrupted goes on;
+--table-only draws what is there. It writes table.md, table.json and table.png: mean and deviation over the
+seeds of the mean over the folds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+METHODS = ("early", "late", "spnet", "zs3net")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--grid", choices=("miniature", "paper"), help="the pairings of configs/")
+    what.add_argument("--configs", nargs="+", type=Path, metavar="YAML", help="pairings")
+    add("--methods", nargs="+", choices=METHODS, default=["early", "late"], help="(early late)")
+    add("--folds", nargs="+", type=int, default=[0], metavar="I", help="0 to 3 (default: 0)")
+    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(default: 0)")
+    add("--output", type=Path, default=Path("output/pairings"), metavar="FOLDER")
+    add("--jobs", type=int, default=1, help="cells that run at the same time (default: 1)")
+    add("--threads", type=int, default=0, help="CPU threads of a cell; 0: all (default)")
+    add("--num-gpus", type=int, default=0, help="of each cell; 0 uses the CPU (default)")
+    add("--table-only", action="store_true", help="run nothing")
+    add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys for all cells")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the cells and draws the table; 1 if a cell failed or is missing."""
+    from frozenseg.cli.pairings_cells import check_names, grid_of, run_cells
+    from frozenseg.evaluation.pairings_table import collect, draw, write_tables
+
+    configs = args.configs or grid_of(args.grid)
+    check_names(configs)
+    cells = [
+        (config, method, fold, seed)
+        for seed in args.seeds  # a whole table as soon as possible
+        for fold in args.folds
+        for config in configs
+        for method in args.methods
+    ]
+    failed = 0
+    if not args.table_only:
+        failed = run_cells(
+            cells,
+            args.output,
+            opts=args.opts,
+            jobs=args.jobs,
+            threads=args.threads,
+            num_gpus=args.num_gpus,
+        )
+    found = collect(cells, args.output)
+    if not found.scores:
+        raise ValueError(f"{args.output}: no cell has results yet; run without --table-only")
+    print("\n" + write_tables(found, args.output))
+    draw(found, args.output / "table.png")
+    print(f"{args.output}/table.md, table.json, table.png")
+    for cell in found.missing:
+        print(f"no results yet: {cell}", file=sys.stderr)
+    return int(bool(failed or found.missing))

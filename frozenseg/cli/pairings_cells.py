@@ -1,0 +1,135 @@
+"""The cells of a grid of pairings: each a run of `frozenseg train` in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from frozenseg.checkpoints.named_models import config_path
+from frozenseg.files import read_json, write_json
+
+Cell = tuple[Path, str, int, int]  # config, method, fold, seed
+RESULTS, LOG, OPTS = "results.json", "run.log", "opts.json"
+_FOLD = re.compile(r"fold\d+")
+
+
+def grid_of(name: str) -> list[Path]:
+    """The configs of "miniature" (four kinds of pairing) or "paper" (twelve pairings)."""
+    if name == "miniature":
+        return sorted(config_path("miniature/fusioner_vit_clip.yaml").parent.glob("fusioner*.yaml"))
+    pairing = re.compile(r"(clip|dino|moco)_[bl]_(clip|bert)_[bl]$")
+    folder = config_path("fusioner/clip_b_clip_b.yaml").parent
+    return sorted(path for path in folder.glob("*.yaml") if pairing.match(path.stem))
+
+
+def check_names(configs: Sequence[Path]) -> None:
+    """Raises: ValueError for two configs of one file name, whose cells would share a folder."""
+    twice = [name for name, n in Counter(config.stem for config in configs).items() if n > 1]
+    if twice:
+        raise ValueError(
+            f"--configs: several are called {twice[0]}.yaml, and cells are filed under that name: "
+            "rename all but one"
+        )
+
+
+def folder_of(cell: Cell, output: Path) -> Path:
+    """Where a cell's files lie."""
+    config, method, fold, seed = cell
+    return output / config.stem / method / f"fold{fold}_seed{seed}"
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    output: Path,
+    *,
+    opts: Sequence[str] = (),
+    jobs: int = 1,
+    threads: int = 0,
+    num_gpus: int = 0,
+) -> int:
+    """Runs what has no results yet; returns how many cells failed (their log says why)."""
+    if jobs < 1:
+        raise ValueError(f"--jobs is {jobs}: it must be 1 or more")
+    for cell in cells:
+        check_opts(folder_of(cell, output), opts)
+    waiting = [cell for cell in cells if not (folder_of(cell, output) / RESULTS).is_file()]
+    print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them done before", flush=True)
+    start, finished, failed = time.monotonic(), 0, 0
+    with ThreadPoolExecutor(jobs) as workers:
+        commands = (command_of(cell, output, opts, num_gpus) for cell in waiting)
+        runs = workers.map(lambda command: _run(command[0], command[1], threads), commands)
+        for cell in waiting:
+            print(f"waiting for {folder_of(cell, output)}", flush=True)
+            seconds = next(runs)
+            finished += 1
+            failed += seconds is None
+            left = (time.monotonic() - start) / finished * (len(waiting) - finished)
+            state = "FAILED, see" if seconds is None else f"{seconds:.0f} s,"
+            where = folder_of(cell, output) / LOG
+            print(f"[{finished}/{len(waiting)}] {state} {where}, {left / 60:.0f} min left")
+            sys.stdout.flush()
+    return failed
+
+
+def command_of(
+    cell: Cell, output: Path, opts: Sequence[str], num_gpus: int
+) -> tuple[list[str], Path]:
+    """The command line of a cell, and its folder."""
+    from frozenseg.config import load_config
+
+    config, method, fold, seed = cell
+    folder = folder_of(cell, output)
+    cfg = load_config(config, opts)
+    trained, scored = (
+        [_FOLD.sub(f"fold{fold}", name) for name in names]
+        for names in (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
+    )
+    keys: dict[str, object] = {
+        "MODEL.FUSIONER.METHOD": method,
+        "DATASETS.TRAIN": tuple(trained),
+        "DATASETS.TEST": tuple(scored),
+        "SEED": seed,
+        "OUTPUT_DIR": folder,
+        "TEST.EVAL_PERIOD": 0,  # results on the way would pass for those of a finished cell
+    }
+    if method == "zs3net":  # it has no decoder
+        keys["SOLVER.CONSTANT_MODULES"] = []
+    if not cfg.INPUT.EPISODES.AUGMENT and not cfg.MODEL.FUSIONER.FEATURE_CACHE_DIR:
+        keys["MODEL.FUSIONER.FEATURE_CACHE_DIR"] = output / "features"
+    words = [str(word) for pair in keys.items() for word in pair]
+    program = [sys.executable, "-m", "frozenseg", "train", "--config-file", str(config)]
+    return [*program, "--num-gpus", str(num_gpus), "--resume", *opts, *words], folder
+
+
+def check_opts(folder: Path, opts: Sequence[str]) -> None:
+    """Notes in a cell's folder which --opts it is run with.
+
+    Raises: ValueError if it was begun with others: its results would pass for those of these.
+    """
+    path = folder / OPTS
+    if path.is_file() and read_json(path) != list(opts):
+        raise ValueError(
+            f"{folder} was begun with other --opts ({path}): choose another --output, or delete it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, list(opts), indent=None)
+
+
+def _run(words: list[str], folder: Path, threads: int) -> float | None:
+    """Seconds of the run; None if it failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ, OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "PASSIVE"))
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    start = time.monotonic()
+    with (folder / LOG).open("ab") as log:
+        code = subprocess.run(words, stdout=log, stderr=log, env=environment).returncode
+    done = code == 0 and (folder / RESULTS).is_file()
+    return time.monotonic() - start if done else None

@@ -1,0 +1,203 @@
+"""Writes SAM's automatic masks of a folder of images or of a data set, as proposals.
+
+    frozenseg sam-masks --dataset openvocab_ade20k_panoptic_val \\
+        --sam vit_b --weights sam_vit_b_01ec64.pth --output output/proposals/ade20k_val
+    frozenseg sam-masks --images photos/ --sam configs/miniature/miniature_sam.json \\
+        --weights frozenseg/weights/miniature_sam.safetensors --output output/proposals/photos \\
+        --points-per-side 16 --pred-iou-thresh 0.4 --stability-score-thresh 0.5 \\
+        --stability-score-offset 0.5
+
+It may be stopped at any time; the same command continues, and the files are then, byte for byte,
+those of a run that was not stopped, whatever the number of processes (with the same hardware and
+--threads, on which the last digits of floating-point sums depend). On several machines with a
+common folder give all the same command with --rank 0 --world-size 4, --rank 1 --world-size 4, ...
+--output holds index.json and compressed shards (see frozenseg/data/proposals/).
+Exit code: 0; 1 if an image could not be read (it is named; the same command tries it again); 2 for
+wrong arguments; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frozenseg.cli.options import add_shared, whole
+from frozenseg.encoders.sam.automatic_masks import MaskGeneration
+
+if TYPE_CHECKING:
+    from frozenseg.data.proposals.writer import ProposalWriter
+    from frozenseg.predict.sam_export import Job
+
+EXIT_SOME_FAILED = 1
+NAMED_FAILURES = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--images", type=Path, metavar="FOLDER", help="also folders in it")
+    images.add_argument("--dataset", metavar="NAME", help="a registered data set")
+    parser.add_argument(
+        "--sam", required=True, metavar="NAME", help="vit_b, vit_l, vit_h, vit_t or a .json file"
+    )
+    parser.add_argument("--weights", required=True, metavar="FILE", help="SAM's: a file, or a name")
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--shard-size", type=whole(1), default=500, metavar="N", help="images: %(default)s"
+    )
+    _add_machine(parser.add_argument_group("machine"))
+    group = parser.add_argument_group("which masks (frozenseg/encoders/sam/automatic_masks.py)")
+    for setting in fields(MaskGeneration):
+        group.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            type=type(setting.default),
+            default=setting.default,
+            metavar="X",
+            help="default: %(default)s",
+        )
+
+
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--processes", type=whole(1), metavar="N", help="default: one per GPU, one on the CPU"
+    )
+    group.add_argument("--rank", type=int, default=0, metavar="I", help="of this command, from 0")
+    group.add_argument("--world-size", type=whole(1), default=1, metavar="N", help="of commands")
+    add_shared(group, "--device")
+    group.add_argument(
+        "--threads", type=whole(1), metavar="N", help="per process; default: the cores shared out"
+    )
+    group.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of the encoder"
+    )
+    group.add_argument(
+        "--points-per-batch", type=whole(1), default=64, metavar="N", help="fewer: less memory"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the export; returns the exit code."""
+    if not 0 <= args.rank < args.world_size:
+        raise ValueError(f"--rank {args.rank}: must be from 0 to --world-size - 1")
+    settings = MaskGeneration(**{f.name: getattr(args, f.name) for f in fields(MaskGeneration)})
+    import logging
+
+    from frozenseg.checkpoints.lookup import resolve
+    from frozenseg.data.proposals.images import images_of_dataset, images_of_folder
+    from frozenseg.data.proposals.writer import ProposalWriter
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args.weights = resolve(args.weights, "--weights")
+    source = describe_source(args, settings)
+    images = images_of_dataset(args.dataset) if args.dataset else images_of_folder(args.images)
+    writer = ProposalWriter(args.output, images.keys, source, args.shard_size)
+    mine = set(writer.keys[args.rank :: args.world_size])
+    todo = [key for key in writer.missing() if key in mine]
+    print(f"{len(mine)} images of {images.root}, {len(mine) - len(todo)} done before", flush=True)
+    jobs = split(args, settings, images.root, writer, todo) if todo else []
+    failures = export(jobs, writer)
+    return report(writer, len(mine), failures)
+
+
+def describe_source(args: argparse.Namespace, settings: MaskGeneration) -> dict[str, Any]:
+    """What the masks depend on, for the index; without paths, which may change."""
+    from dataclasses import asdict
+
+    from frozenseg.encoders.sam.config import read_sam_config
+    from frozenseg.encoders.sam.weights import where_to_get
+    from frozenseg.files import file_digest
+
+    config = read_sam_config(args.sam)
+    weights = Path(args.weights).expanduser()
+    if not weights.is_file():
+        raise FileNotFoundError(f"--weights {weights} does not exist. {where_to_get(config)}")
+    return {
+        "sam": Path(args.sam).name,
+        "weights_sha256": file_digest(weights),
+        "precision": args.precision,
+        "generation": asdict(settings),
+    }
+
+
+def split(
+    args: argparse.Namespace,
+    settings: MaskGeneration,
+    root: Path,
+    writer: ProposalWriter,
+    keys: list[str],
+) -> list[Job]:
+    """A job for every process; they take turns, so that shards are completed in order."""
+    import torch
+
+    from frozenseg.device import pick_device
+    from frozenseg.predict.sam_export import Job
+
+    device = pick_device(args.device)
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else []
+    processes = min(args.processes or len(gpus) or 1, len(keys))
+    return [
+        Job(
+            root=root,
+            output=args.output,
+            sam=args.sam,
+            weights=str(Path(args.weights).expanduser()),
+            precision=args.precision,
+            device=gpus[i % len(gpus)] if gpus else device,
+            threads=args.threads or max(1, torch.get_num_threads() // processes),
+            points_per_batch=args.points_per_batch,
+            settings=settings,
+            shards={key: writer.shard_of(key) for key in keys[i::processes]},
+        )
+        for i in range(processes)
+    ]
+
+
+def export(jobs: list[Job], writer: ProposalWriter) -> dict[str, str]:
+    """Runs the jobs, writes each shard when its last image is done; the images that failed."""
+    from frozenseg.predict.sam_export import work_in_processes
+    from frozenseg.progress import Progress
+
+    left = Counter(shard for job in jobs for shard in job.shards.values())
+    failures: dict[str, str] = {}
+    if not jobs:
+        return failures
+    with Progress(sum(left.values()), "SAM masks", "image") as progress:
+
+        def done(key: str, error: str | None) -> None:
+            if error:
+                failures[key] = error
+            shard = writer.shard_of(key)
+            left[shard] -= 1
+            if not left[shard]:
+                writer.seal(shard)
+            progress.advance(1)
+
+        work_in_processes(jobs, done)
+    return failures
+
+
+def report(writer: ProposalWriter, images: int, own_failures: Mapping[str, str]) -> int:
+    """Finishes the export if no other rank has work left; says what there is; the exit code."""
+    index = writer.finish()
+    failures = index.failures if index else own_failures
+    for key, reason in list(failures.items())[:NAMED_FAILURES]:
+        print(f"no masks of {key}: {reason}", file=sys.stderr)
+    if len(failures) > NAMED_FAILURES:
+        print(f"and {len(failures) - NAMED_FAILURES} more, see index.json", file=sys.stderr)
+    if index is None:
+        print(
+            f"{images - len(failures)} of the {images} images of this rank done; the rank that "
+            "ends last writes the index"
+        )
+    else:
+        places = [place for place in index.images.values() if place is not None]
+        print(
+            f"{sum(place.masks for place in places)} masks of {len(places)} of "
+            f"{len(index.images)} images in {writer.folder}"
+        )
+    return EXIT_SOME_FAILED if failures else 0

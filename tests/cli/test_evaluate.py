@@ -1,0 +1,61 @@
+"""tools/zero_shot.py on the shipped miniature model: two data sets, one that is missing, again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from frozenseg.cli import program as cli
+from frozenseg.data.miniature.dataset import write_miniature
+from frozenseg.data.shapes import write_shapes
+from tools.quickstart import CONFIGS, ROOT
+
+WEIGHTS = ROOT / "frozenseg/weights/miniature_fcclip.safetensors"
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Runs the script in this process: (exit code, output folder)."""
+    write_miniature(tmp_path / "miniature", {"train": 1, "dev": 0, "val": 1})
+    write_shapes(tmp_path / "shapes", train=1, val=1, size=(32, 40))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+
+    def run(*words, weights=WEIGHTS):
+        output = tmp_path / "out"
+        words = ("--config-file", str(CONFIGS / "fcclip.yaml"), "--weights", str(weights), *words)
+        size = ("INPUT.MIN_SIZE_TEST", "64", "INPUT.MAX_SIZE_TEST", "96")
+        cache = ("MODEL.TEXT_CACHE_DIR", str(tmp_path / "text"))
+        words += ("--output", str(output), "--num-gpus", "0", "--opts", *size, *cache)
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluate", *words])
+        return ended.value.code, output
+
+    return run
+
+
+def test_scores_what_is_there_and_names_what_is_not(call, capsys):
+    code, output = call("--benchmarks", "miniature", "shapes", "cityscapes")
+    assert code == 1
+    said = capsys.readouterr().out
+    assert "skipped: openvocab_cityscapes_fine_panoptic_val" in said
+    assert "datasets/README.md, section Cityscapes" in said
+    content = json.loads((output / "results.json").read_text())
+    assert [entry["dataset"] for entry in content["results"]] == [
+        *("miniature_val_panoptic", "shapes_val_panoptic")
+    ]
+    words = {entry["protocol"]["vocabulary"] for entry in content["results"]}
+    assert len(words) == 2  # each benchmark has its own
+    assert len({entry["config_hash"] for entry in content["results"]}) == 1
+    code, _ = call("--benchmarks", "miniature", "shapes", weights="miniature-fcclip")
+    assert code == 0  # a name of the same file: nothing is scored again
+    again = json.loads((output / "results.json").read_text())
+    assert again["results"] == content["results"]
+    assert "skipped" not in again
+
+
+def test_mistakes_are_one_line(call, capsys, tmp_path):
+    assert call("--benchmarks", "miniatur")[0] == 2
+    assert "did you mean miniature" in capsys.readouterr().err
+    assert call("--benchmarks", "miniature", weights=tmp_path / "none.pth")[0] == 2
+    assert "none.pth does not exist" in capsys.readouterr().err

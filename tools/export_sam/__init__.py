@@ -1,1 +1,0 @@
-"""The parts of tools/export_sam_masks.py."""
