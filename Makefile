@@ -26,11 +26,11 @@ quickstart: setup
 	$(PY) tools/quickstart.py $(ARGS)
 
 demo: setup
-	$(PY) datasets/prepare_miniature.py --root $(DEMO_DATA) --train 0 --dev 0 --val 4
-	$(PY) demo/demo.py --input $(DEMO_DATA)/miniature/val --output output/demo $(ARGS)
+	$(PY) -m frozenseg data prepare miniature --root $(DEMO_DATA) --train 0 --dev 0 --val 4
+	$(PY) -m frozenseg segment --input $(DEMO_DATA)/miniature/val --output output/demo $(ARGS)
 
 app: setup
-	$(PY) demo/app.py $(ARGS)
+	$(PY) -m frozenseg app $(ARGS)
 
 test: setup
 	$(PY) -m pytest $(ARGS)

@@ -2,7 +2,7 @@
 
     import frozenseg
     segmenter = frozenseg.load("miniature-fcclip")
-    segmenter("scene.png", "red circle; grass:stuff").save("scene.json")
+    segmenter(frozenseg.sample_image(), "purple heart; sand:stuff").save("scene.json")
 
 Importing the package imports neither torch nor detectron2; names are loaded when first used.
 """
@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from frozenseg.errors import missing_package
+from frozenseg.files import sample_image
 
 __version__ = "0.1.0"
 
@@ -40,16 +43,26 @@ __all__ = [
     "load",
     "load_config",
     "models",
+    "sample_image",
     "save_coco",
     "segment",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads an exported name from its module. Raises: AttributeError for other names."""
+    """Loads an exported name from its module.
+
+    Raises: AttributeError for other names; ImportError with the remedy without detectron2.
+    """
     if name not in _EXPORTS:
         raise AttributeError(f"module 'frozenseg' has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name]), name)
+    try:
+        return getattr(import_module(_EXPORTS[name]), name)
+    except ModuleNotFoundError as error:
+        remedy = missing_package(error)
+        if not remedy:
+            raise
+        raise ImportError(remedy) from error
 
 
 def __dir__() -> list[str]:

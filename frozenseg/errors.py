@@ -5,17 +5,34 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Packages that pip does not bring with this one -> what installs them.
+REMEDIES = {
+    "detectron2": "frozenseg setup detectron2",
+    "gradio": "pip install 'frozenseg[demo]'",
+    "transformers": "pip install 'frozenseg[fusioner]'",
+}
+
+
+def missing_package(error: BaseException) -> str:
+    """What to do about a package that is not installed; "" for any other error."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or name not in REMEDIES:
+        return ""
+    return f"{name} is not installed; run: {REMEDIES[name]}"
+
 
 def is_user_error(error: BaseException) -> bool:
     """True for errors whose message is written for the user; a bare missing dict key is not."""
     if isinstance(error, KeyError):
         return bool(error.args) and " " in str(error.args[0])
-    return isinstance(error, (ValueError, OSError))
+    return isinstance(error, (ValueError, OSError)) or bool(missing_package(error))
 
 
 def describe(error: BaseException) -> str:
     """The message of an exception as one line; the type's name where the message needs it."""
-    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    message = missing_package(error) or str(
+        error.args[0] if isinstance(error, KeyError) and error.args else error
+    )
     if "Traceback (most recent call last)" in message:  # torch: an error in a worker process
         return f"in a worker process: {_last_error(message)}"
     line = " ".join(message.split())

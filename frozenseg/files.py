@@ -17,9 +17,20 @@ _BLOCK = 1 << 20  # bytes hashed at a time
 SHORT_DIGEST = 16  # hexadecimal digits that tell files of a project apart
 
 
+def sample_image() -> Path:
+    """A scene of the miniature world (PNG), to try the miniature models on."""
+    return PACKAGE / "samples" / "scene.png"
+
+
 def checkout() -> Path | None:
     """The folder of the repository that the package runs from; None for an installed package."""
     return PACKAGE.parent if (PACKAGE.parent / "train_net.py").is_file() else None
+
+
+def environment_of_children() -> dict[str, str]:
+    """This process's environment, in which `python -m frozenseg` finds this very package."""
+    path = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

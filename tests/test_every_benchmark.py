@@ -43,7 +43,7 @@ WEIGHTS = ROOT / "frozenseg/weights/miniature_fcclip.safetensors"
 EDGES = (32, 64)  # of the network's input; the rows' own sizes would take minutes
 MADE = {
     "Shapes": ("prepare_shapes", ("--train", "2", "--val", "2", "--height", "32", "--width", "40")),
-    "Miniature world": ("prepare_miniature", ("--train", "2", "--dev", "2", "--val", "2")),
+    "Miniature world": ("miniature", ("--train", "2", "--dev", "2", "--val", "2")),
 }
 
 
@@ -143,9 +143,10 @@ def _make(section: str, split: str, root: Path) -> None:
 
 
 def _run_plain(script: str, root: Path, words: tuple[str, ...]) -> None:
-    """Runs a script of datasets/ that has no --workers."""
-    command = [sys.executable, str(ROOT / f"datasets/{script}.py"), "--root", str(root), *words]
-    subprocess.run(command, check=True, capture_output=True)
+    """Runs a command that has no --workers."""
+    command = [sys.executable, "-m", "frozenseg", "data", "prepare", script, "--root", str(root)]
+    command += words
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
 
 def _add_coco_instances(folder: Path, split: str) -> None:

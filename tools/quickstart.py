@@ -144,7 +144,7 @@ def plan(
         Step(
             "data",
             "write the miniature world, in COCO's panoptic format",
-            ("datasets/prepare_miniature.py", "--root", str(output / "datasets"), *counts),
+            ("datasets/prepare.py", "miniature", "--root", str(output / "datasets"), *counts),
         ),
         Step(
             "training",

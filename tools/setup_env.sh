@@ -96,7 +96,7 @@ install_lock() {
 }
 
 stamp="$VENV/.stamp-$(digest requirements.lock requirements.txt pyproject.toml tools/setup_env.sh \
-    tools/install_detectron2.py tools/detectron2_wheel/*.py)"
+    frozenseg/cli/setup_detectron2.py frozenseg/detectron2_setup/*.py)"
 if [ -n "${PYTHON:-}" ] && [ -x "$VENV/bin/python" ] && [ ! -e "$INTERRUPTED" ]; then
     check_same_python
 fi

@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from frozenseg.files import environment_of_children
+
 CLASSES = (19, 150, 459, 847, 1203)
 MODES = ("labels", "scores")
 
@@ -70,7 +72,9 @@ def run_case(args: argparse.Namespace, classes: int, mode: str) -> dict[str, flo
     words += ["--threads", str(args.threads), "--case", str(classes), mode]
     words += ["--size", *map(str, args.size), "--input", *map(str, args.input)]
     command = [sys.executable, "-W", "ignore", "-m", "frozenseg", "benchmark", "classes", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment_of_children(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -102,8 +102,8 @@ def draw_sheet(
     Args:
         unseen: indices of the classes to mark with a star.
     """
-    from frozenseg.visualization.overlay import overlay_label_map
     from frozenseg.resize import nearest_resize
+    from frozenseg.visualization.overlay import overlay_label_map
     from frozenseg.visualization.sheet import side_by_side, to_picture_size
 
     shown_HW3 = to_picture_size(image_HW3)

@@ -7,8 +7,8 @@
 
 A cell is a config, a method, a fold and a seed: a run of `frozenseg train` in a folder of its own
 below --output. Cells that are done are not run again, one that was interrupted goes on;
---table-only draws what is there. It writes table.md, table.json and table.png: mean and deviation over the
-seeds of the mean over the folds.
+--table-only draws what is there. It writes table.md, table.json and table.png: mean and deviation
+over the seeds of the mean over the folds.
 """
 
 from __future__ import annotations

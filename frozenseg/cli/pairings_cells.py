@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from frozenseg.checkpoints.named_models import config_path
-from frozenseg.files import read_json, write_json
+from frozenseg.files import environment_of_children, read_json, write_json
 
 Cell = tuple[Path, str, int, int]  # config, method, fold, seed
 RESULTS, LOG, OPTS = "results.json", "run.log", "opts.json"
@@ -125,7 +124,7 @@ def check_opts(folder: Path, opts: Sequence[str]) -> None:
 def _run(words: list[str], folder: Path, threads: int) -> float | None:
     """Seconds of the run; None if it failed."""
     folder.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ, OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "PASSIVE"))
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **environment_of_children()}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     start = time.monotonic()

@@ -55,7 +55,7 @@ def apply_rules(
     unused += [f"replace {r.pattern} in {r.files} ({r.reason})" for r in edits if not counts[r]]
     if unused:
         raise ValueError(
-            f"{len(unused)} rule(s) of tools/detectron2_wheel/rules.py did not match these sources "
+            f"{len(unused)} rule(s) of frozenseg/detectron2_setup/rules.py did not match these sources "
             f"of detectron2: {'; '.join(unused)}. Use the sources of v0.6, or correct the table"
         )
     return counts

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from frozenseg.cli import program as cli
+from frozenseg.cli.main import main
 from frozenseg.evaluation.results import write_results
 
 ADE = "openvocab_ade20k_panoptic_val"

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from frozenseg.data.__main__ import main, parse_args
+from frozenseg.cli import data_list, data_verify
+from frozenseg.cli.main import parser_of
+
+
+def main(command, *words):
+    args = parser_of(f"data {command}").parse_args(words)
+    return {"list": data_list, "verify": data_verify}[command].main(args)
+
 
 ROOT = Path(__file__).resolve().parents[2]
 # A None in sys.modules makes every import of that name fail.
@@ -40,7 +47,7 @@ def test_verify_runs_without_torch_and_tells_by_its_exit_code(shapes_root, tmp_p
     bad = start("verify", "ade20k_panoptic_val", "--root", tmp_path, "--json", cwd=tmp_path)
     assert bad.returncode == 1
     [report] = json.loads(bad.stdout)
-    assert report["findings"][1]["remedy"] == "run python datasets/prepare_ade20k.py"
+    assert report["findings"][1]["remedy"] == "run frozenseg data prepare ade20k"
     wrong = start("verify", "shapes_vall", "--root", tmp_path, cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: unknown data set 'shapes_vall'; did you mean")
@@ -50,23 +57,23 @@ def test_verify_runs_without_torch_and_tells_by_its_exit_code(shapes_root, tmp_p
 def test_help_answers_anywhere(arguments, tmp_path):
     result = start(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("usage: python -m frozenseg.data")
+    assert result.stdout.startswith("usage: frozenseg data")
 
 
 def test_list_shows_what_is_there(shapes_root, capsys):
-    main(parse_args(["list", "--root", str(shapes_root)]))
+    main("list", "--root", str(shapes_root))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"Root: {shapes_root}"
     [shapes] = [line for line in lines if line.startswith("shapes_val_panoptic")]
     assert shapes.split()[-1] == "yes"
-    main(parse_args(["list", "bdd100k_40", "--json", "--root", str(shapes_root)]))
+    main("list", "bdd100k_40", "--json", "--root", str(shapes_root))
     [row] = json.loads(capsys.readouterr().out)
     assert row["name"] == "bdd10k_40_panoptic_val"
     assert row["on_disk"] == "missing"
 
 
 def test_all_of_an_empty_root_is_not_in_order(tmp_path, capsys):
-    assert main(parse_args(["verify", "all", "--root", str(tmp_path)])) == 1
+    assert main("verify", "all", "--root", str(tmp_path)) == 1
     assert "no data set here" in capsys.readouterr().err
 
 
@@ -75,16 +82,16 @@ def test_a_file_of_ones_own_needs_no_root(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("frozenseg.files.PACKAGE", tmp_path / "a" / "frozenseg")
     own = tmp_path / "own.yaml"
     own.write_text("{name: own, images: i, semantic_masks: m, classes: [cat, dog]}")
-    assert main(parse_args(["verify", str(own)])) == 1
+    assert main("verify", str(own)) == 1
     assert f"the folder of images is missing\n    {tmp_path / 'i'}" in capsys.readouterr().out
 
 
 def test_commands_for_another_root_are_told_it(tmp_path, capsys):
-    main(parse_args(["verify", "shapes_val_panoptic", "--root", str(tmp_path)]))
+    main("verify", "shapes_val_panoptic", "--root", str(tmp_path))
     assert capsys.readouterr().out.endswith(f"The commands need the root, too: --root {tmp_path}\n")
 
 
 def test_a_negative_number_of_images_is_refused(capsys):
     with pytest.raises(SystemExit):
-        parse_args(["verify", "all", "--images", "-1"])
+        main("verify", "all", "--images", "-1")
     assert "-1 is negative; 0 means all images" in capsys.readouterr().err

@@ -7,8 +7,8 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from torch import nn
 
-from frozenseg.cli import draw
-from frozenseg.cli import program as cli
+from frozenseg.cli import draw as command
+from frozenseg.cli.main import main, parser_of
 from frozenseg.data.miniature.classes import SEEN
 from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.predict import predictor as predictor_module
@@ -68,7 +68,7 @@ def test_ground_truth_is_that_of_the_annotation(tmp_path):
         "pan_seg_file_name": str(tmp_path / "truth.png"),
         "segments_info": [{"id": 5, "category_id": 1}, {"id": 70_000, "category_id": 2}],
     }
-    truth = draw.ground_truth(record, WORDS)
+    truth = command.ground_truth(record, WORDS)
     assert {s.name: s.area for s in truth.segments} == {"dog": 6, "sky": 12}
     assert (truth.label_map_HW == np.where(ids == 5, 1, np.where(ids == 0, 0, 2))).all()
 
@@ -76,7 +76,7 @@ def test_ground_truth_is_that_of_the_annotation(tmp_path):
 def test_legend_marks_unseen_missed_and_wrong_classes_largest_first():
     truth = segmentation([[1, 1, 1], [2, 3, 3]], {1: 2, 2: 0, 3: 1})
     prediction = segmentation([[1, 1, 1], [0, 2, 3]], {1: 2, 2: 1, 3: 3})
-    entries = draw.legend_entries(truth, prediction, unseen={0, 1})
+    entries = command.legend_entries(truth, prediction, unseen={0, 1})
     assert [entry.name for entry in entries] == ["sky", "dog ★", "cat ★ (missed)", "sea (wrong)"]
     assert [entry.color for entry in entries] == [WORDS.colors[i] for i in (2, 1, 0, 3)]
 
@@ -85,7 +85,7 @@ def test_sheet_shows_image_truth_and_prediction():
     truth = segmentation([[1, 1], [1, 1]], {1: 0})
     prediction = segmentation([[1, 1], [1, 1]], {1: 3})
     image = np.full((40, 40, 3), 255, np.uint8)
-    sheet = draw.draw_sheet(image, truth, prediction, set())
+    sheet = command.draw_sheet(image, truth, prediction, set())
     corners = sheet[-20, [20, 20 + 328, 20 + 656]].astype(int)  # 320 wide each, and gaps
     assert (corners[0] == 255).all()
     for corner, index in ((corners[1], 0), (corners[2], 3)):
@@ -95,9 +95,9 @@ def test_sheet_shows_image_truth_and_prediction():
 
 def test_one_sheet_for_each_of_the_first_images(draw, monkeypatch):
     marked = []
-    original = draw.draw_sheet
+    original = command.draw_sheet
     monkeypatch.setattr(
-        draw, "draw_sheet", lambda *words: marked.append(words[-1]) or original(*words)
+        command, "draw_sheet", lambda *words: marked.append(words[-1]) or original(*words)
     )
     code, folder, model = draw("--count", "1", "--dataset", "miniature_val_panoptic")
     assert code == 0

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from frozenseg.cli import program as cli
+from frozenseg.cli.main import main
 from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.data.shapes import write_shapes
 from tools.quickstart import CONFIGS, ROOT

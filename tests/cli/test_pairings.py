@@ -101,7 +101,7 @@ def test_a_failed_cell_is_counted_and_says_why_in_its_log(tmp_path, capsys, monk
     assert failed == 1
     assert "FAILED, see" in capsys.readouterr().out
     log = (folder_of(cell, tmp_path) / "run.log").read_text()
-    assert "prepare_miniature.py --folds" in log
+    assert "data prepare miniature --folds" in log
 
 
 def test_cells_of_other_settings_are_not_taken_for_these(tmp_path):
@@ -115,7 +115,7 @@ def test_cells_of_other_settings_are_not_taken_for_these(tmp_path):
 
 def test_one_cell_from_data_to_table_and_not_again(tmp_path):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    prepare = ["datasets/prepare_miniature.py", "--folds", "--root", str(tmp_path)]
+    prepare = ["datasets/prepare.py", "miniature", "--folds", "--root", str(tmp_path)]
     sizes = ["--train", "6", "--val", "4", "--mosaics", "2"]
     subprocess.run([sys.executable, *prepare, *sizes], cwd=ROOT, env=environment, check=True)
     command = [sys.executable, "tools/pairings.py", "--configs", str(MINIATURE), "--methods"]

@@ -11,13 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from frozenseg.cli import program as cli
+from frozenseg.cli import program, sam_masks
+from frozenseg.cli.main import parser_of
 from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.data.miniature.scenes import draw_scene
 from frozenseg.data.proposals.reader import ProposalFolder, read_index
 from frozenseg.data.reading import read_rgb
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import load_sam
+from frozenseg.predict import sam_export
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "miniature" / "miniature_sam.json")
@@ -63,7 +65,7 @@ def export(images, output, *more):
     """Runs the script in this process; returns its exit code."""
     args = parser_of("sam-masks").parse_args(words(images, output, *more))
     with pytest.raises(SystemExit) as ended:
-        cli.run(sam_masks.main, args)
+        program.run(sam_masks.main, args)
     return ended.value.code
 
 
@@ -108,7 +110,7 @@ def test_an_interrupted_export_continues_to_the_same_bytes(
     images, whole, tmp_path, monkeypatch, after
 ):
     made = []
-    make_record = work.make_record
+    make_record = sam_export.make_record
 
     def stop(generate, root, key):
         if len(made) == after:
@@ -116,11 +118,11 @@ def test_an_interrupted_export_continues_to_the_same_bytes(
         made.append(key)
         return make_record(generate, root, key)
 
-    monkeypatch.setattr(work, "make_record", stop)
-    assert export(images, tmp_path) == cli.EXIT_INTERRUPTED
+    monkeypatch.setattr(sam_export, "make_record", stop)
+    assert export(images, tmp_path) == program.EXIT_INTERRUPTED
     for partial in (tmp_path / "partial").glob("*"):
         partial.write_bytes(partial.read_bytes() + b'{"image": "2.p')
-    monkeypatch.setattr(work, "make_record", lambda *a: made.append(a[2]) or make_record(*a))
+    monkeypatch.setattr(sam_export, "make_record", lambda *a: made.append(a[2]) or make_record(*a))
     assert export(images, tmp_path) == 0
     assert made == KEYS  # none twice
     assert content(tmp_path) == content(whole)
@@ -172,7 +174,7 @@ def test_a_rank_with_a_bad_image_says_so(tmp_path, capsys):
 @pytest.mark.parametrize("change", [("--max-masks", "3"), ("--shard-size", "4")])
 def test_other_settings_in_the_same_folder_are_refused(images, whole, capsys, change):
     before = content(whole)
-    assert export(images, whole, *change) == cli.EXIT_USER_ERROR
+    assert export(images, whole, *change) == program.EXIT_USER_ERROR
     assert f"{change[0][2:].replace('-', '_')}" in capsys.readouterr().err
     assert content(whole) == before
 
@@ -189,7 +191,7 @@ def test_other_settings_in_the_same_folder_are_refused(images, whole, capsys, ch
     ],
 )
 def test_wrong_arguments_are_one_line(images, tmp_path, capsys, more, message):
-    assert export(images, tmp_path / "out", *more) == cli.EXIT_USER_ERROR
+    assert export(images, tmp_path / "out", *more) == program.EXIT_USER_ERROR
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
 
@@ -212,5 +214,5 @@ def test_an_unknown_data_set_is_refused(tmp_path, capsys):
     choice = ("--dataset", "miniature_vall_panoptic", "--output", str(tmp_path / "out"))
     args = parser_of("sam-masks").parse_args([*choice, *SAM])
     with pytest.raises(SystemExit):
-        cli.run(sam_masks.main, args)
+        program.run(sam_masks.main, args)
     assert "miniature_vall_panoptic" in capsys.readouterr().err

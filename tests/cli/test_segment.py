@@ -3,7 +3,6 @@
 The real one: test_demo_videos.py and the quickstart's test.
 """
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,13 +14,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from frozenseg.cli import program as cli
+from frozenseg.cli.main import main
 from frozenseg.predict import segmenter as segmenter_module
 from frozenseg.predict.predictor import Predictor
 from frozenseg.vocab import Vocabulary
 
-SCRIPT = Path(__file__).parents[1] / "demo" / "demo.py"
-CONFIG = Path(__file__).parents[1] / "configs" / "quickstart" / "shapes_fcclip.yaml"
+SCRIPT = Path(__file__).parents[2] / "demo" / "demo.py"
+CONFIG = Path(__file__).parents[2] / "configs" / "quickstart" / "shapes_fcclip.yaml"
 MODEL = ("--config-file", CONFIG, "--weights", "")
 
 
@@ -52,9 +51,6 @@ def model():
 @pytest.fixture
 def demo(monkeypatch, model):
     """Runs the script in this process with a stand-in model; gives its exit code."""
-    spec = importlib.util.spec_from_file_location("demo_under_test", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr(
         segmenter_module,
         "build_predictor",
@@ -66,7 +62,7 @@ def demo(monkeypatch, model):
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:
-            cli.run(module.main, module.build_parser().parse_args([str(word) for word in words]))
+            main(["segment", *map(str, words)])
         return ended.value.code
 
     return call

@@ -1,6 +1,5 @@
 """The demo over videos and cameras with the shipped miniature model."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from PIL import Image
 
 import frozenseg
-from frozenseg.cli import program as cli
+from frozenseg.cli.main import main
 from frozenseg.cli.segment_clips import segmented_frames
 from frozenseg.cli.segment_job import Job
 from frozenseg.data.miniature.scenes import draw_scene
@@ -18,7 +17,7 @@ from frozenseg.predict import segmenter as segmenter_module
 from frozenseg.predict import video as video_module
 from frozenseg.predict.video import ClipWriter, Frame, open_video
 
-SCRIPT = Path(__file__).parents[1] / "demo" / "demo.py"
+SCRIPT = Path(__file__).parents[2] / "demo" / "demo.py"
 FRAMES, FPS, SIZE = 5, 12.5, (96, 128)
 WORDS = ("--vocabulary", "purple heart, violet heart; red heart; sand:stuff; water:stuff")
 
@@ -39,16 +38,13 @@ def asked():
 @pytest.fixture
 def demo(monkeypatch, segmenter, asked):
     """Runs the script in this process; gives its exit code."""
-    spec = importlib.util.spec_from_file_location("demo_under_test", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr(
         segmenter_module, "load", lambda *words, **more: asked.append((words, more)) or segmenter
     )
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:
-            cli.run(module.main, module.build_parser().parse_args([str(word) for word in words]))
+            main(["segment", *map(str, words)])
         return ended.value.code
 
     return call

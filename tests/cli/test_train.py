@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import train_net
-from frozenseg.cli import program as cli
+from frozenseg.cli.main import main
 from frozenseg.data.shapes import write_shapes
 from frozenseg.evaluation.results import read_results
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "train_net.py"
 CONFIG = ROOT / "configs" / "quickstart" / "shapes_fcclip.yaml"
 SMALL = [
@@ -38,7 +37,7 @@ def run_here(*words, config=CONFIG, output):
     """Runs the command in this process and gives its exit code."""
     args = ["--config-file", str(config), *map(str, words), "OUTPUT_DIR", str(output)]
     with pytest.raises(SystemExit) as stop:
-        cli.run(train_net.main, train_net.build_parser().parse_args(args))
+        main(["train", *args])
     return stop.value.code
 
 

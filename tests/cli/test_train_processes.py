@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import train_net
-from frozenseg.cli import program as cli
+from frozenseg.cli.main import main
 from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.evaluation.results import read_results
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "miniature" / "fcclip.yaml"
 WEIGHTS = ROOT / "frozenseg" / "weights" / "miniature_fcclip.safetensors"
 IMAGES, ITERATIONS = 3, 8  # an odd number of images for two processes
@@ -51,7 +50,7 @@ def words(output, *more):
 
 def run_here(output, *more):
     with pytest.raises(SystemExit) as stop:
-        cli.run(train_net.main, train_net.build_parser().parse_args(words(output, *more)))
+        main(["train", *words(output, *more)])
     assert stop.value.code == 0
 
 

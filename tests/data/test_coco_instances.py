@@ -52,7 +52,7 @@ def load(tmp_path, data, **options):
         "image_root": tmp_path / "images",
         "class_of_category": CLASSES,
         "image_file": lambda image: image["file_name"],
-        "remedy": "run python datasets/prepare_x.py",
+        "remedy": "run frozenseg data prepare x",
     }
     return load_coco_instances(**{**arguments, **options})
 

@@ -41,7 +41,7 @@ def load(tmp_path):
         image_suffix=".jpg",
         masks=tmp_path / "m",
         mask_suffix=".png",
-        remedy="run python datasets/prepare_x.py",
+        remedy="run frozenseg data prepare x",
     )
 
 

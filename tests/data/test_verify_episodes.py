@@ -15,7 +15,7 @@ from tests.data.raw_datasets import make_pascal_5i, run_prepare
 
 ROW = find_split("pascal_5i_fold1_val")
 LABELS = "VOCdevkit/VOC2012/SegmentationClassAug/2007_000033.png"
-AGAIN = "run python datasets/prepare_pascal_5i.py --overwrite"
+AGAIN = "run frozenseg data prepare pascal_5i --overwrite"
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_missing_files_of_an_entry_are_found(root):
         "the label map of an annotation is missing",
         [str(root / LABELS)],
     )
-    assert two.remedy == "run python datasets/prepare_pascal_5i.py"
+    assert two.remedy == "run frozenseg data prepare pascal_5i"
 
 
 @pytest.mark.parametrize("text", ["{", '{"images": []}'])

@@ -50,12 +50,11 @@ def source_split(row):
 
 def run(command, root):
     """Runs a row's command, whose FILE is the class list that raw_datasets wrote."""
-    python, program, *words = command.split()
-    assert python == "python"
+    program, data, prepare, name, *words = command.split()
+    assert (program, data, prepare) == ("frozenseg", "data", "prepare")
     classes = str(root / "ade20k_full_classes.tsv")
     words = [classes if word == "FILE" else word for word in words]
-    script = program.removeprefix("datasets/").removesuffix(".py")
-    assert raw_datasets.run_prepare(script, root, *words) == 0
+    assert raw_datasets.run_prepare(name, root, *words) == 0
 
 
 def check(row, root):

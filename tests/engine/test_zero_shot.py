@@ -61,7 +61,7 @@ def test_what_is_missing_comes_with_download_and_command(stand_in_cfg, shapes_ro
     assert missing(SHAPES) == ""
     text = missing(ADE)
     assert str(shapes_root / "ADEChallengeData2016") in text
-    assert "datasets/README.md, section ADE20K; then run python datasets/prepare_ade20k" in text
+    assert "datasets/README.md, section ADE20K; then run frozenseg data prepare ade20k" in text
 
 
 def test_scores_one_skips_the_other_and_goes_on_where_it_stopped(

@@ -7,6 +7,8 @@ from multiprocessing import Pipe, get_context
 
 import pytest
 
+from frozenseg.predict import sam_export
+
 
 @pytest.mark.parametrize(("error", "kind"), [(ValueError, ValueError), (TypeError, RuntimeError)])
 def test_an_error_in_a_process_is_raised_in_the_main_one(monkeypatch, error, kind):
@@ -14,12 +16,12 @@ def test_an_error_in_a_process_is_raised_in_the_main_one(monkeypatch, error, kin
         done("a.png", None)
         raise error("what is wrong")
 
-    monkeypatch.setattr(work, "work", fail)
+    monkeypatch.setattr(sam_export, "work", fail)
     ours, theirs = Pipe(duplex=False)
-    work._serve(None, theirs)
+    sam_export._serve(None, theirs)
     done = []
     with pytest.raises(kind, match="what is wrong"):
-        work._listen({ours: None}, lambda *said: done.append(said))
+        sam_export._listen({ours: None}, lambda *said: done.append(said))
     assert done == [("a.png", None)]
 
 
@@ -29,11 +31,11 @@ def test_a_process_that_dies_is_an_error():
     process.start()
     theirs.close()
     with pytest.raises(RuntimeError, match=r"exit code 3.*the same command continues"):
-        work._listen({ours: process}, print)
+        sam_export._listen({ours: process}, print)
 
 
 def test_a_process_ends_when_nobody_listens(monkeypatch):
     ours, theirs = Pipe(duplex=False)
     ours.close()
-    monkeypatch.setattr(work, "work", lambda job, done: done("a.png", None) or 1 / 0)
-    work._serve(None, theirs)
+    monkeypatch.setattr(sam_export, "work", lambda job, done: done("a.png", None) or 1 / 0)
+    sam_export._serve(None, theirs)

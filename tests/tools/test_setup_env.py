@@ -40,7 +40,9 @@ class Tree:
         for name in COPIED:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.root / name)
-        shutil.copytree(ROOT / "tools/detectron2_wheel", self.root / "tools/detectron2_wheel")
+        shutil.copytree(
+            ROOT / "frozenseg/detectron2_setup", self.root / "frozenseg/detectron2_setup"
+        )
         self.bin.mkdir()
         self.python = self.executable("python3", FAKE_PYTHON)
         self.executable(
@@ -130,7 +132,7 @@ def test_a_changed_lock_is_installed_into_the_same_venv(tree: Tree) -> None:
 def test_changed_rules_only_repeat_the_last_steps(tree: Tree) -> None:
     tree.run()
     tree.calls()
-    (tree.root / "tools/detectron2_wheel/rules.py").write_text("")
+    (tree.root / "frozenseg/detectron2_setup/rules.py").write_text("")
     assert tree.run().returncode == 0
     assert tree.calls() == FINISH
 

@@ -9,12 +9,12 @@ from PIL import Image
 
 import frozenseg
 from frozenseg.cli import app
-from frozenseg.cli import program as cli
+from frozenseg.cli.main import main, parser_of
 
 
 def run(*words):
     with pytest.raises(SystemExit) as ended:
-        cli.run(app.main, app.build_parser().parse_args(list(words)))
+        main(["app", *words])
     return ended.value.code
 
 
@@ -38,7 +38,7 @@ def test_limits_are_positive(flag, value, capsys):
 
 
 def test_it_listens_on_this_machine_only_and_is_not_shared_by_default():
-    args = app.build_parser().parse_args([])
+    args = parser_of("app").parse_args([])
     assert (args.host, args.port, args.share) == ("127.0.0.1", 7860, False)
 
 
@@ -55,7 +55,7 @@ PACKAGED = ["miniature-fcclip", "miniature-frozenseg", "miniature-fusioner"]
 )
 def test_the_model_of_the_command_line_is_chosen_first(given, first, tmp_path, monkeypatch):
     monkeypatch.setenv("FROZENSEG_CACHE", str(tmp_path))
-    args = app.build_parser().parse_args([])
+    args = parser_of("app").parse_args([])
     shelf = app._models(argparse.Namespace(**{**vars(args), **given}))
     assert list(shelf.names) == first
 
@@ -65,7 +65,7 @@ def test_own_config_and_weights_are_loaded(monkeypatch):
 
     calls = []
     monkeypatch.setattr(segmenter, "load", lambda *words, **more: calls.append((words, more)))
-    args = app.build_parser().parse_args(
+    args = parser_of("app").parse_args(
         ["--config-file", "x/own.yaml", "--weights", "w.pth", "--precision", "bfloat16"]
     )
     shelf = app._models(args)

@@ -69,7 +69,7 @@ def _common(benchmark: str, fold: int, split: str) -> dict[str, Any]:
 
 
 def _command(program: str, source: str) -> str:
-    return f"python datasets/prepare_{program}.py" + (" --splits train" * (source == "train"))
+    return f"frozenseg data prepare {program}" + (" --splits train" * (source == "train"))
 
 
 def _pascal(fold: int, split: str) -> DatasetSplit:
@@ -120,7 +120,7 @@ MOSAIC = DatasetSplit(
     labels_are_ids=True,
     test_size=OWN_SIZE,
     image_suffix=".png",
-    prepare="python datasets/prepare_fss_mosaic.py",
+    prepare="frozenseg data prepare fss_mosaic",
     again=AGAIN,
     section="Mosaic-4",
     images_made=True,
@@ -131,7 +131,7 @@ MOSAIC = DatasetSplit(
 THINGS = tuple(i for i in ALL if CLASSES[i].is_thing)
 _MINIATURE: dict[str, Any] = {
     "images_made": True,
-    "prepare": "python datasets/prepare_miniature.py --folds",
+    "prepare": "frozenseg data prepare miniature --folds",
     "section": "Miniature folds",
 }
 

@@ -36,7 +36,7 @@ SHAPES_SEEN_CLASSES = ";".join(SHAPES_CLASSES.split(";")[i - 1] for i in SHAPES_
 def _command(program: str, split: str, words: str = "") -> str:
     """The prepare script of a split; without --splits it makes the validation split."""
     splits = "" if split == "val" else f"--splits {split}"
-    return " ".join(filter(None, (f"python datasets/prepare_{program}.py", words, splits)))
+    return " ".join(filter(None, (f"frozenseg data prepare {program}", words, splits)))
 
 
 def _coco(split: str) -> tuple[DatasetSplit, ...]:
@@ -400,7 +400,7 @@ def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> Datas
         semantic_masks=f"shapes/semantic_{split}",
         category_ids=category_ids,
         images_made=True,
-        prepare="python datasets/prepare_shapes.py",
+        prepare="frozenseg data prepare shapes",
         section="Shapes",
         evaluator="coco_panoptic_seg",
     )
@@ -418,7 +418,7 @@ def _miniature(split: str, classes: tuple[int, ...]) -> DatasetSplit:
         panoptic_masks=f"miniature/panoptic_{split}",
         category_ids=tuple(index + 1 for index in classes),
         images_made=True,
-        prepare="python datasets/prepare_miniature.py",
+        prepare="frozenseg data prepare miniature",
         section="Miniature world",
         evaluator="coco_panoptic_seg",
     )

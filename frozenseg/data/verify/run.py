@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from frozenseg.data.catalog.lookup import (
     DATASET_SPLITS,
-    splits_of,
     class_of_category,
     datasets_root,
     find_split,
     row_vocabulary,
+    splits_of,
 )
 from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_file
 from frozenseg.data.catalog.split import DatasetSplit

@@ -57,11 +57,11 @@ def test_only_a_file_name_counts_as_a_class_file():
 
 
 def test_remedies_fit_what_is_there():
-    made = row(prepare="python datasets/prepare_x.py", again="--overwrite", section="X")
-    run, read = "run python datasets/prepare_x.py", "see datasets/README.md, section X"
+    made = row(prepare="frozenseg data prepare x", again="--overwrite", section="X")
+    run, read = "run frozenseg data prepare x", "see datasets/README.md, section X"
     assert (made.remedy, made.completion, made.repair) == (run, run, f"{run} --overwrite")
     assert made.download == read
-    whole = row(images="x/i", prepare="python datasets/prepare_x.py", section="X", images_made=True)
+    whole = row(images="x/i", prepare="frozenseg data prepare x", section="X", images_made=True)
     again = f"delete x/ and {run}"
     assert (whole.remedy, whole.completion, whole.repair, whole.download) == (run, *[again] * 3)
     published = row(section="X")

@@ -32,7 +32,7 @@ SECOND = [(256, 0, 584, [0, 0, 30, 20], 0), (38655, 149, 16, [0, 0, 4, 4], 0)]
 @pytest.fixture
 def root(tmp_path, run):
     make_ade20k(tmp_path)
-    assert run("prepare_ade20k") == 0
+    assert run("ade20k") == 0
     return tmp_path / FOLDER
 
 
@@ -106,7 +106,7 @@ def test_things_are_the_100_of_the_instance_release():
 def test_a_second_run_makes_nothing_and_changes_nothing(root, run, capsys):
     before = content(root)
     capsys.readouterr()
-    assert run("prepare_ade20k") == 0
+    assert run("ade20k") == 0
     assert content(root) == before
     printed = capsys.readouterr().out
     assert "ADE20K semantic val: 2 images: 0 made, 2 already there, 0 failed" in printed
@@ -117,7 +117,7 @@ def test_what_was_made_by_another_tool_is_made_again(root, run):
     before = content(root)
     path = root / "ade20k_panoptic_val/ADE_val_00000001.png"
     save(path, np.zeros((20, 30, 3), np.uint8))  # complete, but without our description
-    assert run("prepare_ade20k", "--parts", "panoptic") == 0
+    assert run("ade20k", "--parts", "panoptic") == 0
     assert content(root) == before
 
 
@@ -125,13 +125,13 @@ def test_parts_and_splits_need_only_their_own_files(tmp_path, run):
     make_ade20k(tmp_path, "train")
     shutil.rmtree(tmp_path / FOLDER / "annotations_instance")
     (tmp_path / FOLDER / "categoryMapping.txt").unlink()
-    assert run("prepare_ade20k", "--parts", "semantic", "--splits", "train") == 0
+    assert run("ade20k", "--parts", "semantic", "--splits", "train") == 0
     assert (tmp_path / FOLDER / "annotations_detectron2/training/ADE_train_00000002.png").is_file()
     assert not list((tmp_path / FOLDER).glob("ade20k_*"))
     with pytest.raises(FileNotFoundError, match=r"lacks ADEChallengeData2016/annotations_instance"):
-        run("prepare_ade20k", "--splits", "train")
+        run("ade20k", "--splits", "train")
     with pytest.raises(FileNotFoundError, match=r"images/validation/.*sceneparsing.*on ADE20K"):
-        run("prepare_ade20k", "--parts", "semantic")
+        run("ade20k", "--parts", "semantic")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_wrong_instances_stop_the_json_and_nothing_else(tmp_path, run, capsys, c
     values = pixels(path)
     values[2, 3] = color
     save(path, values)
-    assert run("prepare_ade20k") == 1
+    assert run("ade20k") == 1
     captured = capsys.readouterr()
     assert str(path) in captured.err
     assert re.search(message, captured.err)
@@ -163,7 +163,7 @@ def test_an_instance_map_of_another_size_is_an_error(tmp_path, run, capsys):
     make_ade20k(tmp_path)
     path = tmp_path / FOLDER / "annotations_instance/validation/ADE_val_00000002.png"
     save(path, np.zeros((20, 29, 3), np.uint8))
-    assert run("prepare_ade20k", "--parts", "panoptic") == 1
+    assert run("ade20k", "--parts", "panoptic") == 1
     assert f"{path}: is 29x20 but its image" in capsys.readouterr().err
 
 
@@ -172,17 +172,17 @@ def test_a_mapping_of_another_release_is_an_error(tmp_path, run):
     path = tmp_path / FOLDER / "categoryMapping.txt"
     path.write_text("header\n1\t8\t165\n2\t10\t3055\n")
     with pytest.raises(ValueError, match=r"instance category 2 is label 10, but in ADE20K it is 9"):
-        run("prepare_ade20k")
+        run("ade20k")
     path.write_text("header\nbed 8 165\n")
     with pytest.raises(ValueError, match="no line of numbers"):
-        run("prepare_ade20k")
+        run("ade20k")
 
 
 def test_images_without_instances_are_no_error_for_the_instance_json(tmp_path, run):
     make_ade20k(tmp_path)
     path = tmp_path / FOLDER / "annotations_instance/validation/ADE_val_00000002.png"
     save(path, np.zeros((20, 30, 3), np.uint8))
-    assert run("prepare_ade20k", "--parts", "instance") == 0
+    assert run("ade20k", "--parts", "instance") == 0
     made = json.loads((tmp_path / FOLDER / "ade20k_instance_val.json").read_text())
     assert len(made["images"]) == 2
     assert len(made["annotations"]) == 3

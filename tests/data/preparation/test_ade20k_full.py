@@ -22,7 +22,7 @@ STREET = "images/ADE/validation/urban/street"
 def prepare(tmp_path, run):
     make_ade20k_full(tmp_path)
     classes = str(tmp_path / "ade20k_full_classes.tsv")
-    return lambda *words: run("prepare_ade20k_full", "--classes", classes, *words)
+    return lambda *words: run("ade20k_full", "--classes", classes, *words)
 
 
 def test_masks_have_the_training_ids_in_16_bits(tmp_path, prepare):

@@ -27,7 +27,7 @@ SECOND = [(7 * STEP, 7, 500, [0, 0, 30, 20], 0), (40 * STEP + 2, 40, 100, [0, 0,
 @pytest.fixture
 def root(tmp_path, run):
     make_bdd100k(tmp_path)
-    assert run("prepare_bdd100k") == 0
+    assert run("bdd100k") == 0
     return tmp_path / LABELS
 
 
@@ -54,19 +54,19 @@ def test_stuff_is_a_crowd_only_where_all_of_it_is(tmp_path, run):
     values = pixels(path)
     values[:5, :10, 1] = 1
     save(path, values)
-    assert run("prepare_bdd100k") == 0
+    assert run("bdd100k") == 0
     index = tmp_path / LABELS / "panoptic_val.json"
     assert summary(json.loads(index.read_text())["annotations"][0])[0][-1] == 0
     values[:5, :25, 1] = 1
     save(path, values)
-    assert run("prepare_bdd100k", "--overwrite") == 0
+    assert run("bdd100k", "--overwrite") == 0
     assert summary(json.loads(index.read_text())["annotations"][0])[0][-1] == 1
 
 
 def test_a_second_run_changes_nothing(root, run, capsys):
     before = content(root)
     capsys.readouterr()
-    assert run("prepare_bdd100k") == 0
+    assert run("bdd100k") == 0
     assert content(root) == before
     assert "BDD100K panoptic val: 2 images: 0 made, 2 already there" in capsys.readouterr().out
 
@@ -79,9 +79,9 @@ def test_wrong_categories_and_files_are_named(tmp_path, run, capsys):
     save(path, values)
     other = path.with_name("7d15b18b-1e0d6e3f.png")
     save(other, np.full((20, 30), 7, np.uint8))
-    assert run("prepare_bdd100k") == 1
+    assert run("bdd100k") == 1
     error = capsys.readouterr().err
     assert f"{path}: category 41 (red) at x=29, y=19 is out of range" in error
     assert f"{other}: is of mode L, but the benchmark publishes RGBA" in error
     with pytest.raises(FileNotFoundError, match=r"images/10k/train/.*section BDD100K"):
-        run("prepare_bdd100k", "--splits", "train")
+        run("bdd100k", "--splits", "train")

@@ -26,7 +26,7 @@ SECOND = [(22, 22, 357, [0, 8, 30, 12], 0), (23, 23, 240, [0, 0, 30, 8], 0)]
 @pytest.fixture
 def root(tmp_path, run):
     make_cityscapes(tmp_path)
-    assert run("prepare_cityscapes") == 0
+    assert run("cityscapes") == 0
     return tmp_path / FINE
 
 
@@ -84,7 +84,7 @@ def test_the_official_converter_agrees(root, tmp_path):
 def test_a_second_run_changes_nothing(root, run, capsys):
     before = content(root)
     capsys.readouterr()
-    assert run("prepare_cityscapes") == 0
+    assert run("cityscapes") == 0
     assert content(root) == before
     assert capsys.readouterr().out.count("0 made, 2 already there, 0 failed") == 2
 
@@ -98,7 +98,7 @@ def test_instance_ids_of_no_label_stop_the_json(tmp_path, run, capsys, value):
     values = pixels(path)
     values[3, 3] = value
     save(path, values)
-    assert run("prepare_cityscapes", "--parts", "panoptic") == 1
+    assert run("cityscapes", "--parts", "panoptic") == 1
     captured = capsys.readouterr()
     assert f"{path}: instance id {value} is out of range" in captured.err
     assert "cityscapes_panoptic_val.json: not written, because images failed" in captured.out
@@ -113,7 +113,7 @@ def test_a_label_that_cityscapes_does_not_have_is_an_error(tmp_path, run, capsys
     values = pixels(path)
     values[3, 5] = 255
     save(path, values)
-    assert run("prepare_cityscapes", "--parts", "semantic") == 1
+    assert run("cityscapes", "--parts", "semantic") == 1
     assert f"{path}: label 255 at x=5, y=3 is out of range" in capsys.readouterr().err
     assert not leftovers(tmp_path)
 
@@ -121,14 +121,14 @@ def test_a_label_that_cityscapes_does_not_have_is_an_error(tmp_path, run, capsys
 def test_images_without_annotations_and_empty_splits_are_errors(tmp_path, run, capsys):
     make_cityscapes(tmp_path)
     (tmp_path / FINE / "val/munster/munster_000001_000019_gtFine_instanceIds.png").unlink()
-    assert run("prepare_cityscapes") == 1
+    assert run("cityscapes") == 1
     assert "munster_000001_000019_gtFine_instanceIds.png does not exist" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match=r"leftImg8bit/train/, .*cityscapes-dataset\.com"):
-        run("prepare_cityscapes", "--splits", "train")
+        run("cityscapes", "--splits", "train")
     for kind in ("leftImg8bit", "gtFine"):
         (tmp_path / "cityscapes" / kind / "train/aachen").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"labelIds\.png"):
-        run("prepare_cityscapes", "--splits", "train")
+        run("cityscapes", "--splits", "train")
 
 
 def test_the_withheld_annotations_of_a_split_need_consent(tmp_path, run, capsys):
@@ -136,9 +136,9 @@ def test_the_withheld_annotations_of_a_split_need_consent(tmp_path, run, capsys)
     make_cityscapes(tmp_path)
     path = tmp_path / FINE / "val/munster/munster_000001_000019_gtFine_instanceIds.png"
     save(path, np.full((20, 30), 3, np.uint16))
-    assert run("prepare_cityscapes", "--parts", "panoptic") == 1
+    assert run("cityscapes", "--parts", "panoptic") == 1
     assert f"{path}: no pixel is labelled" in capsys.readouterr().err
-    assert run("prepare_cityscapes", "--parts", "panoptic", "--allow-empty") == 0
+    assert run("cityscapes", "--parts", "panoptic", "--allow-empty") == 0
     made = json.loads((tmp_path / FINE / "cityscapes_panoptic_val.json").read_text())
     assert made["annotations"][1]["segments_info"] == []
-    assert run("prepare_cityscapes", "--parts", "panoptic") == 1  # consent is for one run
+    assert run("cityscapes", "--parts", "panoptic") == 1  # consent is for one run

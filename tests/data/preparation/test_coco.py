@@ -19,7 +19,7 @@ def index_of(root):
 
 def test_semantic_masks_have_the_index_of_the_category(tmp_path, run):
     make_coco(tmp_path)
-    assert run("prepare_coco") == 0
+    assert run("coco") == 0
     folder = tmp_path / "coco/panoptic_semseg_val2017"
     # person and crowd 0, sky-other-merged 119, unlabelled 255; bridge 82, rug-merged 132
     assert counts(folder / "000000000139.png") == {119: 300, 0: 200, 255: 100}
@@ -28,7 +28,7 @@ def test_semantic_masks_have_the_index_of_the_category(tmp_path, run):
 
 def test_panopticapi_reads_the_same_segments(tmp_path, run):
     make_coco(tmp_path)
-    assert run("prepare_coco") == 0
+    assert run("coco") == 0
     made = json.loads(index_of(tmp_path).read_text())
     order = sorted(category["id"] for category in made["categories"])
     for annotation in made["annotations"]:
@@ -41,9 +41,9 @@ def test_panopticapi_reads_the_same_segments(tmp_path, run):
 
 def test_a_second_run_changes_nothing(tmp_path, run, capsys):
     make_coco(tmp_path)
-    assert run("prepare_coco") == 0
+    assert run("coco") == 0
     before = content(tmp_path)
-    assert run("prepare_coco") == 0
+    assert run("coco") == 0
     assert content(tmp_path) == before
     assert "COCO semantic val: 2 images: 0 made, 2 already there" in capsys.readouterr().out
 
@@ -56,7 +56,7 @@ def test_png_and_json_must_belong_together(tmp_path, run, capsys):
     save(path, values)
     other = path.with_name("000000000285.png")
     save(other, pixels(other)[:, :20])
-    assert run("prepare_coco") == 1
+    assert run("coco") == 1
     error = capsys.readouterr().err
     assert f"{path}: has segments [592137] that the JSON does not describe" in error
     assert f"{other}: is 20x20 but its image is 30x20" in error
@@ -71,9 +71,9 @@ def test_an_image_without_segments_needs_consent(tmp_path, run, capsys):
     index_of(tmp_path).write_text(json.dumps(made))
     path = tmp_path / "coco/panoptic_val2017/000000000139.png"
     save(path, np.zeros((20, 30, 3), np.uint8))
-    assert run("prepare_coco") == 1
+    assert run("coco") == 1
     assert f"{path}: no pixel is labelled" in capsys.readouterr().err
-    assert run("prepare_coco", "--allow-empty") == 0
+    assert run("coco", "--allow-empty") == 0
     assert counts(tmp_path / "coco/panoptic_semseg_val2017/000000000139.png") == {255: 600}
 
 
@@ -90,20 +90,20 @@ def test_broken_json_is_named(tmp_path, run):
     ):
         index.write_text(text)
         with pytest.raises(ValueError, match=rf"panoptic_val2017\.json.*{message}"):
-            run("prepare_coco")
+            run("coco")
 
 
 def test_missing_folders_are_explained(tmp_path, run):
     make_coco(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"lacks coco/annotations/panoptic_train2017.json"):
-        run("prepare_coco", "--splits", "val", "train")
+        run("coco", "--splits", "val", "train")
     with pytest.raises(FileNotFoundError, match=r"stuffthingmaps/val2017/.*nightrome/cocostuff"):
-        run("prepare_coco_stuff")
+        run("coco_stuff")
 
 
 def test_stuff_labels_lose_their_gaps(tmp_path, run):
     make_coco_stuff(tmp_path)
-    assert run("prepare_coco_stuff") == 0
+    assert run("coco_stuff") == 0
     folder = tmp_path / "coco/stuffthingmaps_detectron2/val2017"
     # person 0, wood 170; stop sign 11 (after the gap at 12), banner 80 (after 80 things)
     assert counts(folder / "000000000139.png") == {0: 300, 255: 100, 170: 200}
@@ -117,7 +117,7 @@ def test_stuff_labels_in_a_gap_or_beyond_are_errors(tmp_path, run, capsys, value
     values = pixels(path)
     values[7, 4] = value
     save(path, values)
-    assert run("prepare_coco_stuff") == 1
+    assert run("coco_stuff") == 1
     assert f"{path}: label {value} at x=4, y=7 is out of range" in capsys.readouterr().err
 
 
@@ -125,7 +125,7 @@ def test_an_image_without_its_map_is_an_error(tmp_path, run, capsys):
     make_coco_stuff(tmp_path)
     save_photo(tmp_path / "coco/val2017/000000000632.jpg")
     (tmp_path / "coco/val2017/000000000139.jpg").unlink()
-    assert run("prepare_coco_stuff") == 1
+    assert run("coco_stuff") == 1
     captured = capsys.readouterr()
     assert "3 images: 1 made, 0 already there, 2 failed" in captured.out
     assert "stuffthingmaps/val2017/000000000632.png does not exist" in captured.err

@@ -35,7 +35,7 @@ def edit(root, change):
 
 def test_small_objects_lie_on_large_ones_and_crowds_count(tmp_path, run):
     make_coco_20i(tmp_path)
-    assert run("prepare_coco_20i") == 0
+    assert run("coco_20i") == 0
     assert counts(tmp_path / MADE / f"{STEMS[0]}.png") == {0: 100, 1: 100, 42: 20, 61: 380}
     assert counts(tmp_path / MADE / f"{STEMS[1]}.png") == {0: 420, 2: 50, 3: 30, 80: 100}
     first = pixels(tmp_path / MADE / f"{STEMS[0]}.png")
@@ -46,7 +46,7 @@ def test_small_objects_lie_on_large_ones_and_crowds_count(tmp_path, run):
 
 def test_items_of_every_fold(tmp_path, run):
     make_coco_20i(tmp_path)
-    assert run("prepare_coco_20i") == 0
+    assert run("coco_20i") == 0
     first, second = STEMS
     held_out = [
         [(f"{first}_1", "person"), (f"{first}_61", "dining table")],
@@ -65,10 +65,10 @@ def test_items_of_every_fold(tmp_path, run):
 
 def test_objects_of_one_size_lie_in_the_order_of_their_ids_whatever_that_of_the_file(tmp_path, run):
     make_coco_20i(tmp_path)
-    assert run("prepare_coco_20i") == 0
+    assert run("coco_20i") == 0
     before = content(tmp_path / MADE)
     edit(tmp_path, lambda annotation: annotation["annotations"].reverse())
-    assert run("prepare_coco_20i", "--overwrite") == 0
+    assert run("coco_20i", "--overwrite") == 0
     assert content(tmp_path / MADE) == before
 
 
@@ -83,7 +83,7 @@ def test_an_object_of_several_parts_is_their_union():
 def test_a_mask_of_another_size_than_its_image_is_named(tmp_path, run, capsys):
     make_coco_20i(tmp_path)
     edit(tmp_path, lambda a: a["annotations"][4]["segmentation"].update(size=[30, 20]))
-    assert run("prepare_coco_20i") == 1
+    assert run("coco_20i") == 1
     assert "a mask of size [30, 20] in an image of [20, 30]" in capsys.readouterr().err
     assert not (tmp_path / "coco_20i/val.json").exists()
 
@@ -92,9 +92,9 @@ def test_other_categories_are_refused(tmp_path, run):
     make_coco_20i(tmp_path)
     path = edit(tmp_path, lambda annotation: annotation["categories"].pop())
     with pytest.raises(ValueError, match=f"{path}: has the 79 categories .*, not the 80 of COCO"):
-        run("prepare_coco_20i")
+        run("coco_20i")
 
 
 def test_missing_files_are_named_with_their_source(tmp_path, run):
     with pytest.raises(FileNotFoundError, match=r"instances_train2014\.json.*cocodataset"):
-        run("prepare_coco_20i", "--splits", "train")
+        run("coco_20i", "--splits", "train")

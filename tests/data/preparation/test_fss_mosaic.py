@@ -137,7 +137,7 @@ def test_a_class_without_a_pair_is_an_error(tmp_path):
 def test_the_whole_script(tmp_path, run, monkeypatch):
     monkeypatch.setattr(fss_mosaic, "TILE", 20)
     make_fss(tmp_path)
-    assert run("prepare_fss_mosaic") == 0
+    assert run("fss_mosaic") == 0
     made = tmp_path / "fss_mosaic_4"
     index = json.loads((made / "test.json").read_text())
     assert len(index["images"]) == 60  # one picture of each of 240 classes
@@ -156,11 +156,11 @@ def test_the_class_list_is_required_and_complete(tmp_path, run):
     assert read_classes(path) == sorted(names)
     path.write_text("\n".join(names[1:]))
     with pytest.raises(ValueError, match="lists 239 classes, FSS-1000 has 240 for tests"):
-        run("prepare_fss_mosaic")
+        run("fss_mosaic")
     own = tmp_path / "own.txt"
     own.write_text("\n".join([*names[1:], "unknown_class"]))
     with pytest.raises(FileNotFoundError, match="lacks 1 folders of test classes: unknown_class"):
-        run("prepare_fss_mosaic", "--classes", str(own))
+        run("fss_mosaic", "--classes", str(own))
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"fss_test_set\.txt of .*--classes"):
-        run("prepare_fss_mosaic")
+        run("fss_mosaic")

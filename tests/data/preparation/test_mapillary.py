@@ -11,7 +11,7 @@ from tests.data.raw_writers import save_palette
 
 def test_unlabelled_pixels_become_255(tmp_path, run):
     make_mapillary(tmp_path)
-    assert run("prepare_mapillary") == 0
+    assert run("mapillary") == 0
     folder = tmp_path / "mapillary_vistas/annotations_detectron2/validation"
     # sky 10 x 25, road 10 x 25 - 40, cars 4 x 10, unlabelled 20 x 5
     assert counts(folder / "aaBB-11.png") == {27: 250, 13: 210, 55: 40, 255: 100}
@@ -24,7 +24,7 @@ def test_labels_of_version_2_are_refused(tmp_path, run, capsys):
     values = pixels(path)
     values[0, 0] = 123
     save_palette(path, values)
-    assert run("prepare_mapillary") == 1
+    assert run("mapillary") == 1
     error = capsys.readouterr().err
     assert f"{path}: label 123 at x=0, y=0 is out of range: Mapillary Vistas v1.2 has 0 to" in error
 
@@ -32,4 +32,4 @@ def test_labels_of_version_2_are_refused(tmp_path, run, capsys):
 def test_a_missing_split_is_explained(tmp_path, run):
     make_mapillary(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"training/images/.*v1\.2/labels"):
-        run("prepare_mapillary", "--splits", "train")
+        run("mapillary", "--splits", "train")

@@ -16,7 +16,7 @@ VOC, CONTEXT = "VOCdevkit/VOC2012", "VOCdevkit/VOC2010"
 
 def test_voc_keeps_the_border_and_drops_the_background(tmp_path, run):
     make_pascal_voc(tmp_path)
-    assert run("prepare_pascal_voc") == 0
+    assert run("pascal_voc") == 0
     made = tmp_path / "pascal_voc_d2"
     first, second = "2007_000033.png", "2007_000042.png"
     assert counts(made / "annotations_pascal21/validation" / first) == {0: 456, 1: 100, 255: 44}
@@ -31,12 +31,12 @@ def test_voc_keeps_the_border_and_drops_the_background(tmp_path, run):
 
 def test_voc_second_run_changes_nothing(tmp_path, run, capsys):
     make_pascal_voc(tmp_path)
-    assert run("prepare_pascal_voc") == 0
+    assert run("pascal_voc") == 0
     before = content(tmp_path)
-    assert run("prepare_pascal_voc") == 0
+    assert run("pascal_voc") == 0
     assert content(tmp_path) == before
     (tmp_path / "pascal_voc_d2/images/validation/2007_000042.jpg").unlink()
-    assert run("prepare_pascal_voc") == 0
+    assert run("pascal_voc") == 0
     assert content(tmp_path) == before
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ", 2)[2] for line in lines] == [
@@ -54,7 +54,7 @@ def test_voc_values_between_classes_and_border_are_errors(tmp_path, run, capsys)
     save_palette(path, values)
     other = path.with_name("2007_000042.png")
     save_palette(other, np.where(pixels(other) > 0, 255, 0))  # background and border only
-    assert run("prepare_pascal_voc") == 1
+    assert run("pascal_voc") == 1
     error = capsys.readouterr().err
     assert f"{path}: label 21 at x=2, y=1 is out of range: VOC has 0 (background)" in error
     assert f"{other}: no pixel is labelled" in error
@@ -64,19 +64,19 @@ def test_voc_values_between_classes_and_border_are_errors(tmp_path, run, capsys)
 def test_voc_lists_and_folders_are_checked(tmp_path, run, capsys):
     make_pascal_voc(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"Segmentation/train\.txt.*host\.robots"):
-        run("prepare_pascal_voc", "--splits", "train")
+        run("pascal_voc", "--splits", "train")
     path = tmp_path / VOC / "ImageSets/Segmentation/val.txt"
     path.write_text("2007_000033\n2007_999999\n")
-    assert run("prepare_pascal_voc") == 1
+    assert run("pascal_voc") == 1
     assert "SegmentationClass/2007_999999.png does not exist" in capsys.readouterr().err
     path.write_text("\n")
     with pytest.raises(ValueError, match=r"val\.txt: the list of images is empty"):
-        run("prepare_pascal_voc")
+        run("pascal_voc")
 
 
 def test_context_has_459_classes_in_16_bits_and_59_by_name(tmp_path, run):
     make_pascal_context(tmp_path)
-    assert run("prepare_pascal_context") == 0
+    assert run("pascal_context") == 0
     made = tmp_path / "pascal_ctx_d2"
     first = made / "annotations_ctx459/validation/2008_000002.tif"
     assert counts(first) == {359: 300, 65535: 100, 457: 100, 458: 100}
@@ -91,16 +91,16 @@ def test_context_has_459_classes_in_16_bits_and_59_by_name(tmp_path, run):
 
 def test_context_can_be_prepared_in_parts(tmp_path, run):
     make_pascal_context(tmp_path)
-    assert run("prepare_pascal_context", "--classes", "459") == 0
+    assert run("pascal_context", "--classes", "459") == 0
     made = tmp_path / "pascal_ctx_d2"
     assert not (made / "annotations_ctx59").exists()
     path = tmp_path / CONTEXT / "trainval/2008_000003.mat"
     savemat(path, {"LabelMap": np.full((20, 30), 1, np.uint16)})
-    assert run("prepare_pascal_context", "--classes", "59") == 0
+    assert run("pascal_context", "--classes", "59") == 0
     # An image with none of the 59 is no empty annotation: it has others of the 459.
     assert counts(made / "annotations_ctx59/validation/2008_000003.png") == {255: 600}
     before = content(made)
-    assert run("prepare_pascal_context") == 0
+    assert run("pascal_context") == 0
     assert content(made) == before
 
 
@@ -131,7 +131,7 @@ def test_broken_mat_files_are_named(tmp_path, run, capsys):
         (path.unlink, "does not exist"),
     ):
         write()
-        assert run("prepare_pascal_context") == 1
+        assert run("pascal_context") == 1
         error = capsys.readouterr().err
         assert str(path) in error
         assert message in error
@@ -139,7 +139,7 @@ def test_broken_mat_files_are_named(tmp_path, run, capsys):
         assert len(list(tmp_path.glob("pascal_ctx_d2/*/*/2008_000003.*"))) == 3
         assert not list(tmp_path.glob("pascal_ctx_d2/*/*/2008_000002.*"))
     path.write_bytes(whole)
-    assert run("prepare_pascal_context") == 0
+    assert run("pascal_context") == 0
     assert "1 made, 1 already there, 0 failed" in capsys.readouterr().out
 
 
@@ -155,17 +155,17 @@ def test_the_lists_of_names_are_checked(tmp_path, run):
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
-            run("prepare_pascal_context")
+            run("pascal_context")
     path.write_text("\n".join(lines))
     frequent = tmp_path / CONTEXT / "59_labels.txt"
     frequent.write_text(frequent.read_text().replace("aeroplane", "zeppelin"))
     with pytest.raises(ValueError, match=r"has \['zeppelin'\], lacks \['aeroplane'\]"):
-        run("prepare_pascal_context")
+        run("pascal_context")
     frequent.unlink()
-    assert run("prepare_pascal_context") == 0
+    assert run("pascal_context") == 0
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks VOCdevkit/VOC2010/labels\.txt"):
-        run("prepare_pascal_context")
+        run("pascal_context")
 
 
 def test_the_names_of_the_test_are_in_the_published_order():

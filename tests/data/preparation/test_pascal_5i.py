@@ -24,7 +24,7 @@ def items(name, root):
 
 def test_voc_maps_are_taken_as_they_are(tmp_path, run):
     make_pascal_5i(tmp_path)
-    assert run("prepare_pascal_5i") == 0
+    assert run("pascal_5i") == 0
     for stem in ("2007_000033", "2007_000042"):
         raw = pixels(tmp_path / VOC / "SegmentationClass" / f"{stem}.png")
         assert (pixels(tmp_path / MADE / f"{stem}.png") == raw).all()
@@ -38,7 +38,7 @@ def test_voc_maps_are_taken_as_they_are(tmp_path, run):
 
 def test_training_maps_are_voc_s_where_both_have_one_and_never_of_voc_val(tmp_path, run):
     make_pascal_5i(tmp_path, "train")
-    assert run("prepare_pascal_5i", "--splits", "train") == 0
+    assert run("pascal_5i", "--splits", "train") == 0
     assert sorted(p.name for p in (tmp_path / MADE).iterdir()) == [
         "2007_000032.png",
         "2008_000002.png",
@@ -51,7 +51,7 @@ def test_training_maps_are_voc_s_where_both_have_one_and_never_of_voc_val(tmp_pa
 
 def test_items_are_the_held_out_classes_of_at_least_2048_pixels(tmp_path, run):
     make_pascal_5i(tmp_path)
-    assert run("prepare_pascal_5i") == 0
+    assert run("pascal_5i") == 0
     # The aeroplane of the second image and the cat of the first are too small.
     assert items("pascal_5i_fold0_val", tmp_path) == [("2007_000033_1", "aeroplane")]
     assert items("pascal_5i_fold1_val", tmp_path) == [
@@ -75,7 +75,7 @@ def test_items_are_the_held_out_classes_of_at_least_2048_pixels(tmp_path, run):
 
 def test_training_asks_for_every_seen_class_of_an_image(tmp_path, run):
     make_pascal_5i(tmp_path, "train")
-    assert run("prepare_pascal_5i", "--splits", "train") == 0
+    assert run("pascal_5i", "--splits", "train") == 0
     everything = ("aeroplane", "car", "cat", "dog", "tvmonitor")
     for fold, held in enumerate(({"aeroplane"}, {"car", "cat"}, {"dog"}, {"tvmonitor"})):
         seen = [name for name in everything if name not in held]
@@ -88,14 +88,14 @@ def test_training_asks_for_every_seen_class_of_an_image(tmp_path, run):
 def test_a_second_run_changes_nothing_and_keeps_maps_of_other_programs(tmp_path, run, capsys):
     make_pascal_5i(tmp_path, "train")
     splits = ("--splits", "train", "val")
-    assert run("prepare_pascal_5i", *splits) == 0
+    assert run("pascal_5i", *splits) == 0
     before = content(tmp_path)
-    assert run("prepare_pascal_5i", *splits) == 0
+    assert run("pascal_5i", *splits) == 0
     assert content(tmp_path) == before
     save_palette(tmp_path / MADE / "2007_000033.png", np.full((120, 160), 3))
-    assert run("prepare_pascal_5i") == 0
+    assert run("pascal_5i") == 0
     assert items("pascal_5i_fold0_val", tmp_path) == [("2007_000033_3", "bird")]
-    assert run("prepare_pascal_5i", "--overwrite") == 0
+    assert run("pascal_5i", "--overwrite") == 0
     assert content(tmp_path) == before
     assert leftovers(tmp_path) == []
 
@@ -106,7 +106,7 @@ def test_wrong_labels_name_the_file_and_nothing_is_half_done(tmp_path, run, caps
     values = pixels(path)
     values[1, 2] = 21
     save_palette(path, values)
-    assert run("prepare_pascal_5i") == 1
+    assert run("pascal_5i") == 1
     error = capsys.readouterr().err
     assert f"{MADE}/2007_000033.png: label 21 at x=2, y=1 is out of range" in error
     assert "unpack the archive of the data set again" in error
@@ -118,9 +118,9 @@ def test_wrong_labels_name_the_file_and_nothing_is_half_done(tmp_path, run, caps
 def test_training_needs_sbd_and_validation_does_not(tmp_path, run, capsys):
     make_pascal_5i(tmp_path, "train")
     (tmp_path / SBD / "cls/2008_000002.mat").write_bytes(b"")
-    assert run("prepare_pascal_5i", "--splits", "train") == 1
+    assert run("pascal_5i", "--splits", "train") == 1
     assert "2008_000002.mat: the annotation is empty (0 bytes)" in capsys.readouterr().err
     (tmp_path / SBD / "val.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks benchmark_RELEASE/dataset/val\.txt"):
-        run("prepare_pascal_5i", "--splits", "train")
-    assert run("prepare_pascal_5i") == 0
+        run("pascal_5i", "--splits", "train")
+    assert run("pascal_5i") == 0

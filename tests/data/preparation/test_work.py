@@ -131,12 +131,12 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, run, monkeypatch,
     for module in (labels, segments):
         monkeypatch.setattr(module, "write_mask", stop_at_fourth)
     with pytest.raises(KeyboardInterrupt):
-        run("prepare_cityscapes")
+        run("cityscapes")
     assert not list(tmp_path.glob("cityscapes/gtFine/*.json"))
     assert len(list(tmp_path.glob("cityscapes/gtFine/cityscapes_panoptic_val/*.png"))) == 1
     monkeypatch.undo()
     capsys.readouterr()
-    assert run("prepare_cityscapes") == 0
+    assert run("cityscapes") == 0
     printed = capsys.readouterr().out
     assert "semantic val: 2 images: 0 made, 2 already there" in printed
     assert "panoptic val: 2 images: 1 made, 1 already there" in printed
@@ -154,7 +154,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, run, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises(KeyboardInterrupt):
-        run("prepare_coco_stuff")
+        run("coco_stuff")
     assert not leftovers(tmp_path)
     assert not list((tmp_path / MASKS).rglob("*.png"))
 
@@ -162,24 +162,24 @@ def test_a_file_is_whole_or_not_there(tmp_path, run, monkeypatch):
 @pytest.mark.parametrize("left", [b"", b"\x89PNG\r\n", None])
 def test_an_incomplete_mask_of_another_tool_is_made_again(tmp_path, run, capsys, left):
     make_coco_stuff(tmp_path)
-    assert run("prepare_coco_stuff") == 0
+    assert run("coco_stuff") == 0
     path = tmp_path / MASKS / "val2017/000000000139.png"
     whole = path.read_bytes()
     path.write_bytes(whole[:-3] if left is None else left)
     capsys.readouterr()
-    assert run("prepare_coco_stuff") == 0
+    assert run("coco_stuff") == 0
     assert path.read_bytes() == whole
     assert "1 made, 1 already there" in capsys.readouterr().out
 
 
 def test_overwrite_makes_complete_files_again(tmp_path, run):
     make_coco_stuff(tmp_path)
-    assert run("prepare_coco_stuff") == 0
+    assert run("coco_stuff") == 0
     path = tmp_path / MASKS / "val2017/000000000139.png"
     save(path, canvas(5))
-    assert run("prepare_coco_stuff") == 0
+    assert run("coco_stuff") == 0
     assert counts(path) == {5: 600}  # complete, so it is kept
-    assert run("prepare_coco_stuff", "--overwrite") == 0
+    assert run("coco_stuff", "--overwrite") == 0
     assert counts(path) == {0: 300, 255: 100, 170: 200}
 
 
@@ -202,7 +202,7 @@ def test_a_broken_annotation_is_named_with_a_remedy_and_stops_no_other(tmp_path,
     whole = path.read_bytes()
     spoil, message = BREAK[way]
     spoil(path)
-    assert run("prepare_coco_stuff") == 1
+    assert run("coco_stuff") == 1
     captured = capsys.readouterr()
     assert "2 images: 1 made, 0 already there, 1 failed" in captured.out
     [line] = [line for line in captured.err.splitlines() if line.startswith("failed: ")]
@@ -211,7 +211,7 @@ def test_a_broken_annotation_is_named_with_a_remedy_and_stops_no_other(tmp_path,
     assert any(remedy in line for remedy in ("again", "get it"))
     assert [file.name for file in (tmp_path / MASKS / "val2017").iterdir()] == ["000000000285.png"]
     path.write_bytes(whole)
-    assert run("prepare_coco_stuff") == 0
+    assert run("coco_stuff") == 0
     assert "1 made, 1 already there, 0 failed" in capsys.readouterr().out
 
 

@@ -23,7 +23,7 @@ CITY, CITY_INSTANCES = (
     find_split(f"openvocab_cityscapes_fine_{kind}_val") for kind in ("sem_seg", "instance_seg")
 )
 SIZE = (6, 8)
-AGAIN = "delete shapes/ and run python datasets/prepare_shapes.py"
+AGAIN = "delete shapes/ and run frozenseg data prepare shapes"
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def test_eight_bits_cannot_hold_847_classes(tmp_path):
     _, mask = write_pair(row, tmp_path, "flat", label_map(0, 255))
     finding = the_finding(check(row, tmp_path), "an 8-bit label map cannot hold 847 classes")
     assert finding.where == [str(mask)]
-    assert finding.remedy == "run python datasets/prepare_ade20k_full.py --classes FILE --overwrite"
+    assert finding.remedy == "run frozenseg data prepare ade20k_full --classes FILE --overwrite"
 
 
 def test_the_class_list_of_a_data_set_must_be_there_and_have_its_classes(tmp_path):
@@ -299,7 +299,7 @@ def test_label_ids_of_cityscapes_are_not_train_ids(tmp_path):
     write_pair(CITY, tmp_path, key, label_map(7, 26, 33))
     finding = the_finding(check(CITY, tmp_path), "labelIds (0..33) are not labelTrainIds")
     assert finding.where[0].endswith("labels 26, 33")
-    assert finding.remedy == "run python datasets/prepare_cityscapes.py --overwrite"
+    assert finding.remedy == "run frozenseg data prepare cityscapes --overwrite"
 
 
 def test_instance_maps_of_cityscapes_hold_instance_ids(tmp_path):
@@ -355,7 +355,7 @@ def test_broken_objects_are_found(instances, damage, problem):
     edit(root / row.instance_json, lambda c: c["annotations"][1].update(damage))
     finding = the_finding(check(row, root), problem)
     assert "annotation 2" in finding.where[0]
-    assert finding.remedy == "run python datasets/prepare_ade20k.py --parts instance --overwrite"
+    assert finding.remedy == "run frozenseg data prepare ade20k --parts instance --overwrite"
 
 
 def test_no_objects_at_all_is_an_error(instances):
