@@ -44,8 +44,8 @@ ARROWS: dict[str, set[str]] = {
 }
 ARROWS["web"] = {"predict", "visualization"} | MODELS
 ARROWS["benchmarking"] = MODELS
-ARROWS["cli"] = set(ARROWS)
-ARROWS["__init__"] = {"predict", "config", "vocab"}
+ARROWS["cli"] = set(ARROWS) | {"__init__"}
+ARROWS["__init__"] = {"predict", "config", "vocab"} | GROUND
 ARROWS["__main__"] = {"cli"}
 SCRIPTS = {"train_net", "demo", "tools", "datasets", "tests", "configs"}
 # Importing one of these costs from a tenth of a second to seconds.

@@ -177,7 +177,8 @@ MINIATURE = (
     "COCO panoptic format under <root>/miniature: train and dev (seen classes only) and val (all "
     "classes). With --folds instead the episodes for Fusioner: miniature_folds/ (train and val "
     "with all classes, of which each of four folds holds out some) and miniature_mosaic_4/ "
-    "(mosaics of four single things). About 20 ms and 50 KB an image; finished splits are left alone."
+    "(mosaics of four single things). About 20 ms and 50 KB an image; finished splits are left "
+    "alone."
 )
 # Split -> scenes; with --folds the second.
 SCENES = {"train": 2000, "dev": 100, "val": 200}

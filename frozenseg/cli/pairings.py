@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Runs the cells and draws the table; 1 if a cell failed or is missing."""
     from frozenseg.cli.pairings_cells import check_names, grid_of, run_cells
-    from frozenseg.evaluation.pairings_table import collect, draw, write_tables
+    from frozenseg.cli.pairings_table import collect, draw, write_tables
 
     configs = args.configs or grid_of(args.grid)
     check_names(configs)

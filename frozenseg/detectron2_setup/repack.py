@@ -55,8 +55,8 @@ def apply_rules(
     unused += [f"replace {r.pattern} in {r.files} ({r.reason})" for r in edits if not counts[r]]
     if unused:
         raise ValueError(
-            f"{len(unused)} rule(s) of frozenseg/detectron2_setup/rules.py did not match these sources "
-            f"of detectron2: {'; '.join(unused)}. Use the sources of v0.6, or correct the table"
+            f"{len(unused)} rule(s) of frozenseg/detectron2_setup/rules.py did not match these "
+            f"sources of detectron2: {'; '.join(unused)}. Use the sources of v0.6, or correct the table"
         )
     return counts
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from frozenseg.cli import program as cli
 from frozenseg.data.proposals.reader import file_digest
 from frozenseg.data.proposals.writer import append_record
 from frozenseg.data.reading import read_rgb
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import load_sam
+from frozenseg.errors import describe, is_user_error
 
 Done = Callable[[str, str | None], None]  # an image, and why it has no masks
 
@@ -67,7 +67,7 @@ def make_record(generate: SamMasks, root: Path, key: str) -> dict[str, Any]:
     try:
         digest, image_HW3 = file_digest(path), read_rgb(path)
     except (OSError, ValueError) as error:
-        reason = cli.describe(error).replace(str(path), key).removeprefix(f"{key}: ")
+        reason = describe(error).replace(str(path), key).removeprefix(f"{key}: ")
         return {"image": key, "error": reason}
     try:
         masks = generate(image_HW3)
@@ -132,8 +132,8 @@ def _serve(job: Job, pipe: Connection) -> None:
     except BrokenPipeError:
         pass
     except Exception as error:  # noqa: BLE001 - passed on to the process that shows it
-        kind = ValueError if cli.is_user_error(error) else RuntimeError
-        pipe.send(kind(cli.describe(error)))
+        kind = ValueError if is_user_error(error) else RuntimeError
+        pipe.send(kind(describe(error)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 
-from frozenseg.cli.program import describe, is_user_error
+from frozenseg.errors import describe, is_user_error
 from frozenseg.web.limits import Limits, check_image_file, read_image_file, read_typed_words
 from frozenseg.web.models import LoadedModel, ModelShelf, usual_thresholds
 from frozenseg.web.results import ResultFolder, about_model

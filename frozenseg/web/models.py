@@ -74,11 +74,11 @@ class ModelShelf:
 
 def available_models() -> list[str]:
     """The names of `frozenseg.models()` whose weights are on this machine."""
-    from frozenseg import models
     from frozenseg.checkpoints.lookup import path_of
+    from frozenseg.checkpoints.named_models import MODELS
     from frozenseg.checkpoints.table import find_weights
 
-    return [name for name in models() if path_of(find_weights(name)).is_file()]
+    return [name for name in MODELS if path_of(find_weights(name)).is_file()]
 
 
 def usual_thresholds(segmenter: Segmenter) -> dict[str, float]:

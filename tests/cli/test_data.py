@@ -74,7 +74,7 @@ def test_list_shows_what_is_there(shapes_root, capsys):
 
 def test_all_of_an_empty_root_is_not_in_order(tmp_path, capsys):
     assert main("verify", "all", "--root", str(tmp_path)) == 1
-    assert "no data set here" in capsys.readouterr().err
+    assert "no dataset here" in capsys.readouterr().err
 
 
 def test_a_file_of_ones_own_needs_no_root(tmp_path, monkeypatch, capsys):
@@ -94,4 +94,4 @@ def test_commands_for_another_root_are_told_it(tmp_path, capsys):
 def test_a_negative_number_of_images_is_refused(capsys):
     with pytest.raises(SystemExit):
         main("verify", "all", "--images", "-1")
-    assert "-1 is negative; 0 means all images" in capsys.readouterr().err
+    assert "-1 is below 0" in capsys.readouterr().err

@@ -123,4 +123,4 @@ def test_mistakes_are_one_line(draw, capsys):
     assert not folder.exists()
     with pytest.raises(SystemExit):
         parser_of("draw").parse_args(["--config-file", "x", "--count", "0"])
-    assert "not at least 1" in capsys.readouterr().err
+    assert "0 is below 1" in capsys.readouterr().err

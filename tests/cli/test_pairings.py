@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from frozenseg.cli.pairings_cells import check_names, command_of, folder_of, grid_of, run_cells
-from frozenseg.evaluation.pairings_table import collect, draw, summarise, write_tables
+from frozenseg.cli.pairings_table import collect, draw, summarise, write_tables
 from frozenseg.evaluation.results import write_results
 
 ROOT = Path(__file__).resolve().parents[2]

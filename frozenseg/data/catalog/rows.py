@@ -400,7 +400,7 @@ def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> Datas
         semantic_masks=f"shapes/semantic_{split}",
         category_ids=category_ids,
         images_made=True,
-        prepare="frozenseg data prepare shapes",
+        prepare="python datasets/prepare_shapes.py",
         section="Shapes",
         evaluator="coco_panoptic_seg",
     )

@@ -16,9 +16,11 @@ from frozenseg.data.preparation.coco import prepare_coco_stuff
 from frozenseg.data.preparation.work import Done, Preparation
 from tests.data.preparation.conftest import content, counts, leftovers
 from tests.data.raw_datasets import make_cityscapes, make_coco_stuff
-from tests.data.raw_writers import DATASETS, canvas, run_prepare, save, save_photo
+from tests.data.raw_writers import canvas, run_prepare, save, save_photo
 
 MASKS = "coco/stuffthingmaps_detectron2"
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def double(job: int) -> Done:
@@ -217,10 +219,13 @@ def test_a_broken_annotation_is_named_with_a_remedy_and_stops_no_other(tmp_path,
 
 def test_the_exit_codes_of_a_script(tmp_path):
     make_coco_stuff(tmp_path)
-    command = [sys.executable, str(DATASETS / "prepare_coco_stuff.py"), "--root", str(tmp_path)]
+    command = [sys.executable, "-m", "frozenseg", "data", "prepare", "coco_stuff", "--root"]
+    command.append(str(tmp_path))
 
     def code(*words):
-        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         return done.returncode, done.stderr
 
     assert code()[0] == 0
