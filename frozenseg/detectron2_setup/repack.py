@@ -56,7 +56,8 @@ def apply_rules(
     if unused:
         raise ValueError(
             f"{len(unused)} rule(s) of frozenseg/detectron2_setup/rules.py did not match these "
-            f"sources of detectron2: {'; '.join(unused)}. Use the sources of v0.6, or correct the table"
+            f"sources of detectron2: {'; '.join(unused)}. Use the sources of v0.6, or "
+            "correct the table"
         )
     return counts
 

@@ -52,6 +52,10 @@ VAL_IMAGES = {
     "bdd100k_19": (1000,),
     "bdd100k_40": (1000,),
 }
+ORDERS = (
+    *("run frozenseg data prepare ", "run python datasets/prepare_shapes"),
+    "see datasets/README.md, section",
+)
 SYNTHETIC = {"shapes", "miniature"}
 
 
