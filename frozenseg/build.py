@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class Family(Protocol):
-    """What runs ask of a family beyond detectron2's contract: its `from_config` module."""
+    """What runs need of a family beyond detectron2's interface: its `from_config` module."""
 
     def output_tasks(self, cfg: CfgNode) -> list[str]:
         """What the model outputs: of "panoptic", "instance", "semantic", "regions", "episodes"."""
@@ -65,7 +65,7 @@ def family(cfg: CfgNode) -> Family:
 def build_model(cfg: CfgNode) -> Any:
     """The model of a config, with random trained weights, on MODEL.DEVICE.
 
-    Returns: a module with `set_vocabulary`, and otherwise detectron2's contract.
+    Returns: a module with `set_vocabulary`, and otherwise detectron2's interface.
     Raises: ValueError for a MODEL.META_ARCHITECTURE that is not registered.
     """
     registry = detectron2.modeling.META_ARCH_REGISTRY

@@ -1,4 +1,4 @@
-"""Typed values that pass between rooms.
+"""Typed values that pass between packages.
 
 Legend: B images, Q queries, C classes, S synonyms (rows of a text classifier), K text channels,
 H and W pixels.
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 # Values of label maps (int32) beside class indices.
-BACKGROUND = -1  # no class of the data set
-IGNORED = -2  # not scored, not learned
-OTHER_CLASS = -3  # a class of the data set that the vocabulary lacks: a held-out one
+BACKGROUND = -1  # none of the classes asked for
+IGNORED = -2  # neither learned nor scored; in files it is the dataset's `ignore_label`
+OTHER_CLASS = -3  # a class of the dataset that the vocabulary lacks: a held-out one
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class MaskPrediction:
     """What one prediction head says about every query.
 
     Attributes:
-        class_logits_BQC: class logits; the last column is void, so C counts classes plus one.
+        class_logits_BQC1: class logits; the last column is void, so C counts classes plus one.
         mask_logits_BQHW: mask logits at the resolution of the per-pixel embedding (stride 4).
     """
 
-    class_logits_BQC: Tensor
+    class_logits_BQC1: Tensor
     mask_logits_BQHW: Tensor
 
 
@@ -112,7 +112,7 @@ class EnsembleSettings:
     """How decoder and CLIP share the class decision.
 
     Attributes:
-        enabled: off means the decoder alone decides, and CLIP's judgement is not computed.
+        enabled: off means the decoder alone decides, and CLIP's class logits are not computed.
         alpha, beta: exponent of CLIP's probability for seen and for unseen classes.
         on_valid_mask: leave masks without a positive cell on the CLIP map to the decoder.
     """

@@ -1,4 +1,4 @@
-"""The typed values between rooms."""
+"""The typed values between packages."""
 
 from __future__ import annotations
 

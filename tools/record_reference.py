@@ -130,7 +130,7 @@ def reference_values(model: Any) -> dict[str, Any]:
     with torch.no_grad():
         features = model.encode(batch)[1]
         prediction = model._decode(features, model.vocabulary, auxiliary=False).final
-        values["class_logits"] = prediction.class_logits_BQC
+        values["class_logits"] = prediction.class_logits_BQC1
         values["mask_logits"] = prediction.mask_logits_BQHW
         values["ensemble"] = model.classify(prediction, features)
         for index, result in enumerate(model(batch)):

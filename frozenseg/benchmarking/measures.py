@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-from frozenseg.inference.instance import InstanceHead
-from frozenseg.inference.panoptic import PanopticHead
-from frozenseg.inference.semantic import SemanticHead
+from frozenseg.inference.instance import InstanceAccumulator
+from frozenseg.inference.panoptic import PanopticAccumulator
+from frozenseg.inference.semantic import SemanticAccumulator
 from frozenseg.mask_classification import model as model_module
 from frozenseg.structures import TextClassifier
 
@@ -32,7 +32,11 @@ STAGES = (
     "classification",
     "task heads",
 )
-HEADS = {"semantic": SemanticHead, "panoptic": PanopticHead, "instance": InstanceHead}
+HEADS = {
+    "semantic": SemanticAccumulator,
+    "panoptic": PanopticAccumulator,
+    "instance": InstanceAccumulator,
+}
 
 
 def networks(model: Any) -> dict[str, nn.Module]:
@@ -136,7 +140,7 @@ def _timed(model: Any) -> list[tuple[Any, str, str]]:
     timed = [
         *((module, "forward", name) for name, module in networks(model).items()),
         (model, "classify", "classification"),
-        (model_module, "run_task_heads", "task heads"),
+        (model_module, "solve_tasks", "task heads"),
     ]
     return timed + [(cls, name, task) for task, cls in HEADS.items() for name in ("add", "finish")]
 

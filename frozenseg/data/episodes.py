@@ -22,7 +22,7 @@ import numpy as np
 from frozenseg.data.reading import DAMAGED, require_file
 
 FORMAT = 1
-UNLABELLED, NOT_SCORED = 0, 255
+UNLABELLED, IGNORE_LABEL = 0, 255
 
 
 class EpisodeImage(NamedTuple):
@@ -44,7 +44,7 @@ def describe(image: str, labels: str, labels_HW: np.ndarray) -> EpisodeImage:
     """The entry of an image with the label map `labels_HW`."""
     values, numbers = np.unique(labels_HW, return_counts=True)
     pixels = dict(zip(values.tolist(), numbers.tolist(), strict=True))
-    classes = {k: n for k, n in pixels.items() if k not in (UNLABELLED, NOT_SCORED)}
+    classes = {k: n for k, n in pixels.items() if k not in (UNLABELLED, IGNORE_LABEL)}
     height, width = labels_HW.shape
     return EpisodeImage(image, labels, width, height, classes)
 

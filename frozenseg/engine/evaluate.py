@@ -186,7 +186,7 @@ def settings_for(model: nn.Module, cfg: CfgNode, scored: Collection[str]) -> Ite
         semantic_argmax_only=True,
         panoptic=before.panoptic and bool({"panoptic", "instance"} & set(scored)),
         instance=before.instance and "instance" in scored,
-        proposals=before.proposals and "regions" in scored,
+        query_masks=before.query_masks and "regions" in scored,
         object_mask_threshold=cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD,
     )
     try:

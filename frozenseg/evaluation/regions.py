@@ -1,6 +1,6 @@
-"""How many ground-truth regions the proposals find, and how many of those they name rightly.
+"""How many ground-truth regions the masks find, and how many of those they name rightly.
 
-Legend: C classes, Q proposals, R ground-truth regions, N = H * W pixels.
+Legend: C classes, Q masks, R ground-truth regions, N = H * W pixels.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means
 
 THRESHOLDS = {"recall50": 0.5, "recall75": 0.75, "recall90": 0.9}
 COUNTS = ("regions", *THRESHOLDS, "right")
-# Fields of an output: the queries' proposals and SAM's. Then what is scored: either, and both.
-FIELDS = ("proposals", "sam_proposals")
+# Fields of an output: the masks of all queries, and SAM's. Then what is scored: either, and both.
+FIELDS = ("query_masks", "sam_proposals")
 RESULTS = ("regions", "regions_sam", "regions_with_sam")
 
 
@@ -32,8 +32,8 @@ def count_image(
 ) -> np.ndarray:
     """Per class (C, 5): regions, those found at each IoU of `THRESHOLDS`, those named rightly.
 
-    A region is found if any proposal's IoU with it is above the threshold, whatever its class. It
-    is named rightly if the proposal with the largest IoU, above 0.5, has its class.
+    A region is found if any mask's IoU with it is above the threshold, whatever its class. It
+    is named rightly if the mask with the largest IoU, above 0.5, has its class.
     """
     counts = np.zeros((num_classes, len(COUNTS)))
     if not ious_RQ.size:
@@ -48,7 +48,7 @@ def count_image(
 
 
 class RegionEvaluator(CountingEvaluator):
-    """Scores `proposals` (pred_masks, pred_classes of all queries) on panoptic ground truth.
+    """Scores `query_masks` (pred_masks, pred_classes of all queries) on panoptic ground truth.
 
     Where outputs also have `sam_proposals` (the same of SAM's masks), these are scored alone and
     together with the queries; of equal IoUs the query names a region. Every IoU is computed once.

@@ -21,7 +21,7 @@ from frozenseg.encoders.visual.encoder import FrozenVisualEncoder, load_visual_e
 from frozenseg.encoders.visual.feature_cache import CachedVisualEncoder
 from frozenseg.files import cache_folder
 from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
-from frozenseg.fusioner.method import AskedWords
+from frozenseg.fusioner.method import FusionSegmenter
 from frozenseg.fusioner.spnet import SPNet
 from frozenseg.fusioner.zs3net import ZS3Net
 from frozenseg.vocab import Vocabulary, get_templates
@@ -99,7 +99,7 @@ def _asked_words(fusion: type[nn.Module], settings: Any, channels: dict[str, int
         heads=settings.HEADS,
         feedforward=settings.FEEDFORWARD,
     )
-    return AskedWords(joined, width=settings.WIDTH, temperature=settings.TEMPERATURE)
+    return FusionSegmenter(joined, width=settings.WIDTH, temperature=settings.TEMPERATURE)
 
 
 METHODS: dict[str, Callable[[Any, dict[str, int]], nn.Module]] = {

@@ -20,7 +20,7 @@ from frozenseg.structures import IGNORED, PER_IMAGE, LossDivisor
 BACKGROUND_WORD = "background"
 
 
-class Method(Protocol):
+class SegmentationMethod(Protocol):
     """From frozen patches and word vectors to logits; all that is trained.
 
     Attributes:
@@ -54,7 +54,7 @@ class Method(Protocol):
         """
 
 
-class AskedWords(nn.Module):
+class FusionSegmenter(nn.Module):
     """Fusioner and its late-fusion comparison: they differ in the fusion alone.
 
     Trained by asking for one class that is in the image, everything else being background.

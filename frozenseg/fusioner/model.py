@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.fusioner.from_config import model_arguments
-from frozenseg.fusioner.method import BACKGROUND_WORD, Method
+from frozenseg.fusioner.method import BACKGROUND_WORD, SegmentationMethod
 from frozenseg.inference.argmax import labels_of
 from frozenseg.inference.sliding_window import sliding_window
 from frozenseg.resize import nearest_resize
@@ -55,7 +55,7 @@ class Fusioner(OpenVocabularyModel):
         """
         Args:
             visual, language: frozen encoders.
-            method: see `frozenseg.fusioner.method.Method`; the only part that is trained.
+            method: a `SegmentationMethod`; the only part that is trained.
             threshold: of the probability that a pixel belongs to a word.
             crop, stride: side and step of the test windows, in pixels.
             windows_at_once: windows that are computed together.
@@ -71,7 +71,7 @@ class Fusioner(OpenVocabularyModel):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """The border: the whole config to keyword arguments."""
+        """The keyword arguments that a config describes."""
         return model_arguments(cfg)
 
     @property
@@ -124,7 +124,7 @@ class Fusioner(OpenVocabularyModel):
         asked_T = torch.tensor(asked, device=self.device)
         words = self.classifier(self.vocabulary).select(asked_T)
         rivals_RK = self._rivals(asked, words.embeddings_SK)
-        method: Method = self.method
+        method: SegmentationMethod = self.method
 
         def score(windows_B3cc: Tensor) -> Tensor:
             size = (windows_B3cc.shape[-2], windows_B3cc.shape[-1])
@@ -147,7 +147,7 @@ class Fusioner(OpenVocabularyModel):
         return (image.to(self.device) - self.pixel_mean) / self.pixel_std
 
     def _rivals(self, asked: Sequence[int], words_SK: Tensor) -> Tensor:
-        """Vectors (R, K) that the asked words compete with; see `Method`."""
+        """Vectors (R, K) that the asked words compete with; see `SegmentationMethod`."""
         if not self.method.has_rivals:
             return words_SK[:0]
         asked_names = {name for index in asked for name in self.vocabulary.synonyms[index]}

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from frozenseg.fusioner.fusion import visual_projection
 from frozenseg.fusioner.method import Upsampler
-from frozenseg.structures import BACKGROUND, PER_IMAGE
-
-UNUSED = -100  # cross entropy's ignore_index
+from frozenseg.structures import BACKGROUND, IGNORED, PER_IMAGE
 
 
 class SPNet(nn.Module):
@@ -74,13 +72,13 @@ def softmax_loss(logits_BChw: Tensor, labels_BHW: Tensor) -> Tensor:
     size = (labels_BHW.shape[1], labels_BHW.shape[2])
     logits = F.interpolate(logits_BChw.float(), size=size, mode="bilinear", align_corners=False)
     target_BHW = softmax_target(labels_BHW, logits.shape[1])
-    loss_BHW = F.cross_entropy(logits, target_BHW, ignore_index=UNUSED, reduction="none")
-    counted = (target_BHW != UNUSED).flatten(1).sum(1).clamp(min=1)
+    loss_BHW = F.cross_entropy(logits, target_BHW, ignore_index=IGNORED, reduction="none")
+    counted = (target_BHW != IGNORED).flatten(1).sum(1).clamp(min=1)
     return (loss_BHW.flatten(1).sum(1) / counted).mean()
 
 
 def softmax_target(labels: Tensor, classes: int) -> Tensor:
-    """Class indices int64, background as the last of `classes`, `UNUSED` where nothing counts."""
+    """Class indices int64, background as the last of `classes`, `IGNORED` where nothing counts."""
     labels = labels.long()
     target = torch.where(labels == BACKGROUND, classes - 1, labels)
-    return torch.where(target < 0, UNUSED, target)
+    return torch.where(target < 0, IGNORED, target)

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frozenseg.fusioner.spnet import UNUSED, above_rivals, softmax_target
+from frozenseg.fusioner.spnet import above_rivals, softmax_target
 from frozenseg.resize import nearest_resize
-from frozenseg.structures import PER_IMAGE
+from frozenseg.structures import IGNORED, PER_IMAGE
 
 # Kernel widths of the moment matching, in units of the mean squared distance.
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -78,11 +78,12 @@ class ZS3Net(nn.Module):
         """`loss_mmd`: mean over the classes in the batch of the moment-matching loss."""
         features_NV = F.normalize(patches_BVhw, dim=1).permute(0, 2, 3, 1).flatten(0, 2)
         class_N = class_of_patches(labels_BHW, patches_BVhw.shape[-2:], len(words_CK)).flatten()
-        losses = [
-            moment_loss(features_MV, self.generate(words_CK[index], len(features_MV)))
-            for index in class_N.unique().tolist()
-            if index != UNUSED and len(features_MV := self._some(features_NV[class_N == index])) > 1
-        ]
+        losses = []
+        for index in sorted(set(class_N.tolist()) - {IGNORED}):
+            features_MV = self._some(features_NV[class_N == index])
+            if len(features_MV) > 1:
+                made_MV = self.generate(words_CK[index], len(features_MV))
+                losses.append(moment_loss(features_MV, made_MV))
         if not losses:  # keep every parameter in the graph: processes exchange gradients
             losses = [0.0 * self.generate(words_CK[0], 1).sum()]
         return {"loss_mmd": torch.stack(losses).mean()}
@@ -120,7 +121,7 @@ class ZS3Net(nn.Module):
 
 
 def class_of_patches(labels_BHW: Tensor, grid: torch.Size, classes: int) -> Tensor:
-    """The class (B, h, w) of the pixel in the middle of each patch; `UNUSED` where none counts."""
+    """The class (B, h, w) of the pixel in the middle of each patch; `IGNORED` where none counts."""
     return softmax_target(nearest_resize(labels_BHW, (grid[0], grid[1])), classes)
 
 

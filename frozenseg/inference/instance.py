@@ -56,7 +56,7 @@ def every_query(class_probs_QC1: Tensor) -> Detections:
     return Detections(queries_Q, classes_Q, scores_Q)
 
 
-class InstanceHead:
+class InstanceAccumulator:
     """Collects strips of mask probabilities; only chosen queries get a mask.
 
     Args:
@@ -112,7 +112,7 @@ def instance_segmentation(
     with full_precision(mask_logits_QIJ.device):
         found = top_detections(class_probs_QC1.float(), detections_per_image, thing_C)
         queries_N, row_K = found.queries.unique(return_inverse=True)
-        head = InstanceHead(found._replace(queries=row_K), geometry.output)
+        head = InstanceAccumulator(found._replace(queries=row_K), geometry.output)
         for pixels, masks_NP in sigmoid_strips(mask_logits_QIJ[queries_N], geometry):
             head.add(pixels, masks_NP)
         return head.finish()

@@ -27,7 +27,7 @@ CONFIDENT = 0.5
 
 @dataclass(frozen=True)
 class Proposals:
-    """Masks of one image that no query made, with CLIP's judgement. There may be none (M = 0).
+    """Masks of one image that no query made, with CLIP's class logits. There may be none (M = 0).
 
     Attributes:
         class_logits_MC1: logits or log-probabilities (M, C + 1), void last; softmax over all of
@@ -61,7 +61,7 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class ProposalRows:
+class ChosenProposals:
     """The N proposals that take part: what they are called, and their masks at output size.
 
     Attributes:
@@ -79,7 +79,7 @@ class ProposalRows:
     def __len__(self) -> int:
         return len(self.rows_N)
 
-    def select(self, keep_N: Tensor) -> ProposalRows:
+    def select(self, keep_N: Tensor) -> ChosenProposals:
         """Some of them: a bool (N,) or indices."""
         return replace(
             self, class_probs_NC1=self.class_probs_NC1[keep_N], rows_N=self.rows_N[keep_N]
@@ -93,7 +93,7 @@ class ProposalRows:
 
 def choose_proposals(
     proposals: Proposals | None, num_classes: int, size: tuple[int, int], device: torch.device
-) -> ProposalRows | None:
+) -> ChosenProposals | None:
     """The proposals to which CLIP gives an unseen class with more than `CONFIDENT`.
 
     None where the mask ensemble is off; that differs from no proposals (see `semantic_weights`).
@@ -117,11 +117,11 @@ def choose_proposals(
         taken_N = torch.arange(len(rows_N), device=device)
     # Contiguous: strips are read from the flattened masks, which else would be copied every time.
     masks = masks.to(device).contiguous()
-    return ProposalRows(probs_MC1[rows_N], taken_N, masks, unseen_C)
+    return ChosenProposals(probs_MC1[rows_N], taken_N, masks, unseen_C)
 
 
 def semantic_weights(
-    class_probs_QC1: Tensor, proposals: ProposalRows | None = None, alpha: float = 0.2
+    class_probs_QC1: Tensor, proposals: ChosenProposals | None = None, alpha: float = 0.2
 ) -> Tensor:
     """Weight (C, R) of every row's mask probability in the score of every class.
 
@@ -152,7 +152,7 @@ class Candidates(NamedTuple):
     num_rows: int
 
 
-def only_queries(class_probs_QC1: Tensor, proposals: ProposalRows | None = None) -> Candidates:
+def only_queries(class_probs_QC1: Tensor, proposals: ChosenProposals | None = None) -> Candidates:
     """The queries alone; `proposals` are in the strips, but only for the semantic task."""
     queries = len(class_probs_QC1)
     rows_Q = torch.arange(queries, device=class_probs_QC1.device)
@@ -165,7 +165,7 @@ def add_as_queries(
     class_probs_QC1: Tensor,
     mask_logits_QIJ: Tensor,
     geometry: ImageGeometry,
-    proposals: ProposalRows,
+    proposals: ChosenProposals,
     *,
     weight: float,
     max_iou: float,
@@ -192,7 +192,7 @@ def add_as_queries(
 
 
 def covered_by_queries(
-    proposals: ProposalRows, mask_logits_QIJ: Tensor, geometry: ImageGeometry, max_iou: float
+    proposals: ChosenProposals, mask_logits_QIJ: Tensor, geometry: ImageGeometry, max_iou: float
 ) -> Tensor:
     """bool (N,): some query's mask (logit > 0) overlaps the proposal with an IoU above `max_iou`.
 

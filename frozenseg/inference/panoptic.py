@@ -41,7 +41,7 @@ def keep_queries(class_probs_QC1: Tensor, threshold: float) -> KeptQueries:
     return KeptQueries(kept_Q.nonzero()[:, 0], classes_Q[kept_Q], scores_Q[kept_Q])
 
 
-class PanopticHead:
+class PanopticAccumulator:
     """Collects strips of mask probabilities and paints the panoptic map at the end.
 
     Args:
@@ -148,7 +148,7 @@ def panoptic_segmentation(
         kept = keep_queries(class_probs_QC1.float(), object_mask_threshold)
         logits_NIJ = mask_logits_QIJ[kept.queries]
         rows = torch.arange(len(logits_NIJ), device=logits_NIJ.device)
-        head = PanopticHead(
+        head = PanopticAccumulator(
             kept._replace(queries=rows),
             len(rows),
             thing_C,

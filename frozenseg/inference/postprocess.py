@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.instance import (
-    InstanceHead,
+    InstanceAccumulator,
     InstanceSegmentation,
     every_query,
     top_detections,
 )
 from frozenseg.inference.mask_ensemble import (
     Candidates,
-    ProposalRows,
+    ChosenProposals,
     Proposals,
     add_as_queries,
     as_detections,
@@ -29,13 +29,13 @@ from frozenseg.inference.mask_ensemble import (
     only_queries,
     semantic_weights,
 )
-from frozenseg.inference.panoptic import PanopticHead, PanopticSegmentation, keep_queries
-from frozenseg.inference.semantic import LabelMap, SemanticHead, sum_at_padded_size
+from frozenseg.inference.panoptic import PanopticAccumulator, PanopticSegmentation, keep_queries
+from frozenseg.inference.semantic import LabelMap, SemanticAccumulator, sum_at_padded_size
 from frozenseg.inference.strips import full_precision, sigmoid_strips
 from frozenseg.structures import ImageGeometry
 
 
-class StripHead(Protocol):
+class StripAccumulator(Protocol):
     """Takes strips of mask probabilities, then gives a result."""
 
     def add(self, pixels: slice, masks_QP: Tensor) -> None:
@@ -57,7 +57,7 @@ class TaskSettings:
             of stuff classes are then dropped, as the released code does.
         semantic_at_padded_size: semantic: sum at the padded input's size, then crop and resize.
         semantic_argmax_only: semantic: only the best class and its score, no (C, H, W) tensor.
-        proposals: every query's mask with its best class, for recall; costs Q masks of the output.
+        query_masks: every query's mask with its best class, for recall: Q masks of the output.
         sam_alpha: semantic: weight of SAM's proposals in the scores of unseen classes.
         proposals_as_queries: panoptic, instance: SAM's proposals become additional queries: those
             of the mask ensemble that no query stands for (`mask_ensemble.add_as_queries`).
@@ -73,7 +73,7 @@ class TaskSettings:
     detections_per_image: int = 100
     semantic_at_padded_size: bool = False
     semantic_argmax_only: bool = False
-    proposals: bool = False
+    query_masks: bool = False
     sam_alpha: float = 0.2
     proposals_as_queries: bool = False
     proposal_weight: float = 0.4
@@ -94,19 +94,19 @@ class TaskOutputs:
         semantic_labels: best class and score of every pixel, when only they were asked for.
         panoptic: label map and segments.
         instances: scores, classes and masks.
-        proposals: the same of all queries in order, each with its best class but void.
-        sam_proposals: the same of all proposals given to `run_task_heads`, where `proposals` is.
+        query_masks: the same of all queries in order, each with its best class but void.
+        sam_proposals: the same of all proposals given to `solve_tasks`, where `query_masks` is.
     """
 
     sem_seg: Tensor | None = None
     semantic_labels: LabelMap | None = None
     panoptic: PanopticSegmentation | None = None
     instances: InstanceSegmentation | None = None
-    proposals: InstanceSegmentation | None = None
+    query_masks: InstanceSegmentation | None = None
     sam_proposals: InstanceSegmentation | None = None
 
 
-def run_task_heads(
+def solve_tasks(
     class_logits_QC1: Tensor,
     mask_logits_QIJ: Tensor,
     geometry: ImageGeometry,
@@ -134,12 +134,12 @@ def run_task_heads(
     with full_precision(mask_logits_QIJ.device):
         probs_QC1 = class_logits_QC1.float().softmax(-1)
         extra = choose_proposals(proposals, len(thing_C), size, probs_QC1.device)
-        heads: dict[str, StripHead] = {}
+        heads: dict[str, StripAccumulator] = {}
         results: dict[str, Any] = {}
         if settings.semantic:
             field = "semantic_labels" if argmax_only else "sem_seg"
             weights_CR = semantic_weights(probs_QC1, extra, settings.sam_alpha)
-            head = SemanticHead(weights_CR, size, argmax_only=argmax_only)
+            head = SemanticAccumulator(weights_CR, size, argmax_only=argmax_only)
             if sum_first:
                 results[field] = sum_at_padded_size(head, mask_logits_QIJ, geometry, extra)
             else:
@@ -151,7 +151,7 @@ def run_task_heads(
                 for strip_head in heads.values():
                     strip_head.add(pixels, masks_RP)
         results |= {field: head.finish() for field, head in heads.items()}
-        if settings.proposals and proposals is not None:
+        if settings.query_masks and proposals is not None:
             results["sam_proposals"] = as_detections(proposals, size)
     return TaskOutputs(**results)
 
@@ -160,7 +160,7 @@ def _candidates(
     class_probs_QC1: Tensor,
     mask_logits_QIJ: Tensor,
     geometry: ImageGeometry,
-    extra: ProposalRows | None,
+    extra: ChosenProposals | None,
     settings: TaskSettings,
 ) -> Candidates:
     """The rows that compete in panoptic and instance segmentation."""
@@ -177,7 +177,7 @@ def _candidates(
 
 
 def _add_mask_heads(
-    heads: dict[str, StripHead],
+    heads: dict[str, StripAccumulator],
     probs_QC1: Tensor,
     candidates: Candidates,
     size: tuple[int, int],
@@ -200,23 +200,23 @@ def _add_mask_heads(
         found = top_detections(candidates.class_probs, settings.detections_per_image, things)
         found = found._replace(queries=candidates.rows[found.queries])
         needed_R[found.queries] = True
-    if settings.proposals:
+    if settings.query_masks:
         needed_R[: len(probs_QC1)] = True
-        heads["proposals"] = InstanceHead(every_query(probs_QC1), size)
+        heads["query_masks"] = InstanceAccumulator(every_query(probs_QC1), size)
     rows_R = needed_R.nonzero()[:, 0]
     if kept is not None:
         kept = kept._replace(queries=torch.searchsorted(rows_R, kept.queries))
-        heads["panoptic"] = PanopticHead(
+        heads["panoptic"] = PanopticAccumulator(
             kept, len(rows_R), thing_C, size, overlap_threshold=settings.overlap_threshold
         )
     if found is not None:
         found = found._replace(queries=torch.searchsorted(rows_R, found.queries))
-        heads["instances"] = InstanceHead(found, size)
+        heads["instances"] = InstanceAccumulator(found, size)
     return rows_R
 
 
 def _strips(
-    mask_logits_QIJ: Tensor, geometry: ImageGeometry, extra: ProposalRows | None, rows_R: Tensor
+    mask_logits_QIJ: Tensor, geometry: ImageGeometry, extra: ChosenProposals | None, rows_R: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
     """Strips of the rows `rows_R` of all queries, then all proposals that take part."""
     queries = len(mask_logits_QIJ)

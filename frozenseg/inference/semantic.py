@@ -16,7 +16,7 @@ from torch import Tensor
 from frozenseg.inference.argmax import column_argmax
 from frozenseg.inference.mask_ensemble import semantic_weights
 from frozenseg.inference.strips import (
-    ExtraRows,
+    MaskRows,
     Scratch,
     StripResizer,
     finite_logits,
@@ -86,7 +86,7 @@ class LabelCollector:
         return LabelMap(self._labels.view(self._size), self._scores.view(self._size))
 
 
-class SemanticHead:
+class SemanticAccumulator:
     """Sums weight * mask probability over the rows, strip by strip.
 
     Args:
@@ -117,7 +117,7 @@ class SemanticHead:
         resizer: StripResizer,
         rows: slice,
         masks_QP: Tensor,
-        extra: ExtraRows | None = None,
+        extra: MaskRows | None = None,
     ) -> None:
         """Takes queries' masks of the source rows `resizer.band(rows)`: summed, then resized.
 
@@ -174,7 +174,7 @@ def semantic_segmentation(
     """
     with full_precision(mask_logits_QIJ.device):
         weights_CR = semantic_weights(class_probs_QC1.float())
-        head = SemanticHead(weights_CR, geometry.output, argmax_only=argmax_only)
+        head = SemanticAccumulator(weights_CR, geometry.output, argmax_only=argmax_only)
         if at_padded_size and geometry.image != geometry.output:
             return sum_at_padded_size(head, mask_logits_QIJ, geometry)
         for pixels, masks_QP in sigmoid_strips(mask_logits_QIJ, geometry):
@@ -183,10 +183,10 @@ def semantic_segmentation(
 
 
 def sum_at_padded_size(
-    head: SemanticHead,
+    head: SemanticAccumulator,
     mask_logits_QIJ: Tensor,
     geometry: ImageGeometry,
-    extra: ExtraRows | None = None,
+    extra: MaskRows | None = None,
 ) -> Tensor | LabelMap:
     """What `head` makes of the queries' sum at the padded input's size, cropped and resized.
 

@@ -33,7 +33,7 @@ _BLOCK_COLUMNS = 64
 _SATURATED = 1e4
 
 
-class ExtraRows(Protocol):
+class MaskRows(Protocol):
     """Masks that are already at output size and enter the strips as further rows."""
 
     def __len__(self) -> int:
@@ -140,7 +140,7 @@ def mask_resizer(
 def sigmoid_strips(
     mask_logits_QIJ: Tensor,
     geometry: ImageGeometry,
-    extra: ExtraRows | None = None,
+    extra: MaskRows | None = None,
     *,
     max_rows: int | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:

@@ -1,6 +1,6 @@
 """Multi-scale deformable attention.
 
-Shapes: B images, N queries, M tokens of all levels together, D channels, H heads, L levels,
+Shapes: B images, N queries, M tokens of all levels together, D channels, A heads, L levels,
 P points per level, 2 = (x, y). Level shapes are (height, width).
 Source: Deformable DETR, arXiv:2010.04159, section 4.1 and appendix A.3.
 """
@@ -48,21 +48,21 @@ class MultiScaleDeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Head h looks in direction 2*pi*h/H, point p at p cells; all samples weigh the same."""
+        """Head a looks in direction 2*pi*a/A, point p at p cells; all samples weigh the same."""
         for layer in (self.sampling_offsets, self.attention_weights):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         for layer in (self.value_proj, self.output_proj):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-        angle_H = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
-        direction_H2 = torch.stack([angle_H.cos(), angle_H.sin()], dim=-1)
-        direction_H2 = direction_H2 / direction_H2.abs().amax(dim=-1, keepdim=True)
+        angle_A = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        direction_A2 = torch.stack([angle_A.cos(), angle_A.sin()], dim=-1)
+        direction_A2 = direction_A2 / direction_A2.abs().amax(dim=-1, keepdim=True)
         step_P = torch.arange(1, self.num_points + 1)
-        offsets_HP2 = direction_H2[:, None] * step_P[:, None]
-        offsets_HLP2 = offsets_HP2[:, None].expand(-1, self.num_levels, -1, -1)
+        offsets_AP2 = direction_A2[:, None] * step_P[:, None]
+        offsets_ALP2 = offsets_AP2[:, None].expand(-1, self.num_levels, -1, -1)
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_(offsets_HLP2.reshape(-1))
+            self.sampling_offsets.bias.copy_(offsets_ALP2.reshape(-1))
 
     def forward(
         self,
@@ -79,50 +79,50 @@ class MultiScaleDeformableAttention(nn.Module):
         """
         locations, weights = self.plan(query_BND, reference_points_BNL2, level_shapes)
         value_BMD = fast_linear(value_BMD, self.value_proj.weight, self.value_proj.bias)
-        value_BMHD = value_BMD.unflatten(-1, (self.num_heads, -1))
-        out_BND = self.sample(value_BMHD, level_shapes, locations, weights)
+        value_BMAD = value_BMD.unflatten(-1, (self.num_heads, -1))
+        out_BND = self.sample(value_BMAD, level_shapes, locations, weights)
         return fast_linear(out_BND, self.output_proj.weight, self.output_proj.bias)
 
     def plan(
         self, query_BND: Tensor, reference_points_BNL2: Tensor, level_shapes: LevelShapes
     ) -> tuple[Tensor, Tensor]:
-        """Where to sample and with which weights: (B, N, H, L, P, 2), (B, N, H, L, P)."""
+        """Where to sample and with which weights: (B, N, A, L, P, 2), (B, N, A, L, P)."""
         if len(level_shapes) != self.num_levels:
             raise ValueError(
                 f"attention built for {self.num_levels} levels was given {len(level_shapes)}: "
                 "build it with num_levels equal to the number of feature maps"
             )
-        offsets_BNHLP2, weights_BNHLP = self.project(query_BND)
+        offsets_BNALP2, weights_BNALP = self.project(query_BND)
         return sampling_locations(
-            reference_points_BNL2, offsets_BNHLP2, level_shapes
-        ), weights_BNHLP
+            reference_points_BNL2, offsets_BNALP2, level_shapes
+        ), weights_BNALP
 
     def project(self, query_BND: Tensor) -> tuple[Tensor, Tensor]:
-        """Offsets in cells, (B, N, H, L, P, 2); weights, (B, N, H, L, P), sum 1 over (L, P)."""
+        """Offsets in cells, (B, N, A, L, P, 2); weights, (B, N, A, L, P), sum 1 over (L, P)."""
         shape = (self.num_heads, self.num_levels, self.num_points)
         offsets, logits = (
             fast_linear(query_BND, layer.weight, layer.bias)
             for layer in (self.sampling_offsets, self.attention_weights)
         )
-        weights_BNHS = softmax_of_few(logits.unflatten(-1, (self.num_heads, -1)))
-        return offsets.unflatten(-1, (*shape, 2)), weights_BNHS.unflatten(-1, shape[1:])
+        weights_BNAS = softmax_of_few(logits.unflatten(-1, (self.num_heads, -1)))
+        return offsets.unflatten(-1, (*shape, 2)), weights_BNAS.unflatten(-1, shape[1:])
 
 
 def sampling_locations(
-    reference_points_BNL2: Tensor, offsets_BNHLP2: Tensor, level_shapes: LevelShapes
+    reference_points_BNL2: Tensor, offsets_BNALP2: Tensor, level_shapes: LevelShapes
 ) -> Tensor:
-    """Reference points plus offsets / (width, height) of the level: (B, N, H, L, P, 2).
+    """Reference points plus offsets / (width, height) of the level: (B, N, A, L, P, 2).
 
     One reference point or one level shape serves all levels of the offsets.
     """
-    L, P = offsets_BNHLP2.shape[3:5]
-    size_L2 = offsets_BNHLP2.new_tensor([(width, height) for height, width in level_shapes])
+    L, P = offsets_BNALP2.shape[3:5]
+    size_L2 = offsets_BNALP2.new_tensor([(width, height) for height, width in level_shapes])
     # (L, P, 2) as one axis: element-wise kernels are slow over a broadcast inner axis of 2
     size_X = size_L2.expand(L, 2).repeat_interleave(P, dim=0).flatten()
     points_BNL2 = reference_points_BNL2.expand(-1, -1, L, -1)
     points_BN1X = points_BNL2.repeat_interleave(P, dim=2).flatten(2).unsqueeze(2)
-    locations_BNHX = torch.addcdiv(points_BN1X, offsets_BNHLP2.flatten(3), size_X)
-    return locations_BNHX.view(offsets_BNHLP2.shape)
+    locations_BNAX = torch.addcdiv(points_BN1X, offsets_BNALP2.flatten(3), size_X)
+    return locations_BNAX.view(offsets_BNALP2.shape)
 
 
 def softmax_of_few(logits: Tensor) -> Tensor:

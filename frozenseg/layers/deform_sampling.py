@@ -1,7 +1,7 @@
 """Multi-scale deformable sampling without a compiled op.
 
-Shapes: B images, N queries, M tokens of all levels together, H heads, D channels of a head,
-L levels, P points per level, 2 = (x, y), K = H*L*P samples of a query; in the gather G = N*H
+Shapes: B images, N queries, M tokens of all levels together, A heads, D channels of a head,
+L levels, P points per level, 2 = (x, y), K = A*L*P samples of a query; in the gather G = N*A
 groups of S = L*P samples, T rows of the table. Level shapes are (height, width).
 Source: Deformable DETR, arXiv:2010.04159, section 4.1 and appendix A.3.
 """
@@ -26,10 +26,10 @@ EXACT_FLOAT32 = 2**24
 
 
 def ms_deform_sample(
-    value_BMHD: Tensor,
+    value_BMAD: Tensor,
     level_shapes: LevelShapes,
-    locations_BNHLP2: Tensor,
-    weights_BNHLP: Tensor,
+    locations_BNALP2: Tensor,
+    weights_BNALP: Tensor,
     *,
     backend: str | None = None,
 ) -> Tensor:
@@ -38,58 +38,58 @@ def ms_deform_sample(
     Args: values of the levels' tokens, row-major, one level after the other; locations in [0, 1] of
         each level ((0, 0) the outer corner of its first cell: align_corners=False), outside of it
         are zeros; weights; `backend` a key of `BACKENDS`, or none for the fastest that applies.
-    Returns: (B, N, H*D), differentiable in value, locations and weights.
+    Returns: (B, N, A*D), differentiable in value, locations and weights.
     Raises: ValueError if the level shapes do not fit the tensors.
     """
     tokens = sum(height * width for height, width in level_shapes)
-    if value_BMHD.shape[1] != tokens or locations_BNHLP2.shape[3] != len(level_shapes):
+    if value_BMAD.shape[1] != tokens or locations_BNALP2.shape[3] != len(level_shapes):
         raise ValueError(
-            f"level shapes {list(level_shapes)} ({tokens} tokens) do not fit {value_BMHD.shape[1]} "
-            f"tokens and locations for {locations_BNHLP2.shape[3]} levels: pass each map's size"
+            f"level shapes {list(level_shapes)} ({tokens} tokens) do not fit {value_BMAD.shape[1]} "
+            f"tokens and locations for {locations_BNALP2.shape[3]} levels: pass each map's size"
         )
-    name = backend or _fastest_backend(value_BMHD, level_shapes)
-    return BACKENDS[name](value_BMHD, level_shapes, locations_BNHLP2, weights_BNHLP)
+    name = backend or _fastest_backend(value_BMAD, level_shapes)
+    return BACKENDS[name](value_BMAD, level_shapes, locations_BNALP2, weights_BNALP)
 
 
-def _fastest_backend(value_BMHD: Tensor, level_shapes: LevelShapes) -> str:
-    on_cpu = value_BMHD.device.type == "cpu" and value_BMHD.dtype in (torch.float32, torch.float64)
-    fits = _canvas_cells(level_shapes) * value_BMHD.shape[2] < EXACT_FLOAT32
+def _fastest_backend(value_BMAD: Tensor, level_shapes: LevelShapes) -> str:
+    on_cpu = value_BMAD.device.type == "cpu" and value_BMAD.dtype in (torch.float32, torch.float64)
+    fits = _canvas_cells(level_shapes) * value_BMAD.shape[2] < EXACT_FLOAT32
     return "weighted_gather" if on_cpu and fits else "grid_sample"
 
 
 def sample_by_grid(
-    value_BMHD: Tensor, level_shapes: LevelShapes, locations_BNHLP2: Tensor, weights_BNHLP: Tensor
+    value_BMAD: Tensor, level_shapes: LevelShapes, locations_BNALP2: Tensor, weights_BNALP: Tensor
 ) -> Tensor:
     """`ms_deform_sample` with one `grid_sample` per level: for any device, and the reference."""
-    B, _, H, D = value_BMHD.shape
-    N, P = locations_BNHLP2.shape[1], locations_BNHLP2.shape[4]
-    grid_LBHNP2 = (2 * locations_BNHLP2 - 1).permute(3, 0, 2, 1, 4, 5)
-    weights_LBHNP = weights_BNHLP.permute(3, 0, 2, 1, 4)
-    levels = value_BMHD.split([height * width for height, width in level_shapes], dim=1)
+    B, _, A, D = value_BMAD.shape
+    N, P = locations_BNALP2.shape[1], locations_BNALP2.shape[4]
+    grid_LBANP2 = (2 * locations_BNALP2 - 1).permute(3, 0, 2, 1, 4, 5)
+    weights_LBANP = weights_BNALP.permute(3, 0, 2, 1, 4)
+    levels = value_BMAD.split([height * width for height, width in level_shapes], dim=1)
     total: Tensor | None = None
-    for level, (shape, tokens_BMHD) in enumerate(zip(level_shapes, levels, strict=True)):
-        maps = tokens_BMHD.permute(0, 2, 3, 1).reshape(B * H, D, *shape)
-        grid = grid_LBHNP2[level].reshape(B * H, N, P, 2)
+    for level, (shape, tokens_BMAD) in enumerate(zip(level_shapes, levels, strict=True)):
+        maps = tokens_BMAD.permute(0, 2, 3, 1).reshape(B * A, D, *shape)
+        grid = grid_LBANP2[level].reshape(B * A, N, P, 2)
         samples = F.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
-        part = (samples * weights_LBHNP[level].reshape(B * H, 1, N, P)).sum(-1)
+        part = (samples * weights_LBANP[level].reshape(B * A, 1, N, P)).sum(-1)
         total = part if total is None else total + part
     assert total is not None
-    return total.view(B, H, D, N).permute(0, 3, 1, 2).reshape(B, N, H * D)
+    return total.view(B, A, D, N).permute(0, 3, 1, 2).reshape(B, N, A * D)
 
 
 def sample_by_gather(
-    value_BMHD: Tensor, level_shapes: LevelShapes, locations_BNHLP2: Tensor, weights_BNHLP: Tensor
+    value_BMAD: Tensor, level_shapes: LevelShapes, locations_BNALP2: Tensor, weights_BNALP: Tensor
 ) -> Tensor:
     """`ms_deform_sample` as weighted sums of table rows (`embedding_bag`): fast on the CPU."""
-    B, _, H, D = value_BMHD.shape
-    canvas = _Canvas.of(level_shapes, H, locations_BNHLP2)
+    B, _, A, D = value_BMAD.shape
+    canvas = _Canvas.of(level_shapes, A, locations_BNALP2)
     parts = []
-    for image, value_MHD in enumerate(value_BMHD):
-        table_TD = canvas.table(value_MHD)
-        locations = locations_BNHLP2[image].split(GATHER_QUERIES)
-        weights = weights_BNHLP[image].split(GATHER_QUERIES)
+    for image, value_MAD in enumerate(value_BMAD):
+        table_TD = canvas.table(value_MAD)
+        locations = locations_BNALP2[image].split(GATHER_QUERIES)
+        weights = weights_BNALP[image].split(GATHER_QUERIES)
         parts += [canvas.sample(table_TD, *chunk) for chunk in zip(locations, weights, strict=True)]
-    return torch.cat(parts).view(B, -1, H * D)
+    return torch.cat(parts).view(B, -1, A * D)
 
 
 BACKENDS: dict[str, Sampler] = {
@@ -122,8 +122,8 @@ class _Canvas:
     origin_K: Tensor  # table row of cell (0, 0) of the sample's level, for its head
 
     @classmethod
-    def of(cls, level_shapes: LevelShapes, heads: int, locations_BNHLP2: Tensor) -> _Canvas:
-        points, device = locations_BNHLP2.shape[4], locations_BNHLP2.device
+    def of(cls, level_shapes: LevelShapes, heads: int, locations_BNALP2: Tensor) -> _Canvas:
+        points, device = locations_BNALP2.shape[4], locations_BNALP2.device
         stride = max(width for _, width in level_shapes) + 2
         cells_of_levels, origins, row = [], [], 2
         for height, width in level_shapes:
@@ -133,7 +133,7 @@ class _Canvas:
             row += height + 2
 
         def per_sample(per_level: list[int]) -> Tensor:
-            levels = torch.tensor(per_level, dtype=locations_BNHLP2.dtype, device=device)
+            levels = torch.tensor(per_level, dtype=locations_BNALP2.dtype, device=device)
             return levels.repeat_interleave(points).repeat(heads)
 
         head_K = torch.arange(heads, device=device).repeat_interleave(points * len(level_shapes))
@@ -147,15 +147,15 @@ class _Canvas:
             origin_K=per_sample([origin * heads for origin in origins]) + head_K,
         )
 
-    def table(self, value_MHD: Tensor) -> Tensor:
+    def table(self, value_MAD: Tensor) -> Tensor:
         """The canvas of one image, (cells * heads, D)."""
-        canvas = value_MHD.new_zeros(self.cells, value_MHD[0].numel())
-        filled = canvas.index_copy_(0, self.cell_of_token_M, value_MHD.flatten(1))
-        return filled.view(-1, value_MHD.shape[-1])
+        canvas = value_MAD.new_zeros(self.cells, value_MAD[0].numel())
+        filled = canvas.index_copy_(0, self.cell_of_token_M, value_MAD.flatten(1))
+        return filled.view(-1, value_MAD.shape[-1])
 
-    def sample(self, table_TD: Tensor, locations_NHLP2: Tensor, weights_NHLP: Tensor) -> Tensor:
-        """Weighted sums of the samples of some queries, (N, H*D)."""
-        locations_NK2, weights_NK = locations_NHLP2.flatten(1, 3), weights_NHLP.flatten(1)
+    def sample(self, table_TD: Tensor, locations_NALP2: Tensor, weights_NALP: Tensor) -> Tensor:
+        """Weighted sums of the samples of some queries, (N, A*D)."""
+        locations_NK2, weights_NK = locations_NALP2.flatten(1, 3), weights_NALP.flatten(1)
         left_NK, x_NK = _cell_and_fraction(locations_NK2[..., 0], self.width_K)
         top_NK, y_NK = _cell_and_fraction(locations_NK2[..., 1], self.height_K)
         row_length = self.stride * self.heads

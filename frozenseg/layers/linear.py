@@ -1,13 +1,15 @@
-"""Linear layers over many rows on the CPU.
+"""Linear layers: one over many rows on the CPU, and a multi-layer perceptron.
 
 Shapes: I input channels, O output channels; leading dimensions free, R rows = their product.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 MIN_CONVOLUTION_ROWS = 4096
 """Rows from which the convolution is the faster form; below it the two are equal or it loses."""
@@ -42,3 +44,25 @@ def _pays_as_convolution(x_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None) 
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
     )
+
+
+class MLP(nn.Module):
+    """`num_layers` linear layers with ReLU between them; acts on the last axis.
+
+    Parameters are named `layers.{i}.weight` and `layers.{i}.bias`.
+    """
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, out_channels: int, num_layers: int
+    ) -> None:
+        super().__init__()
+        widths = [in_channels] + [hidden_channels] * (num_layers - 1) + [out_channels]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_channels) -> (..., out_channels)."""
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index < len(self.layers) - 1:
+                x = F.relu(x)
+        return x

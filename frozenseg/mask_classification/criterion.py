@@ -96,12 +96,12 @@ class SetCriterion(nn.Module):
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         """Unweighted losses of one prediction."""
-        with torch.autocast(prediction.class_logits_BQC.device.type, enabled=False):
+        with torch.autocast(prediction.class_logits_BQC1.device.type, enabled=False):
             loss_mask, loss_dice = self._mask_losses(
                 prediction.mask_logits_BQHW.float(), targets, matches, num_masks, generator
             )
             return {
-                "loss_ce": self._class_loss(prediction.class_logits_BQC.float(), targets, matches),
+                "loss_ce": self._class_loss(prediction.class_logits_BQC1.float(), targets, matches),
                 "loss_mask": loss_mask,
                 "loss_dice": loss_dice,
             }

@@ -17,8 +17,8 @@ from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from frozenseg.layers.attention import CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from frozenseg.layers.linear import MLP
 from frozenseg.layers.mask_pooling import pool_by_masks, resize_mask_logits
-from frozenseg.layers.mlp import MLP
 from frozenseg.layers.position_encoding import sine_position_code
 from frozenseg.mask_classification.pixel_decoder import PixelFeatures
 from frozenseg.mask_classification.sam_injection import (
@@ -115,7 +115,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         *,
         sam_channels: int | None = None,
     ) -> dict[str, Any]:
-        """The border: `MODEL.MASK_FORMER.*` to keyword arguments (DEC_LAYERS counts the input).
+        """The keyword arguments that `MODEL.MASK_FORMER.*` describes (DEC_LAYERS counts the input).
 
         Args: sam_channels: of SAM's map; None: there is no SAM.
         """

@@ -1,4 +1,4 @@
-"""detectron2's contract: samples in, results out.
+"""From detectron2's samples to tensors, from results to detectron2's types.
 
 Legend: N objects of an image, M proposals, H and W pixels.
 """
@@ -78,8 +78,8 @@ def as_detectron2(outputs: TaskOutputs) -> dict[str, Any]:
         result["panoptic_seg"] = outputs.panoptic
     if outputs.instances is not None:
         result["instances"] = as_instances(outputs.instances)
-    if outputs.proposals is not None:
-        result["proposals"] = as_instances(outputs.proposals)
+    if outputs.query_masks is not None:
+        result["query_masks"] = as_instances(outputs.query_masks)
     if outputs.sam_proposals is not None:
         result["sam_proposals"] = as_instances(outputs.sam_proposals)
     return result

@@ -126,7 +126,7 @@ def task_settings(cfg: CfgNode) -> TaskSettings:
         object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
         overlap_threshold=test.OVERLAP_THRESHOLD,
         detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
-        proposals=test.RECALL_ON,
+        query_masks=test.RECALL_ON,
         semantic_at_padded_size=semantic_alone and not test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
         sam_alpha=cfg.TEST.SAM_MASK_PRED_ALPHA,
         proposals_as_queries=cfg.TEST.SAM_MASKS_AS_QUERIES,

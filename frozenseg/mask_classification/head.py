@@ -25,7 +25,7 @@ class MaskClassificationHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        """The border: builds both parts from their registries.
+        """Both parts, built from their registries.
 
         The text channels K are the channels of the pseudo-map "text" of `input_shape`; a map "sam"
         says that SAM's features are injected.

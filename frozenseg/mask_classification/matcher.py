@@ -58,7 +58,7 @@ class HungarianMatcher(nn.Module):
 
         Raises: FloatingPointError if a cost is not finite (the loss has diverged).
         """
-        logits, masks = prediction.class_logits_BQC, prediction.mask_logits_BQHW
+        logits, masks = prediction.class_logits_BQC1, prediction.mask_logits_BQHW
         return [
             self._match_image(image_logits, image_masks, target, generator)
             for image_logits, image_masks, target in zip(logits, masks, targets, strict=True)

@@ -21,7 +21,7 @@ from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.encoders.sam.model import FrozenSAM
 from frozenseg.inference.class_ensemble import ensemble_classes
 from frozenseg.inference.mask_ensemble import Proposals
-from frozenseg.inference.postprocess import TaskSettings, run_task_heads
+from frozenseg.inference.postprocess import TaskSettings, solve_tasks
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.decoder import DecoderOutput
 from frozenseg.mask_classification.detectron2_io import (
@@ -43,7 +43,7 @@ class MaskClassificationModel(OpenVocabularyModel):
     """Segments with the words of a vocabulary; only decoder and void embedding are trained.
 
     In training mode `forward` gives weighted losses, in eval mode one dict per image with
-    `sem_seg`, `panoptic_seg`, `instances` and `proposals` (those that are on).
+    `sem_seg`, `panoptic_seg`, `instances` and `query_masks` (those that are on).
     Source: FC-CLIP, arXiv:2308.02487.
     """
 
@@ -98,7 +98,7 @@ class MaskClassificationModel(OpenVocabularyModel):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """The border: the whole config to keyword arguments."""
+        """The keyword arguments that a config describes."""
         return model_arguments(cfg)
 
     @property
@@ -129,7 +129,7 @@ class MaskClassificationModel(OpenVocabularyModel):
             results = []
             for index, sample in enumerate(batched_inputs):
                 geometry = geometry_of(sample, images, index)
-                outputs = run_task_heads(
+                outputs = solve_tasks(
                     class_logits[index],
                     prediction.mask_logits_BQHW[index],
                     geometry,
@@ -151,7 +151,7 @@ class MaskClassificationModel(OpenVocabularyModel):
             out_logits = self.backbone.logit_scale * self._cosine_of_words(unit_BQK)
             valid = valid_BQ if self.ensemble.on_valid_mask else None
         return ensemble_classes(
-            prediction.class_logits_BQC,
+            prediction.class_logits_BQC1,
             out_logits,
             self.seen_C.to(self.device),
             alpha=self.ensemble.alpha,
@@ -160,7 +160,7 @@ class MaskClassificationModel(OpenVocabularyModel):
         )
 
     def classify_proposals(self, logits_BMHW: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-        """CLIP's judgement of any masks: log-probabilities (B, M, C+1), void last.
+        """CLIP's classification of any masks: log-probabilities (B, M, C+1), void last.
 
         Source: FrozenSeg, arXiv:2409.03525, section 3.3 (mask proposals at inference).
         """
@@ -197,8 +197,8 @@ class MaskClassificationModel(OpenVocabularyModel):
         masks_MHW = masks_MHW.to(self.device)
         logits = as_mask_logits(masks_MHW, geometry)[None]
         own = {"clip_vis_dense": features["clip_vis_dense"][index : index + 1]}
-        judgement = self.classify_proposals(logits, own)[0]
-        return Proposals(judgement, masks_MHW, self.seen_C.to(self.device))
+        log_probs_MC1 = self.classify_proposals(logits, own)[0]
+        return Proposals(log_probs_MC1, masks_MHW, self.seen_C.to(self.device))
 
     def _generate_masks(self, sample: Mapping[str, Any]) -> Tensor:
         if self._mask_generator is None:

@@ -110,7 +110,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        """The border: `MODEL.SEM_SEG_HEAD.*` to keyword arguments."""
+        """The keyword arguments that `MODEL.SEM_SEG_HEAD.*` describes."""
         head = cfg.MODEL.SEM_SEG_HEAD
         has_branch = (
             "sam" in input_shape and cfg.MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER != NO_LAYER

@@ -1,7 +1,7 @@
 """SAM's features in the decoder: the branch that encodes them and the two injectors.
 
 Legend: B images, Q queries, D channels, N tokens of a map, H, W cells of a CLIP level, h, w cells
-of SAM's map, P points of a deformable attention.
+of SAM's map, A heads and P points of a deformable attention.
 Source: FrozenSeg, arXiv:2409.03525, section 3.2 (query injector and feature injector).
 """
 
@@ -86,7 +86,7 @@ class FirstLevelAttention(MultiScaleDeformableAttention):
     def plan(
         self, query_BND: Tensor, reference_points_BNL2: Tensor, level_shapes: LevelShapes
     ) -> tuple[Tensor, Tensor]:
-        """Locations (B, N, H, 1, P, 2) and weights (B, N, H, 1, P)."""
+        """Locations (B, N, A, 1, P, 2) and weights (B, N, A, 1, P)."""
         offsets, weights = self.project(query_BND)
         offsets = offsets[:, :, :, :1]
         return sampling_locations(reference_points_BNL2, offsets, level_shapes), weights[..., :1, :]
@@ -105,7 +105,7 @@ class FlatReadAttention(MultiScaleDeformableAttention):
     def plan(
         self, query_BND: Tensor, reference_points_BNL2: Tensor, level_shapes: LevelShapes
     ) -> tuple[Tensor, Tensor]:
-        """Locations (B, N, H, 1, P, 2) and weights (B, N, H, 1, P)."""
+        """Locations (B, N, A, 1, P, 2) and weights (B, N, A, 1, P)."""
         batch, tokens, dim = query_BND.shape
         read = math.ceil(batch * tokens / self.num_levels)
         query = query_BND.reshape(1, -1, dim)[:, :read]

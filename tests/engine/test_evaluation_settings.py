@@ -13,7 +13,7 @@ from frozenseg.engine.evaluate import settings_for, with_row
 from frozenseg.inference.postprocess import TaskSettings
 
 ROW = find_split("shapes_val_panoptic")
-ALL = TaskSettings(proposals=True, object_mask_threshold=0.1, semantic_at_padded_size=True)
+ALL = TaskSettings(query_masks=True, object_mask_threshold=0.1, semantic_at_padded_size=True)
 
 
 def config():
@@ -38,7 +38,7 @@ def test_semantic_scores_become_labels_and_the_rest_stays():
 
 def test_tasks_without_ground_truth_are_left_out():
     found = inside(ROW, ["semantic"])
-    assert (found.panoptic, found.instance, found.proposals) == (False, False, False)
+    assert (found.panoptic, found.instance, found.query_masks) == (False, False, False)
     assert found.semantic
     assert found.semantic_at_padded_size
     assert not inside(ROW, ["panoptic"]).semantic

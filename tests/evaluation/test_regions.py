@@ -102,7 +102,7 @@ def test_recall_of_queries_of_sam_and_of_both(record):
     queries = instances((CAT, 0), (strip(5, 6, 7), 1))
     sam = instances((strip(0, 1, 2), 0), (strip(6, 7, 8, 9), 0))
     evaluator = RegionEvaluator(NAMES, GROUPS)
-    evaluator.process([record], [{"proposals": queries, "sam_proposals": sam}])
+    evaluator.process([record], [{"query_masks": queries, "sam_proposals": sam}])
     result = evaluator.evaluate()
     assert list(result) == ["regions", "regions_sam", "regions_with_sam"]
     assert recalls(result["regions"], "seen") == [100, 100, 100]
@@ -116,7 +116,7 @@ def test_recall_of_queries_of_sam_and_of_both(record):
     assert accuracy == {"regions": 100, "regions_sam": 50, "regions_with_sam": 50}
     assert flat_scores(result)["regions_with_sam/unseen/recall75"] == 100
     alone = RegionEvaluator(NAMES, GROUPS)
-    alone.process([record], [{"proposals": queries}])
+    alone.process([record], [{"query_masks": queries}])
     without = alone.evaluate()
     assert list(without) == ["regions"]
     assert flat_scores(without) == flat_scores({"regions": result["regions"]})
@@ -124,14 +124,14 @@ def test_recall_of_queries_of_sam_and_of_both(record):
 
 def test_of_equal_overlaps_the_query_names_the_region(record):
     evaluator = RegionEvaluator(NAMES, GROUPS)
-    same = {"proposals": instances((CAT, 0)), "sam_proposals": instances((CAT, 1))}
+    same = {"query_masks": instances((CAT, 0)), "sam_proposals": instances((CAT, 1))}
     evaluator.process([record], [same])
     assert evaluator.evaluate()["regions_with_sam"]["all"]["accuracy"] == 100
 
 
 def test_an_image_where_sam_found_nothing_counts(record):
     evaluator = RegionEvaluator(NAMES, GROUPS)
-    found = {"proposals": instances((CAT, 0)), "sam_proposals": instances()}
+    found = {"query_masks": instances((CAT, 0)), "sam_proposals": instances()}
     evaluator.process([record], [found])
     result = evaluator.evaluate()
     assert recalls(result["regions_sam"], "all") == [0, 0, 0]
@@ -140,7 +140,7 @@ def test_an_image_where_sam_found_nothing_counts(record):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_proposals_of_some_images_only_are_an_error_that_names_one(record, first):
-    outputs = [{"proposals": instances((CAT, 0))} for _ in range(2)]
+    outputs = [{"query_masks": instances((CAT, 0))} for _ in range(2)]
     outputs[not first]["sam_proposals"] = instances()
     evaluator = RegionEvaluator(NAMES, GROUPS)
     other = {**record, "file_name": "b.jpg"}
@@ -154,7 +154,7 @@ def test_processes_that_disagree_are_an_error(record, monkeypatch):
     parts = []
     for extra in ({}, {"sam_proposals": instances((CAT, 0))}):
         evaluator = RegionEvaluator(NAMES, GROUPS)
-        evaluator.process([record], [{"proposals": instances((CAT, 0)), **extra}])
+        evaluator.process([record], [{"query_masks": instances((CAT, 0)), **extra}])
         parts.append(evaluator.counts)
     monkeypatch.setattr("detectron2.utils.comm.gather", lambda counts: parts)
     with pytest.raises(ValueError, match="2 of 4 regions"):
@@ -165,4 +165,4 @@ def test_proposals_of_another_size_are_an_error(record):
     wrong = Instances((1, 9))
     evaluator = RegionEvaluator(NAMES, GROUPS)
     with pytest.raises(ValueError, match=r"a\.jpg is 9x1"):
-        evaluator.process([record], [{"proposals": instances(), "sam_proposals": wrong}])
+        evaluator.process([record], [{"query_masks": instances(), "sam_proposals": wrong}])

@@ -11,7 +11,7 @@ from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.encoders.text.language import load_language_encoder
 from frozenseg.encoders.visual.encoder import load_visual_encoder
 from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
-from frozenseg.fusioner.method import AskedWords
+from frozenseg.fusioner.method import FusionSegmenter
 from frozenseg.fusioner.model import Fusioner
 from frozenseg.fusioner.spnet import SPNet
 from frozenseg.fusioner.zs3net import ZS3Net
@@ -57,7 +57,7 @@ def build(encoder_files):
             own = {"spnet": SPNet, "zs3net": ZS3Net}[method](**sizes)
         else:
             fusion = {"early": EarlyFusion, "late": LateFusion}[method](**sizes, **layers)
-            own = AskedWords(fusion, width=16, temperature=0.07)
+            own = FusionSegmenter(fusion, width=16, temperature=0.07)
         arguments = {
             "visual": visual,
             "language": language,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from frozenseg.fusioner.spnet import UNUSED, SPNet, above_rivals, softmax_loss, softmax_target
+from frozenseg.fusioner.spnet import SPNet, above_rivals, softmax_loss, softmax_target
 from frozenseg.fusioner.zs3net import ZS3Net, class_of_patches, fit_softmax, moment_loss
 from frozenseg.structures import BACKGROUND, IGNORED, OTHER_CLASS
 
 
 def test_targets_of_the_softmax():
     labels = torch.tensor([0, 2, BACKGROUND, IGNORED, OTHER_CLASS], dtype=torch.int32)
-    assert softmax_target(labels, 4).tolist() == [0, 2, 3, UNUSED, UNUSED]
+    assert softmax_target(labels, 4).tolist() == [0, 2, 3, IGNORED, IGNORED]
 
 
 def test_above_rivals_decides_as_the_softmax_does():
@@ -60,7 +60,7 @@ def test_spnet_learns_and_names_words_it_was_not_trained_on():
 def test_the_class_of_a_patch_is_that_of_its_middle():
     labels = torch.full((1, 4, 4), BACKGROUND, dtype=torch.int32)
     labels[0, 1, 1], labels[0, 3, 3] = 2, IGNORED
-    assert class_of_patches(labels, torch.Size((2, 2)), 5).tolist() == [[[2, 4], [4, UNUSED]]]
+    assert class_of_patches(labels, torch.Size((2, 2)), 5).tolist() == [[[2, 4], [4, IGNORED]]]
 
 
 def test_moments_of_equal_sets_agree():

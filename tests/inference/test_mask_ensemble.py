@@ -15,7 +15,7 @@ from frozenseg.inference.mask_ensemble import (
     choose_proposals,
     covered_by_queries,
 )
-from frozenseg.inference.postprocess import TaskSettings, run_task_heads
+from frozenseg.inference.postprocess import TaskSettings, solve_tasks
 from frozenseg.inference.semantic import semantic_segmentation
 from frozenseg.resize import nearest_resize
 from frozenseg.structures import ImageGeometry
@@ -71,9 +71,9 @@ def test_golden(golden_cases, name):
         torch.ones_like(proposals.seen_C),
         replace(SEMANTIC, sam_alpha=case["alpha"]),
     )
-    found = run_task_heads(*arguments, proposals).sem_seg
+    found = solve_tasks(*arguments, proposals).sem_seg
     torch.testing.assert_close(found, case["result"], atol=1e-5, rtol=0)
-    without = run_task_heads(*arguments).sem_seg
+    without = solve_tasks(*arguments).sem_seg
     torch.testing.assert_close(without, case["semantic_without_sam"], atol=1e-5, rtol=0)
 
 
@@ -101,10 +101,10 @@ def test_strips_equal_the_dense_formula(
     expected = dense(plain, proposals, alpha)
     task = replace(SEMANTIC, sam_alpha=alpha, semantic_at_padded_size=padded)
     things = torch.ones(7, dtype=torch.bool)
-    found = run_task_heads(logits, mask_logits, RESIZED, things, task, proposals).sem_seg
+    found = solve_tasks(logits, mask_logits, RESIZED, things, task, proposals).sem_seg
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     task = replace(task, semantic_argmax_only=True)
-    best = run_task_heads(logits, mask_logits, RESIZED, things, task, proposals).semantic_labels
+    best = solve_tasks(logits, mask_logits, RESIZED, things, task, proposals).semantic_labels
     torch.testing.assert_close(best.scores, expected.amax(0), atol=1e-5, rtol=0)
     chosen = expected.gather(0, best.labels[None])[0]
     torch.testing.assert_close(chosen, expected.amax(0), atol=1e-5, rtol=0)
@@ -119,9 +119,9 @@ def test_size_of_the_strips_does_not_change_results(random_case, monkeypatch, st
         overlap_threshold=0.3, semantic_at_padded_size=padded, proposals_as_queries=True
     )
     arguments = (logits, masks, RESIZED, torch.arange(7) % 2 == 0, task, proposals)
-    expected = run_task_heads(*arguments)
+    expected = solve_tasks(*arguments)
     monkeypatch.setitem(tiles._STRIP_FLOATS, "cpu", strip_floats)
-    found = run_task_heads(*arguments)
+    found = solve_tasks(*arguments)
     torch.testing.assert_close(found.sem_seg, expected.sem_seg, atol=1e-5, rtol=0)
     assert found.panoptic.segments_info == expected.panoptic.segments_info
     assert (found.panoptic.labels == expected.panoptic.labels).float().mean() >= 0.999
@@ -139,7 +139,7 @@ def test_by_hand():
     masks = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1]]).bool()[:, None]
     proposals = Proposals(judged, masks, torch.tensor([True, False]))
     arguments = (logits, torch.zeros(1, *size), geometry, torch.ones(2, dtype=torch.bool), SEMANTIC)
-    seen, unseen = run_task_heads(*arguments, proposals).sem_seg
+    seen, unseen = solve_tasks(*arguments, proposals).sem_seg
     torch.testing.assert_close(seen, torch.full(size, 0.25))
     torch.testing.assert_close(unseen, torch.tensor([[0.24, 0.24, 0.1, 0.1]]))
 
@@ -148,10 +148,10 @@ def test_by_hand():
 def test_no_proposal_list_leaves_every_bit(random_case, padded):
     logits, masks = random_case(3)
     things = torch.arange(7) % 2 == 0
-    plain = TaskSettings(semantic_at_padded_size=padded, proposals=True)
+    plain = TaskSettings(semantic_at_padded_size=padded, query_masks=True)
     given_alpha = replace(plain, sam_alpha=0.7, proposals_as_queries=True)
-    expected = run_task_heads(logits, masks, RESIZED, things, plain)
-    found = run_task_heads(logits, masks, RESIZED, things, given_alpha, None)
+    expected = solve_tasks(logits, masks, RESIZED, things, plain)
+    found = solve_tasks(logits, masks, RESIZED, things, given_alpha, None)
     probs = logits.softmax(-1)
     alone = semantic_segmentation(probs, masks, RESIZED, at_padded_size=padded)
     assert torch.equal(found.sem_seg, expected.sem_seg)
@@ -165,10 +165,10 @@ def test_empty_list_is_the_ensemble_with_nothing_to_add(random_case):
     logits, masks = random_case(3)
     things = torch.ones(7, dtype=torch.bool)
     none = random_proposals(3, masks=0)
-    off = TaskSettings(proposals=True)
-    plain = run_task_heads(logits, masks, RESIZED, things, off)
+    off = TaskSettings(query_masks=True)
+    plain = solve_tasks(logits, masks, RESIZED, things, off)
     task = replace(off, proposals_as_queries=True)
-    found = run_task_heads(logits, masks, RESIZED, things, task, none)
+    found = solve_tasks(logits, masks, RESIZED, things, task, none)
     factor = torch.where(none.seen_C, 1.0, 0.8)[:, None, None]
     torch.testing.assert_close(found.sem_seg, factor * plain.sem_seg)
     assert torch.equal(found.panoptic.labels, plain.panoptic.labels)
@@ -180,8 +180,8 @@ def test_empty_list_is_the_ensemble_with_nothing_to_add(random_case):
 def test_other_tasks_do_not_see_proposals_unless_asked(random_case):
     logits, masks = random_case(4)
     things = torch.ones(7, dtype=torch.bool)
-    plain = run_task_heads(logits, masks, RESIZED, things, TaskSettings())
-    found = run_task_heads(logits, masks, RESIZED, things, TaskSettings(), random_proposals(4))
+    plain = solve_tasks(logits, masks, RESIZED, things, TaskSettings())
+    found = solve_tasks(logits, masks, RESIZED, things, TaskSettings(), random_proposals(4))
     assert not torch.equal(found.sem_seg, plain.sem_seg)
     assert torch.equal(found.panoptic.labels, plain.panoptic.labels)
     assert torch.equal(found.instances.masks, plain.instances.masks)
@@ -200,7 +200,7 @@ def test_masks_of_another_size_are_resized_to_the_nearest(random_case, shape, ki
     assert torch.equal(nearest_resize(proposals.masks_MYX, RESIZED.output), nearest)
     plain = semantic_segmentation(logits.softmax(-1), masks, RESIZED)
     things = torch.ones(7, dtype=torch.bool)
-    found = run_task_heads(logits, masks, RESIZED, things, SEMANTIC, proposals).sem_seg
+    found = solve_tasks(logits, masks, RESIZED, things, SEMANTIC, proposals).sem_seg
     torch.testing.assert_close(found, dense(plain, proposals, 0.2, nearest), atol=1e-5, rtol=0)
 
 
@@ -242,7 +242,7 @@ def boxes(*columns, judged=(0.05, 0.95, 0.0)):
 
 def as_queries(sam, **changes):
     task = TaskSettings(semantic=False, proposals_as_queries=True, **changes)
-    return run_task_heads(*two_queries(), HALF, torch.tensor([True, True]), task, sam)
+    return solve_tasks(*two_queries(), HALF, torch.tensor([True, True]), task, sam)
 
 
 def test_coverage_is_measured_inside_the_image():
@@ -305,11 +305,11 @@ def test_threshold_of_panoptic_queries_counts_for_proposals():
 
 def test_recall_gets_all_proposals_with_their_best_class():
     proposals = boxes((0, 9), (40, 64), judged=(0.3, 0.2, 0.5))
-    found = as_queries(proposals, proposals=True)
+    found = as_queries(proposals, query_masks=True)
     assert torch.equal(found.sam_proposals.masks, proposals.masks_MYX)
     assert found.sam_proposals.classes.tolist() == [0, 0]
     torch.testing.assert_close(found.sam_proposals.scores, torch.tensor([0.3, 0.3]))
-    assert len(found.proposals.scores) == 2
+    assert len(found.query_masks.scores) == 2
     assert as_queries(proposals).sam_proposals is None
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from frozenseg.inference import strips as tiles
 from frozenseg.inference.instance import instance_segmentation
 from frozenseg.inference.panoptic import panoptic_segmentation
-from frozenseg.inference.postprocess import TaskSettings, run_task_heads
+from frozenseg.inference.postprocess import TaskSettings, solve_tasks
 from frozenseg.inference.semantic import semantic_segmentation
 from frozenseg.structures import ImageGeometry
 
@@ -48,7 +48,7 @@ def test_one_pass_equals_the_separate_tasks(
 ) -> None:
     logits, masks = random_case(seed, queries=queries, classes=classes)
     thing = torch.arange(classes) % 2 == 0
-    outputs = run_task_heads(
+    outputs = solve_tasks(
         logits,
         masks,
         RESIZED,
@@ -92,18 +92,18 @@ def test_size_of_the_strips_does_not_change_results(random_case, monkeypatch, st
     logits, masks = random_case(13, queries=20)
     thing = torch.arange(7) % 2 == 0
     task = TaskSettings(overlap_threshold=0.3)
-    expected = run_task_heads(logits, masks, RESIZED, thing, task)
+    expected = solve_tasks(logits, masks, RESIZED, thing, task)
     monkeypatch.setitem(tiles._STRIP_FLOATS, "cpu", strip_floats)
-    _same(run_task_heads(logits, masks, RESIZED, thing, task), expected)
+    _same(solve_tasks(logits, masks, RESIZED, thing, task), expected)
     assert len(expected.panoptic.segments_info) >= 3
 
 
 def test_results_do_not_depend_on_autocast_or_gradients(random_case) -> None:
     logits, masks = random_case(13, queries=20)
     thing = torch.arange(7) % 2 == 0
-    expected = run_task_heads(logits, masks, RESIZED, thing, TaskSettings())
+    expected = solve_tasks(logits, masks, RESIZED, thing, TaskSettings())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = run_task_heads(
+        found = solve_tasks(
             logits.requires_grad_(), masks.requires_grad_(), RESIZED, thing, TaskSettings()
         )
     _same(found, expected)
@@ -112,7 +112,7 @@ def test_results_do_not_depend_on_autocast_or_gradients(random_case) -> None:
 def test_two_thousand_classes_labels_only(random_case) -> None:
     logits, masks = random_case(0, classes=2000)
     thing = torch.ones(2000, dtype=torch.bool)
-    outputs = run_task_heads(logits, masks, RESIZED, thing, TaskSettings(semantic_argmax_only=True))
+    outputs = solve_tasks(logits, masks, RESIZED, thing, TaskSettings(semantic_argmax_only=True))
     scores = semantic_segmentation(logits.softmax(-1), masks, RESIZED)
     assert outputs.sem_seg is None
     assert (outputs.semantic_labels.labels == scores.argmax(0)).float().mean() >= 0.999
@@ -122,7 +122,7 @@ def test_two_thousand_classes_labels_only(random_case) -> None:
 def test_one_pixel_and_one_class() -> None:
     geometry = ImageGeometry(padded=(32, 32), image=(1, 1), output=(1, 1))
     logits = torch.tensor([[3.0, 0.0], [0.0, 3.0]])
-    outputs = run_task_heads(
+    outputs = solve_tasks(
         logits, torch.full((2, 8, 8), 4.0), geometry, torch.tensor([True]), TaskSettings()
     )
     assert outputs.sem_seg.shape == (1, 1, 1)
@@ -136,9 +136,7 @@ def test_extreme_logits_give_no_nan(random_case, value) -> None:
     masks[2] = masks[:, 3, 4] = value
     if value == value:
         logits[1, 2] = logits[4] = min(max(value, -1e38), 1e38)
-    outputs = run_task_heads(
-        logits, masks, RESIZED, torch.ones(7, dtype=torch.bool), TaskSettings()
-    )
+    outputs = solve_tasks(logits, masks, RESIZED, torch.ones(7, dtype=torch.bool), TaskSettings())
     assert torch.isfinite(outputs.sem_seg).all()
     assert torch.isfinite(outputs.instances.scores).all()
 
@@ -147,16 +145,16 @@ def test_instance_only_keeps_classes_that_are_not_things(random_case) -> None:
     logits, masks = random_case(0)
     no_things = torch.zeros(7, dtype=torch.bool)
     alone = TaskSettings(semantic=False, panoptic=False)
-    outputs = run_task_heads(logits, masks, RESIZED, no_things, alone)
+    outputs = solve_tasks(logits, masks, RESIZED, no_things, alone)
     assert len(outputs.instances.scores) == 12 * 7
     both = TaskSettings(semantic=False, panoptic=True)
-    assert len(run_task_heads(logits, masks, RESIZED, no_things, both).instances.scores) == 0
+    assert len(solve_tasks(logits, masks, RESIZED, no_things, both).instances.scores) == 0
 
 
 def test_no_task_gives_no_result(random_case) -> None:
     logits, masks = random_case(0)
     off = TaskSettings(semantic=False, panoptic=False, instance=False)
-    outputs = run_task_heads(logits, masks, RESIZED, torch.ones(7, dtype=torch.bool), off)
+    outputs = solve_tasks(logits, masks, RESIZED, torch.ones(7, dtype=torch.bool), off)
     assert (outputs.sem_seg, outputs.panoptic, outputs.instances) == (None, None, None)
 
 
@@ -169,7 +167,7 @@ def test_shapes_that_do_not_fit_are_errors(random_case) -> None:
         ((logits, masks, RESIZED, thing[:3]), "7 classes"),
     ]:
         with pytest.raises(ValueError, match=message):
-            run_task_heads(*arguments, TaskSettings())
+            solve_tasks(*arguments, TaskSettings())
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +182,7 @@ def golden(golden_dir):
 
 def _run_golden(golden, call, index, **changes):
     values, thing = golden
-    return run_task_heads(
+    return solve_tasks(
         values[call]["mask_cls_after_ensemble"][index],
         values[call]["pred_masks"][index],
         GOLDEN_GEOMETRY[call, index],
@@ -251,10 +249,10 @@ def test_proposals_are_the_masks_of_all_queries_with_their_best_class():
     torch.manual_seed(0)
     class_logits, masks = torch.randn(5, 4), torch.randn(5, 8, 8)
     geometry = ImageGeometry(padded=(32, 32), image=(32, 32), output=(32, 32))
-    settings = TaskSettings(semantic=False, panoptic=False, instance=False, proposals=True)
-    outputs = run_task_heads(class_logits, masks, geometry, torch.ones(3, dtype=bool), settings)
+    settings = TaskSettings(semantic=False, panoptic=False, instance=False, query_masks=True)
+    outputs = solve_tasks(class_logits, masks, geometry, torch.ones(3, dtype=bool), settings)
     assert outputs.panoptic is None
     assert outputs.instances is None
-    assert torch.equal(outputs.proposals.classes, class_logits[:, :3].argmax(1))
+    assert torch.equal(outputs.query_masks.classes, class_logits[:, :3].argmax(1))
     full = torch.nn.functional.interpolate(masks[None], (32, 32), mode="bilinear")[0]
-    assert (outputs.proposals.masks == (full > 0)).float().mean() > 0.9999
+    assert (outputs.query_masks.masks == (full > 0)).float().mean() > 0.9999

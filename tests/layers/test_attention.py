@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from frozenseg.layers.attention import CrossAttentionLayer, FeedForwardLayer, MultiheadAttention
-from frozenseg.layers.mlp import MLP
+from frozenseg.layers.linear import MLP
 
 
 def test_equals_torch_multihead_attention_with_a_mask():

@@ -142,12 +142,12 @@ def test_initial_state() -> None:
         assert 0.99 * bound < layer.weight.abs().max() <= bound
     # 8 heads look at the 8 neighbours, from (1, 0) towards growing y; point p is p cells away
     directions = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
-    bias_HLP2 = attention.sampling_offsets.bias.detach().view(8, 3, 4, 2)
+    bias_ALP2 = attention.sampling_offsets.bias.detach().view(8, 3, 4, 2)
     for head, (x, y) in enumerate(directions):
         for point in range(4):
             expected = torch.tensor([x, y]) * (point + 1.0)
             for level in range(3):
-                torch.testing.assert_close(bias_HLP2[head, level, point], expected)
+                torch.testing.assert_close(bias_ALP2[head, level, point], expected)
 
 
 @torch.no_grad()

@@ -30,11 +30,11 @@ def sample_by_loops(
     value: Tensor, levels: LevelShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
     """The definition: each sample is the sum over all cells of value times a hat function."""
-    B, N, H, _, P, _ = locations.shape
-    out = torch.zeros(B, N, H, value.shape[-1], dtype=value.dtype)
+    B, N, A, _, P, _ = locations.shape
+    out = torch.zeros(B, N, A, value.shape[-1], dtype=value.dtype)
     starts = [sum(h * w for h, w in levels[:level]) for level in range(len(levels))]
     for b, n, head, level, p in torch.cartesian_prod(
-        *(torch.arange(size) for size in (B, N, H, len(levels), P))
+        *(torch.arange(size) for size in (B, N, A, len(levels), P))
     ).tolist():
         height, width = levels[level]
         x = locations[b, n, head, level, p, 0].item() * width - 0.5

@@ -54,7 +54,7 @@ def test_images_without_masks_give_finite_losses_and_gradients():
     assert losses["loss_mask"] == losses["loss_dice"] == 0
     sum(losses.values()).backward()
     assert output.final.mask_logits_BQHW.grad.abs().sum() == 0
-    expected = -output.final.class_logits_BQC.log_softmax(-1)[..., -1].mean()
+    expected = -output.final.class_logits_BQC1.log_softmax(-1)[..., -1].mean()
     assert losses["loss_ce"].item() == pytest.approx(2 * expected.item(), rel=1e-5)
 
 

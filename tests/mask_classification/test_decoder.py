@@ -47,7 +47,7 @@ def test_final_prediction_does_not_depend_on_the_auxiliary_ones(decoder, pixels)
     full = decoder(pixels, classifier(), VOID, auxiliary=True)
     assert lean.auxiliary == []
     assert len(full.auxiliary) == SIZES["num_layers"]
-    assert torch.equal(lean.final.class_logits_BQC, full.final.class_logits_BQC)
+    assert torch.equal(lean.final.class_logits_BQC1, full.final.class_logits_BQC1)
     assert torch.equal(lean.final.mask_logits_BQHW, full.final.mask_logits_BQHW)
 
 
@@ -59,18 +59,18 @@ def test_images_of_a_batch_do_not_mix(decoder, pixels):
 
 
 def test_class_logits_are_scaled_cosines_with_void_last(decoder, pixels):
-    few, many = (decoder(pixels, classifier(n), VOID).final.class_logits_BQC for n in (5, 5))
+    few, many = (decoder(pixels, classifier(n), VOID).final.class_logits_BQC1 for n in (5, 5))
     assert torch.equal(few, many)
     assert few.shape == (2, 6, 6)
     assert few.abs().max() <= decoder.logit_scale.exp()
-    rescaled = decoder(pixels, classifier(), 7 * VOID).final.class_logits_BQC
+    rescaled = decoder(pixels, classifier(), 7 * VOID).final.class_logits_BQC1
     torch.testing.assert_close(rescaled, few)
 
 
 def test_a_huge_logit_scale_is_clamped_at_100(decoder, pixels):
     with torch.no_grad():
         decoder.logit_scale.fill_(50.0)
-    assert decoder(pixels, classifier(), VOID).final.class_logits_BQC.abs().max() <= 100.001
+    assert decoder(pixels, classifier(), VOID).final.class_logits_BQC1.abs().max() <= 100.001
 
 
 def test_permuting_the_queries_permutes_the_predictions(decoder, pixels):
@@ -80,7 +80,7 @@ def test_permuting_the_queries_permutes_the_predictions(decoder, pixels):
         for table in (decoder.query_feat, decoder.query_embed):
             table.weight.copy_(table.weight[order].clone())
     after = decoder(pixels, classifier(), VOID).final
-    torch.testing.assert_close(after.class_logits_BQC, before.class_logits_BQC[:, order])
+    torch.testing.assert_close(after.class_logits_BQC1, before.class_logits_BQC1[:, order])
     torch.testing.assert_close(after.mask_logits_BQHW, before.mask_logits_BQHW[:, order])
 
 
@@ -100,7 +100,7 @@ def test_every_parameter_learns(decoder, pixels):
     decoder.train()
     output = decoder(pixels, classifier(), VOID, auxiliary=True)
     loss = sum(
-        p.class_logits_BQC.square().sum() + p.mask_logits_BQHW.square().sum()
+        p.class_logits_BQC1.square().sum() + p.mask_logits_BQHW.square().sum()
         for p in [output.final, *output.auxiliary]
     )
     loss.backward()

@@ -31,7 +31,7 @@ def intermediate(model, samples, auxiliary=False):
 def test_logits_masks_and_ensemble(golden_model, golden_inputs, golden_eval, call):
     samples, expected = [golden_inputs[i] for i in CALLS[call]], golden_eval[call]
     _, features, output, class_logits = intermediate(golden_model, samples)
-    close(output.final.class_logits_BQC, expected["pred_logits"])
+    close(output.final.class_logits_BQC1, expected["pred_logits"])
     close(output.final.mask_logits_BQHW, expected["pred_masks"])
     close(class_logits, expected["mask_cls_after_ensemble"])
     pooled, valid = golden_model.backbone.pool_masks(
@@ -53,7 +53,7 @@ def test_intermediate_values(golden_model, golden_inputs, golden_eval, call):
     for level, value in zip(pixels.levels, expected["multi_scale_features"], strict=True):
         close(level, value)
     for auxiliary, value in zip(output.auxiliary, expected["aux_logits"], strict=True):
-        close(auxiliary.class_logits_BQC, value)
+        close(auxiliary.class_logits_BQC1, value)
     close(output.auxiliary[0].mask_logits_BQHW, expected["aux_masks_first"])
     assert images.tensor.shape[-1] % 32 == 0
 
@@ -163,7 +163,7 @@ def test_training_losses_matches_and_gradients(golden_model, golden_folder):
     try:
         images, features = model.encode(batch)
         output = model._decode(features, model.train_vocabulary, auxiliary=True)
-        close(output.final.class_logits_BQC, train["pred_logits"])
+        close(output.final.class_logits_BQC1, train["pred_logits"])
         close(output.final.mask_logits_BQHW, train["pred_masks"])
         matched = []
         hook = model.criterion.matcher.register_forward_hook(lambda *args: matched.append(args[2]))

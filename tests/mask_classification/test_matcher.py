@@ -34,7 +34,7 @@ def test_finds_the_cheapest_assignment_of_piecewise_constant_masks():
     best = min(
         permutations(range(3), 2),
         key=lambda queries: sum(
-            cost(prediction.class_logits_BQC[0, q], masks[0, q], target.classes_M[m], t)
+            cost(prediction.class_logits_BQC1[0, q], masks[0, q], target.classes_M[m], t)
             for m, (q, t) in enumerate(
                 zip(queries, F.interpolate(target.masks_MHW[None].float(), (4, 4))[0], strict=True)
             )

@@ -65,7 +65,7 @@ def test_a_class_with_more_synonyms_never_scores_less(model, sample):
     for words in ("dog; red car", "dog, puppy; red car"):
         model.set_vocabulary(Vocabulary.parse(words))
         features = model.encode([sample])[1]
-        logits = model._decode(features, model.vocabulary, False).final.class_logits_BQC
+        logits = model._decode(features, model.vocabulary, False).final.class_logits_BQC1
         scores.append(logits[..., 0])
     model.set_vocabulary(old)
     assert (scores[1] >= scores[0] - 1e-5).all()
@@ -102,13 +102,13 @@ def test_recall_asks_for_all_proposals(model, sample, monkeypatch):
     from frozenseg.mask_classification.from_config import task_settings
 
     cfg = get_config()
-    assert not task_settings(cfg).proposals
+    assert not task_settings(cfg).query_masks
     cfg.MODEL.MASK_FORMER.TEST.RECALL_ON = True
     settings = task_settings(cfg)
-    assert settings.proposals
+    assert settings.query_masks
     assert not settings.semantic_at_padded_size
     monkeypatch.setattr(model, "task_settings", settings)
-    proposals = model([sample])[0]["proposals"]
+    proposals = model([sample])[0]["query_masks"]
     assert len(proposals) == model.sem_seg_head.predictor.query_feat.num_embeddings
     assert proposals.pred_classes.max() < len(model.vocabulary)
 
@@ -119,7 +119,7 @@ def test_without_the_ensemble_clip_is_not_asked(model, sample, monkeypatch):
     features = model.encode([sample])[1]
     prediction = model._decode(features, model.vocabulary, False).final
     probabilities = model.classify(prediction, features).exp()
-    expected = prediction.class_logits_BQC.softmax(-1)
+    expected = prediction.class_logits_BQC1.softmax(-1)
     torch.testing.assert_close(probabilities, expected, atol=1e-6, rtol=1e-4)
 
 

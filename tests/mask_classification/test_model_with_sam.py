@@ -100,7 +100,7 @@ def test_sam_sees_its_square_at_test_time_and_the_crop_in_training(model, monkey
 def test_masks_of_samples_are_used_and_none_at_all_is_no_error(ensemble_model, sample):
     masks = torch.zeros(2, 96, 128, dtype=torch.bool)
     masks[0, :48], masks[1, :, :64] = True, True
-    ensemble_model.task_settings = replace(ensemble_model.task_settings, proposals=True)
+    ensemble_model.task_settings = replace(ensemble_model.task_settings, query_masks=True)
     result = ensemble_model([{**sample, "sam_masks": masks}])[0]
     found = result["sam_proposals"]
     assert torch.equal(found.pred_masks.cpu(), masks)
@@ -111,7 +111,7 @@ def test_masks_of_samples_are_used_and_none_at_all_is_no_error(ensemble_model, s
 
 
 def test_the_model_makes_proposals_itself(ensemble_model, sample):
-    ensemble_model.task_settings = replace(ensemble_model.task_settings, proposals=True)
+    ensemble_model.task_settings = replace(ensemble_model.task_settings, query_masks=True)
     found = ensemble_model([sample])[0]["sam_proposals"]
     assert 0 < len(found) <= 50
     assert found.image_size == (96, 128)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 
-from frozenseg.data.episodes import NOT_SCORED, UNLABELLED
+from frozenseg.data.episodes import IGNORE_LABEL, UNLABELLED
 from frozenseg.data.mappers.episode_augment import augment, draw_box, resize_box
 from frozenseg.data.mappers.geometry import resize_to_edges
 from frozenseg.data.reading import check_same_size, read_image, read_label_png
@@ -135,11 +135,11 @@ def read_episode_labels(record: dict[str, Any]) -> np.ndarray:
     """
     values_HW = read_label_png(record["sem_seg_file_name"])
     ids = record["label_ids"]
-    largest = max(int(values_HW.max(initial=0)), NOT_SCORED, *ids)
+    largest = max(int(values_HW.max(initial=0)), IGNORE_LABEL, *ids)
     label_of_id = np.full(largest + 1, OTHER_CLASS, dtype=np.int16)
     label_of_id[UNLABELLED] = BACKGROUND
     label_of_id[list(ids)] = np.arange(len(ids))
-    label_of_id[NOT_SCORED] = IGNORED
+    label_of_id[IGNORE_LABEL] = IGNORED
     return label_of_id[values_HW]
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from frozenseg.data.episodes import NOT_SCORED, describe, index_content
+from frozenseg.data.episodes import IGNORE_LABEL, describe, index_content
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import AGAIN, check_sizes, empty_annotation, read_labels
 from frozenseg.data.preparation.work import Done, Preparation
@@ -71,12 +71,12 @@ def convert_episode(
     there = not overwrite and is_complete(path)
     labels_HW = read_labels(path) if there else draw(job)
     check_sizes(path, labels_HW, root / job.image)
-    wrong_HW = (labels_HW > classes) & (labels_HW != NOT_SCORED)
+    wrong_HW = (labels_HW > classes) & (labels_HW != IGNORE_LABEL)
     if wrong_HW.any():
         y, x = np.argwhere(wrong_HW)[0]
         raise ValueError(
             f"{path}: label {labels_HW[y, x]} at x={x}, y={y} is out of range: 0 (background), 1 "
-            f"to {classes} and {NOT_SCORED} are expected; "
+            f"to {classes} and {IGNORE_LABEL} are expected; "
             + ("make it again with --overwrite" if there else AGAIN)
         )
     entry = describe(job.image, job.labels, labels_HW)
