@@ -3,7 +3,8 @@
 #   make quickstart   a small training, its evaluation, and pictures, end to end
 #   make demo         segments a few pictures at once with the shipped weights; ARGS="--input a.jpg"
 #   make app          a web page for your images and words; ARGS="--port 8000 --host 0.0.0.0"
-#   make test         all tests; ARGS="tests/vocab -k parse" for a part of them
+#   make test         all tests; ARGS="-m 'not slow'" for an answer in a minute or two,
+#                     ARGS="tests/vocab -k parse" for a part of them
 #   make lint         ruff, its format check, mypy
 #   make format       applies the format and the safe fixes
 #   make setup        only makes .venv; PYTHON=/path/to/python3.11 chooses the interpreter

@@ -15,6 +15,8 @@ from frozenseg.data.catalog.register import register_splits, registered_split
 from frozenseg.engine.run import recipe_opts
 from tests.data import raw_datasets
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MODELS = sorted(p for folder in ("fcclip", "frozenseg") for p in (CONFIGS / folder).glob("*.yaml"))
 EVALUATIONS = sorted((CONFIGS / "evaluation").glob("*.yaml"))

@@ -28,6 +28,8 @@ from frozenseg.structures import BACKGROUND
 from tests.data import raw_datasets
 from tests.data.test_verify_rows import MAKERS, run, source_split
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).resolve().parents[1] / "configs/miniature/fusioner_clip_clip.yaml"
 ROWS = [row for row in DATASET_SPLITS if row.kind == "episodes"]
 # Data set -> class -> its pixels in the items that ask for it, see raw_episodes.py.

@@ -19,6 +19,8 @@ from frozenseg.evaluation.results import read_results
 from tests.data import raw_episodes
 from tests.data.test_verify_rows import run
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[1] / "configs" / "miniature" / "fusioner_clip_clip.yaml"
 
 

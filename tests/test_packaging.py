@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD_INPUTS = ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE")
@@ -71,3 +74,34 @@ def test_models_of_the_wheel_have_their_configs(wheel: Path, tmp_path: Path) -> 
     output = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
     paths = [Path(word) for word in output.split()[-3:]]
     assert all(path.is_file() and tmp_path in path.parents for path in paths)
+
+
+def test_an_installed_package_segments_its_sample_and_prepares_data(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """In an empty folder, with nothing of the checkout."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-W", "ignore", *words]
+        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(
+        "-c",
+        "import frozenseg\n"
+        "found = frozenseg.segment(frozenseg.sample_image(), 'purple heart; sand:stuff')\n"
+        "found.save('scene.jpg')",
+    )
+    assert (empty / "scene.jpg").stat().st_size > 1000
+    sizes = ["--train", "0", "--dev", "0", "--val", "1"]
+    run("-m", "frozenseg", "data", "prepare", "miniature", "--root", "data", *sizes)
+    assert "in order" in run(
+        *("-m", "frozenseg", "data", "verify", "miniature_val_panoptic", "--subset"),
+        *("--root", "data"),
+    )

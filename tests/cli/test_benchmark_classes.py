@@ -6,7 +6,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tools.quickstart import CONFIGS, ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_scores_of_many_classes_cost_their_tensor_and_labels_do_not(tmp_path):

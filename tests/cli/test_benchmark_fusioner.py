@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from frozenseg.benchmarking.fusioner import by_definition
 from frozenseg.fusioner.cosine_logits import cosine_logits
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -15,6 +15,8 @@ from frozenseg.cli.pairings_cells import check_names, command_of, folder_of, gri
 from frozenseg.cli.pairings_table import collect, draw, summarise, write_tables
 from frozenseg.evaluation.results import write_results
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = ROOT / "configs" / "miniature" / "fusioner_clip_clip.yaml"
 

@@ -21,6 +21,8 @@ from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import load_sam
 from frozenseg.predict import sam_export
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "miniature" / "miniature_sam.json")
 WEIGHTS = str(ROOT / "frozenseg" / "weights" / "miniature_sam.safetensors")

@@ -15,6 +15,8 @@ from frozenseg.cli.main import main
 from frozenseg.data.shapes import write_shapes
 from frozenseg.evaluation.results import read_results
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "train_net.py"
 CONFIG = ROOT / "configs" / "quickstart" / "shapes_fcclip.yaml"

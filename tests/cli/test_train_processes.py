@@ -17,7 +17,7 @@ from frozenseg.cli.main import main
 from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.evaluation.results import read_results
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "miniature" / "fcclip.yaml"

@@ -27,6 +27,8 @@ from frozenseg.mask_classification import criterion
 from tests.smooth_decoder import smooth_model
 from tools.record_reference import reference_batch
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = ("convnext", "frozenseg")
 
 

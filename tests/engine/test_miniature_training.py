@@ -14,6 +14,8 @@ from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.data.miniature.folds import write_folds
 from tests.engine.test_trainer import train
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "miniature"
 ITERATIONS, STOP = 30, 17  # the last checkpoint before the stop is that of iteration 12
 

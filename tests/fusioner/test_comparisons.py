@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from frozenseg.fusioner.spnet import SPNet, above_rivals, softmax_loss, softmax_target
 from frozenseg.fusioner.zs3net import ZS3Net, class_of_patches, fit_softmax, moment_loss
 from frozenseg.structures import BACKGROUND, IGNORED, OTHER_CLASS
+
+pytestmark = pytest.mark.slow
 
 
 def test_targets_of_the_softmax():

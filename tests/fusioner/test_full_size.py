@@ -10,6 +10,8 @@ from frozenseg.build import build_model
 from frozenseg.config import load_config
 from frozenseg.data.catalog.register import register_splits
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "configs" / "fusioner"
 PAIRINGS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 # Channels of patches and of words.

@@ -35,6 +35,8 @@ from tools.miniature.sam_training import (
 )
 from tools.miniature.training import Schedule, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "pretrain_miniature.py"
 WEIGHTS = ROOT / "frozenseg" / "weights"

@@ -20,6 +20,8 @@ from tools.miniature.language_training import LanguageTask, MiniatureBert, blank
 from tools.miniature.runs import BERT_FOLDER
 from tools.miniature.training import Schedule, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "pretrain_miniature.py"
 BERT_WEIGHTS = ROOT / "frozenseg" / "weights" / "miniature_bert.safetensors"

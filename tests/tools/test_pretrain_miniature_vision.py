@@ -31,6 +31,8 @@ from tools.miniature.vision_training import (
 )
 from tools.miniature.vision_views import PATCH, draw_matrix, draw_views
 
+pytestmark = pytest.mark.slow
+
 VIT_WEIGHTS = Path(__file__).resolve().parents[2] / "frozenseg/weights/miniature_vit.safetensors"
 _VIT: dict[str, Any] = {
     "img_size": 256,

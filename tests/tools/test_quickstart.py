@@ -15,6 +15,8 @@ from frozenseg.data.miniature.classes import ALL, CLASSES
 from frozenseg.visualization.plots import read_losses
 from tools import quickstart
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(quickstart.__file__)
 
 

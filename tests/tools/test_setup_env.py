@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("tools/setup_env.sh", "tools/install_detectron2.py", "requirements.lock")
 COPIED += ("requirements.txt", "pyproject.toml")

@@ -20,6 +20,8 @@ from PIL import Image
 from frozenseg.data.miniature.classes import CLASSES
 from frozenseg.data.miniature.scenes import draw_scene
 
+pytestmark = pytest.mark.slow
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")
 
