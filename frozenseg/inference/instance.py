@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from frozenseg.inference.strips import Scratch, full_precision, sigmoid_strips
-from frozenseg.structures import ImageGeometry
+from frozenseg.inference.strips import Scratch
 
 
 class InstanceSegmentation(NamedTuple):
@@ -90,29 +89,3 @@ class InstanceAccumulator:
         scores_K = self._detections.scores * quality_K
         masks = self._masks.view(-1, *self._size)
         return InstanceSegmentation(scores_K, self._detections.classes, masks)
-
-
-def instance_segmentation(
-    class_probs_QC1: Tensor,
-    mask_logits_QIJ: Tensor,
-    geometry: ImageGeometry,
-    *,
-    thing_C: Tensor | None = None,
-    detections_per_image: int = 100,
-) -> InstanceSegmentation:
-    """The best (query, class) pairs with their masks (logit > 0).
-
-    Args:
-        class_probs_QC1: class probabilities (Q, C + 1), void last.
-        mask_logits_QIJ: mask logits at the padded input's size / stride.
-        thing_C: bool (C,): drop detections of other classes; None keeps all (the released code
-            drops them only when panoptic segmentation is on too).
-        detections_per_image: pairs chosen, before stuff is dropped.
-    """
-    with full_precision(mask_logits_QIJ.device):
-        found = top_detections(class_probs_QC1.float(), detections_per_image, thing_C)
-        queries_N, row_K = found.queries.unique(return_inverse=True)
-        head = InstanceAccumulator(found._replace(queries=row_K), geometry.output)
-        for pixels, masks_NP in sigmoid_strips(mask_logits_QIJ[queries_N], geometry):
-            head.add(pixels, masks_NP)
-        return head.finish()

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.argmax import column_argmax
-from frozenseg.inference.strips import Scratch, full_precision, sigmoid_strips
-from frozenseg.structures import ImageGeometry
+from frozenseg.inference.strips import Scratch
 
 
 class PanopticSegmentation(NamedTuple):
@@ -43,6 +42,11 @@ def keep_queries(class_probs_QC1: Tensor, threshold: float) -> KeptQueries:
 
 class PanopticAccumulator:
     """Collects strips of mask probabilities and paints the panoptic map at the end.
+
+    Every pixel goes to the query with the largest class score * mask probability. A query becomes a
+    segment if the pixels it won are at least `overlap_threshold` of its own positive mask; the
+    segment is what it won inside that mask. Stuff segments of one class share one id.
+    Source: Mask2Former, arXiv:2112.01527; MaskFormer, arXiv:2107.06278, section 3.4.
 
     Args:
         kept: the queries that compete; `kept.queries` are rows of the strips.
@@ -121,40 +125,3 @@ class PanopticAccumulator:
             if not is_thing:
                 id_of_stuff[category] = segment_id
         return id_of_winner, segments_info
-
-
-def panoptic_segmentation(
-    class_probs_QC1: Tensor,
-    mask_logits_QIJ: Tensor,
-    geometry: ImageGeometry,
-    thing_C: Tensor,
-    *,
-    object_mask_threshold: float = 0.0,
-    overlap_threshold: float = 0.8,
-) -> PanopticSegmentation:
-    """Every pixel goes to the query with the largest class score * mask probability.
-
-    A query takes part if its best class is not void and scores above `object_mask_threshold`. It
-    becomes a segment if the pixels it won are at least `overlap_threshold` of its own positive
-    mask; the segment is what it won inside that mask. Stuff segments of one class share one id.
-
-    Args:
-        class_probs_QC1: class probabilities (Q, C + 1), void last.
-        mask_logits_QIJ: mask logits at the padded input's size / stride.
-        thing_C: bool (C,), True for thing classes.
-    Source: Mask2Former, arXiv:2112.01527; MaskFormer, arXiv:2107.06278, section 3.4.
-    """
-    with full_precision(mask_logits_QIJ.device):
-        kept = keep_queries(class_probs_QC1.float(), object_mask_threshold)
-        logits_NIJ = mask_logits_QIJ[kept.queries]
-        rows = torch.arange(len(logits_NIJ), device=logits_NIJ.device)
-        head = PanopticAccumulator(
-            kept._replace(queries=rows),
-            len(rows),
-            thing_C,
-            geometry.output,
-            overlap_threshold=overlap_threshold,
-        )
-        for pixels, masks_NP in sigmoid_strips(logits_NIJ, geometry):
-            head.add(pixels, masks_NP)
-        return head.finish()

@@ -7,7 +7,7 @@ I, J the mask logits' size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -51,7 +51,8 @@ class TaskSettings:
 
     Attributes:
         semantic, panoptic, instance: the tasks.
-        object_mask_threshold: panoptic: a query takes part if its score is above.
+        object_mask_threshold: panoptic: a query takes part if its score is above. The config's keys
+            and a dataset's row decide it.
         overlap_threshold: panoptic: a segment must win this share of its own mask.
         detections_per_image: instance: (query, class) pairs chosen. With `panoptic` on, pairs
             of stuff classes are then dropped, as the released code does.
@@ -65,10 +66,11 @@ class TaskSettings:
         proposal_max_iou: a proposal with a larger IoU with some query's mask is left out.
     """
 
+    _: KW_ONLY
+    object_mask_threshold: float
     semantic: bool = True
     panoptic: bool = True
     instance: bool = True
-    object_mask_threshold: float = 0.0
     overlap_threshold: float = 0.8
     detections_per_image: int = 100
     semantic_at_padded_size: bool = False
@@ -116,8 +118,8 @@ def solve_tasks(
 ) -> TaskOutputs:
     """Solves every task that is on; the mask probabilities are computed once for all of them.
 
-    Temporaries stay at a few strips of masks (megabytes), whatever the size of the output. See
-    `semantic_segmentation`, `panoptic_segmentation`, `instance_segmentation` for the tasks.
+    Temporaries stay at a few strips of masks (megabytes), whatever the size of the output.
+    The tasks: `SemanticAccumulator`, `PanopticAccumulator`, `InstanceAccumulator`.
 
     Args:
         class_logits_QC1: class logits or log-probabilities, void last (`ensemble_classes`).
@@ -133,24 +135,26 @@ def solve_tasks(
     sum_first = settings.semantic_at_padded_size and geometry.image != size
     with full_precision(mask_logits_QIJ.device):
         probs_QC1 = class_logits_QC1.float().softmax(-1)
-        extra = choose_proposals(proposals, len(thing_C), size, probs_QC1.device)
-        heads: dict[str, StripAccumulator] = {}
+        chosen = choose_proposals(proposals, len(thing_C), size, probs_QC1.device)
+        accumulators: dict[str, StripAccumulator] = {}
         results: dict[str, Any] = {}
         if settings.semantic:
             field = "semantic_labels" if argmax_only else "sem_seg"
-            weights_CR = semantic_weights(probs_QC1, extra, settings.sam_alpha)
-            head = SemanticAccumulator(weights_CR, size, argmax_only=argmax_only)
+            weights_CR = semantic_weights(probs_QC1, chosen, settings.sam_alpha)
+            scores = SemanticAccumulator(weights_CR, size, argmax_only=argmax_only)
             if sum_first:
-                results[field] = sum_at_padded_size(head, mask_logits_QIJ, geometry, extra)
+                results[field] = sum_at_padded_size(scores, mask_logits_QIJ, geometry, chosen)
             else:
-                heads[field] = head
-        candidates = _candidates(probs_QC1, mask_logits_QIJ, geometry, extra, settings)
-        rows_R = _add_mask_heads(heads, probs_QC1, candidates, size, thing_C, settings)
-        if heads:
-            for pixels, masks_RP in _strips(mask_logits_QIJ, geometry, extra, rows_R):
-                for strip_head in heads.values():
-                    strip_head.add(pixels, masks_RP)
-        results |= {field: head.finish() for field, head in heads.items()}
+                accumulators[field] = scores
+        candidates = _candidates(probs_QC1, mask_logits_QIJ, geometry, chosen, settings)
+        rows_R = _add_mask_accumulators(
+            accumulators, probs_QC1, candidates, size, thing_C, settings
+        )
+        if accumulators:
+            for pixels, masks_RP in _strips(mask_logits_QIJ, geometry, chosen, rows_R):
+                for accumulator in accumulators.values():
+                    accumulator.add(pixels, masks_RP)
+        results |= {field: each.finish() for field, each in accumulators.items()}
         if settings.query_masks and proposals is not None:
             results["sam_proposals"] = as_detections(proposals, size)
     return TaskOutputs(**results)
@@ -160,36 +164,36 @@ def _candidates(
     class_probs_QC1: Tensor,
     mask_logits_QIJ: Tensor,
     geometry: ImageGeometry,
-    extra: ChosenProposals | None,
+    chosen: ChosenProposals | None,
     settings: TaskSettings,
 ) -> Candidates:
     """The rows that compete in panoptic and instance segmentation."""
-    if extra is None or not settings.proposals_as_queries:
-        return only_queries(class_probs_QC1, extra)
+    if chosen is None or not settings.proposals_as_queries:
+        return only_queries(class_probs_QC1, chosen)
     return add_as_queries(
         class_probs_QC1,
         mask_logits_QIJ,
         geometry,
-        extra,
+        chosen,
         weight=settings.proposal_weight,
         max_iou=settings.proposal_max_iou,
     )
 
 
-def _add_mask_heads(
-    heads: dict[str, StripAccumulator],
+def _add_mask_accumulators(
+    accumulators: dict[str, StripAccumulator],
     probs_QC1: Tensor,
     candidates: Candidates,
     size: tuple[int, int],
     thing_C: Tensor,
     settings: TaskSettings,
 ) -> Tensor:
-    """Adds the panoptic and instance heads; returns the rows that all heads need, ascending.
+    """Adds those of panoptic and instance segmentation; returns the rows that all need, ascending.
 
-    The heads are told the places of their rows among these. A semantic head needs all.
+    They are told the places of their rows among these. A semantic accumulator needs all rows.
     """
     kept = found = None
-    needed_R = torch.full((candidates.num_rows,), bool(heads), device=probs_QC1.device)
+    needed_R = torch.full((candidates.num_rows,), bool(accumulators), device=probs_QC1.device)
     if settings.panoptic:
         kept = keep_queries(candidates.class_probs, settings.object_mask_threshold)
         kept = kept._replace(queries=candidates.rows[kept.queries])
@@ -202,29 +206,29 @@ def _add_mask_heads(
         needed_R[found.queries] = True
     if settings.query_masks:
         needed_R[: len(probs_QC1)] = True
-        heads["query_masks"] = InstanceAccumulator(every_query(probs_QC1), size)
+        accumulators["query_masks"] = InstanceAccumulator(every_query(probs_QC1), size)
     rows_R = needed_R.nonzero()[:, 0]
     if kept is not None:
         kept = kept._replace(queries=torch.searchsorted(rows_R, kept.queries))
-        heads["panoptic"] = PanopticAccumulator(
+        accumulators["panoptic"] = PanopticAccumulator(
             kept, len(rows_R), thing_C, size, overlap_threshold=settings.overlap_threshold
         )
     if found is not None:
         found = found._replace(queries=torch.searchsorted(rows_R, found.queries))
-        heads["instances"] = InstanceAccumulator(found, size)
+        accumulators["instances"] = InstanceAccumulator(found, size)
     return rows_R
 
 
 def _strips(
-    mask_logits_QIJ: Tensor, geometry: ImageGeometry, extra: ChosenProposals | None, rows_R: Tensor
+    mask_logits_QIJ: Tensor, geometry: ImageGeometry, chosen: ChosenProposals | None, rows_R: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
     """Strips of the rows `rows_R` of all queries, then all proposals that take part."""
     queries = len(mask_logits_QIJ)
-    if extra is None:
+    if chosen is None:
         return sigmoid_strips(_rows(mask_logits_QIJ, rows_R), geometry)
     is_query_R = rows_R < queries
-    extra = extra.select(rows_R[~is_query_R] - queries)
-    return sigmoid_strips(_rows(mask_logits_QIJ, rows_R[is_query_R]), geometry, extra)
+    chosen = chosen.select(rows_R[~is_query_R] - queries)
+    return sigmoid_strips(_rows(mask_logits_QIJ, rows_R[is_query_R]), geometry, chosen)
 
 
 def _rows(values: Tensor, rows: Tensor) -> Tensor:

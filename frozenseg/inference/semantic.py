@@ -14,15 +14,12 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.argmax import column_argmax
-from frozenseg.inference.mask_ensemble import semantic_weights
 from frozenseg.inference.strips import (
     MaskRows,
     Scratch,
     StripResizer,
     finite_logits,
-    full_precision,
     mask_resizer,
-    sigmoid_strips,
 )
 from frozenseg.structures import ImageGeometry
 
@@ -87,7 +84,9 @@ class LabelCollector:
 
 
 class SemanticAccumulator:
-    """Sums weight * mask probability over the rows, strip by strip.
+    """Sums weight * mask probability over the rows, strip by strip; of a pixel it may exceed 1.
+
+    Source: MaskFormer, arXiv:2107.06278, section 3.4.
 
     Args:
         weights_CR: class probabilities (see `semantic_weights`); float32, contiguous.
@@ -148,38 +147,6 @@ class SemanticAccumulator:
     def _chunks(self, size: int) -> Iterator[slice]:
         total = len(self._weights_CR)
         return (slice(first, min(first + size, total)) for first in range(0, total, size))
-
-
-def semantic_segmentation(
-    class_probs_QC1: Tensor,
-    mask_logits_QIJ: Tensor,
-    geometry: ImageGeometry,
-    *,
-    at_padded_size: bool = False,
-    argmax_only: bool = False,
-) -> Tensor | LabelMap:
-    """Sum over the queries of class probability * mask probability.
-
-    Args:
-        class_probs_QC1: class probabilities (Q, C + 1), void last.
-        mask_logits_QIJ: mask logits at the padded input's size / stride.
-        at_padded_size: take the sum at the padded input's size, then crop and resize it (the
-            released code where semantic segmentation is the only task); default: resize the mask
-            logits first. Both are the same where the output has the image's size.
-        argmax_only: return the best class of every pixel and its score, without (C, H, W).
-
-    Returns: float32 (C, H, W), values from 0 (queries may overlap: no upper limit of 1), or a
-        LabelMap.
-    Source: MaskFormer, arXiv:2107.06278, section 3.4.
-    """
-    with full_precision(mask_logits_QIJ.device):
-        weights_CR = semantic_weights(class_probs_QC1.float())
-        head = SemanticAccumulator(weights_CR, geometry.output, argmax_only=argmax_only)
-        if at_padded_size and geometry.image != geometry.output:
-            return sum_at_padded_size(head, mask_logits_QIJ, geometry)
-        for pixels, masks_QP in sigmoid_strips(mask_logits_QIJ, geometry):
-            head.add(pixels, masks_QP)
-        return head.finish()
 
 
 def sum_at_padded_size(

@@ -146,7 +146,7 @@ def test_a_perfect_model_scores_100(stand_in_cfg, model):
 def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
     row = replace(find_split(VAL), test_size=(24, 99), object_mask_threshold=0.4)
     register_splits([row], root=shapes_root)
-    model.task_settings = TaskSettings()
+    model.task_settings = TaskSettings(object_mask_threshold=0.0)
     seen, plain = [], model.forward
 
     def look(batch):
@@ -158,7 +158,7 @@ def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
     entry = evaluate_dataset(stand_in_cfg, model, VAL)
     register_splits(root=shapes_root)
     assert seen == [((24, 30), 0.4)] * 2
-    assert model.task_settings == TaskSettings()
+    assert model.task_settings == TaskSettings(object_mask_threshold=0.0)
     assert entry["protocol"]["thresholds"]["object_mask"] == 0.4
     assert entry["protocol"]["test_size"] == [24, 99]
 

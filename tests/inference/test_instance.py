@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.inference.instance import instance_segmentation, top_detections
+from frozenseg.inference.instance import top_detections
 from frozenseg.structures import ImageGeometry
+from tests.one_task import instance_segmentation
 
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))
 

@@ -16,12 +16,13 @@ from frozenseg.inference.mask_ensemble import (
     covered_by_queries,
 )
 from frozenseg.inference.postprocess import TaskSettings, solve_tasks
-from frozenseg.inference.semantic import semantic_segmentation
 from frozenseg.resize import nearest_resize
 from frozenseg.structures import ImageGeometry
+from tests.one_task import semantic_segmentation
 
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))
-SEMANTIC = TaskSettings(panoptic=False, instance=False)
+PLAIN = TaskSettings(object_mask_threshold=0.0)
+SEMANTIC = replace(PLAIN, panoptic=False, instance=False)
 CASES = ["normal", "no_sam_mask_above_0.5", "all_overlap", "no_overlap"]
 
 
@@ -115,8 +116,11 @@ def test_strips_equal_the_dense_formula(
 def test_size_of_the_strips_does_not_change_results(random_case, monkeypatch, strip_floats, padded):
     logits, masks = random_case(13, queries=20)
     proposals = random_proposals(13)
-    task = TaskSettings(
-        overlap_threshold=0.3, semantic_at_padded_size=padded, proposals_as_queries=True
+    task = replace(
+        PLAIN,
+        overlap_threshold=0.3,
+        semantic_at_padded_size=padded,
+        proposals_as_queries=True,
     )
     arguments = (logits, masks, RESIZED, torch.arange(7) % 2 == 0, task, proposals)
     expected = solve_tasks(*arguments)
@@ -148,7 +152,7 @@ def test_by_hand():
 def test_no_proposal_list_leaves_every_bit(random_case, padded):
     logits, masks = random_case(3)
     things = torch.arange(7) % 2 == 0
-    plain = TaskSettings(semantic_at_padded_size=padded, query_masks=True)
+    plain = replace(PLAIN, semantic_at_padded_size=padded, query_masks=True)
     given_alpha = replace(plain, sam_alpha=0.7, proposals_as_queries=True)
     expected = solve_tasks(logits, masks, RESIZED, things, plain)
     found = solve_tasks(logits, masks, RESIZED, things, given_alpha, None)
@@ -165,7 +169,7 @@ def test_empty_list_is_the_ensemble_with_nothing_to_add(random_case):
     logits, masks = random_case(3)
     things = torch.ones(7, dtype=torch.bool)
     none = random_proposals(3, masks=0)
-    off = TaskSettings(query_masks=True)
+    off = replace(PLAIN, query_masks=True)
     plain = solve_tasks(logits, masks, RESIZED, things, off)
     task = replace(off, proposals_as_queries=True)
     found = solve_tasks(logits, masks, RESIZED, things, task, none)
@@ -180,8 +184,8 @@ def test_empty_list_is_the_ensemble_with_nothing_to_add(random_case):
 def test_other_tasks_do_not_see_proposals_unless_asked(random_case):
     logits, masks = random_case(4)
     things = torch.ones(7, dtype=torch.bool)
-    plain = solve_tasks(logits, masks, RESIZED, things, TaskSettings())
-    found = solve_tasks(logits, masks, RESIZED, things, TaskSettings(), random_proposals(4))
+    plain = solve_tasks(logits, masks, RESIZED, things, PLAIN)
+    found = solve_tasks(logits, masks, RESIZED, things, PLAIN, random_proposals(4))
     assert not torch.equal(found.sem_seg, plain.sem_seg)
     assert torch.equal(found.panoptic.labels, plain.panoptic.labels)
     assert torch.equal(found.instances.masks, plain.instances.masks)
@@ -241,7 +245,7 @@ def boxes(*columns, judged=(0.05, 0.95, 0.0)):
 
 
 def as_queries(sam, **changes):
-    task = TaskSettings(semantic=False, proposals_as_queries=True, **changes)
+    task = replace(PLAIN, semantic=False, proposals_as_queries=True, **changes)
     return solve_tasks(*two_queries(), HALF, torch.tensor([True, True]), task, sam)
 
 
@@ -267,7 +271,7 @@ def test_a_proposal_names_what_no_query_names():
     assert (found.panoptic.labels[:, 40:] == 2).all()
     assert (found.panoptic.labels[:, :28] == 1).all()
     best = found.instances.classes.tolist().index(1)
-    score = TaskSettings().proposal_weight * 0.95
+    score = PLAIN.proposal_weight * 0.95
     assert found.instances.scores[best].item() == pytest.approx(score)
     assert torch.equal(found.instances.masks[best], boxes((40, 64)).masks_MYX[0])
 
@@ -332,4 +336,4 @@ def test_what_does_not_fit_is_an_error(changes, message):
 @pytest.mark.parametrize("name", ["sam_alpha", "proposal_weight", "proposal_max_iou"])
 def test_shares_outside_their_range_are_an_error(name):
     with pytest.raises(ValueError, match=rf"{name} = 1\.5"):
-        TaskSettings(**{name: 1.5})
+        replace(PLAIN, **{name: 1.5})

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.inference.panoptic import keep_queries, panoptic_segmentation
+from frozenseg.inference.panoptic import keep_queries
 from frozenseg.structures import ImageGeometry
+from tests.one_task import panoptic_segmentation
 
 SQUARE = ImageGeometry(padded=(8, 8), image=(8, 8), output=(8, 8))
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))

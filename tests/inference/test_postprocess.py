@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenseg.inference import strips as tiles
-from frozenseg.inference.instance import instance_segmentation
-from frozenseg.inference.panoptic import panoptic_segmentation
 from frozenseg.inference.postprocess import TaskSettings, solve_tasks
-from frozenseg.inference.semantic import semantic_segmentation
 from frozenseg.structures import ImageGeometry
+from tests.one_task import instance_segmentation, panoptic_segmentation, semantic_segmentation
 
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))
+PLAIN = TaskSettings(object_mask_threshold=0.0)
 GOLDEN_GEOMETRY = {
     ("img0", 0): ImageGeometry(padded=(128, 192), image=(128, 192), output=(128, 192)),
     ("img1", 0): ImageGeometry(padded=(192, 128), image=(180, 122), output=(200, 140)),
@@ -91,7 +91,7 @@ def test_one_pass_equals_the_separate_tasks(
 def test_size_of_the_strips_does_not_change_results(random_case, monkeypatch, strip_floats) -> None:
     logits, masks = random_case(13, queries=20)
     thing = torch.arange(7) % 2 == 0
-    task = TaskSettings(overlap_threshold=0.3)
+    task = replace(PLAIN, overlap_threshold=0.3)
     expected = solve_tasks(logits, masks, RESIZED, thing, task)
     monkeypatch.setitem(tiles._STRIP_FLOATS, "cpu", strip_floats)
     _same(solve_tasks(logits, masks, RESIZED, thing, task), expected)
@@ -101,10 +101,14 @@ def test_size_of_the_strips_does_not_change_results(random_case, monkeypatch, st
 def test_results_do_not_depend_on_autocast_or_gradients(random_case) -> None:
     logits, masks = random_case(13, queries=20)
     thing = torch.arange(7) % 2 == 0
-    expected = solve_tasks(logits, masks, RESIZED, thing, TaskSettings())
+    expected = solve_tasks(logits, masks, RESIZED, thing, PLAIN)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = solve_tasks(
-            logits.requires_grad_(), masks.requires_grad_(), RESIZED, thing, TaskSettings()
+            logits.requires_grad_(),
+            masks.requires_grad_(),
+            RESIZED,
+            thing,
+            PLAIN,
         )
     _same(found, expected)
 
@@ -112,7 +116,13 @@ def test_results_do_not_depend_on_autocast_or_gradients(random_case) -> None:
 def test_two_thousand_classes_labels_only(random_case) -> None:
     logits, masks = random_case(0, classes=2000)
     thing = torch.ones(2000, dtype=torch.bool)
-    outputs = solve_tasks(logits, masks, RESIZED, thing, TaskSettings(semantic_argmax_only=True))
+    outputs = solve_tasks(
+        logits,
+        masks,
+        RESIZED,
+        thing,
+        replace(PLAIN, semantic_argmax_only=True),
+    )
     scores = semantic_segmentation(logits.softmax(-1), masks, RESIZED)
     assert outputs.sem_seg is None
     assert (outputs.semantic_labels.labels == scores.argmax(0)).float().mean() >= 0.999
@@ -123,7 +133,11 @@ def test_one_pixel_and_one_class() -> None:
     geometry = ImageGeometry(padded=(32, 32), image=(1, 1), output=(1, 1))
     logits = torch.tensor([[3.0, 0.0], [0.0, 3.0]])
     outputs = solve_tasks(
-        logits, torch.full((2, 8, 8), 4.0), geometry, torch.tensor([True]), TaskSettings()
+        logits,
+        torch.full((2, 8, 8), 4.0),
+        geometry,
+        torch.tensor([True]),
+        PLAIN,
     )
     assert outputs.sem_seg.shape == (1, 1, 1)
     assert outputs.panoptic.labels.tolist() == [[1]]
@@ -136,7 +150,13 @@ def test_extreme_logits_give_no_nan(random_case, value) -> None:
     masks[2] = masks[:, 3, 4] = value
     if value == value:
         logits[1, 2] = logits[4] = min(max(value, -1e38), 1e38)
-    outputs = solve_tasks(logits, masks, RESIZED, torch.ones(7, dtype=torch.bool), TaskSettings())
+    outputs = solve_tasks(
+        logits,
+        masks,
+        RESIZED,
+        torch.ones(7, dtype=torch.bool),
+        PLAIN,
+    )
     assert torch.isfinite(outputs.sem_seg).all()
     assert torch.isfinite(outputs.instances.scores).all()
 
@@ -144,16 +164,16 @@ def test_extreme_logits_give_no_nan(random_case, value) -> None:
 def test_instance_only_keeps_classes_that_are_not_things(random_case) -> None:
     logits, masks = random_case(0)
     no_things = torch.zeros(7, dtype=torch.bool)
-    alone = TaskSettings(semantic=False, panoptic=False)
+    alone = replace(PLAIN, semantic=False, panoptic=False)
     outputs = solve_tasks(logits, masks, RESIZED, no_things, alone)
     assert len(outputs.instances.scores) == 12 * 7
-    both = TaskSettings(semantic=False, panoptic=True)
+    both = replace(PLAIN, semantic=False, panoptic=True)
     assert len(solve_tasks(logits, masks, RESIZED, no_things, both).instances.scores) == 0
 
 
 def test_no_task_gives_no_result(random_case) -> None:
     logits, masks = random_case(0)
-    off = TaskSettings(semantic=False, panoptic=False, instance=False)
+    off = replace(PLAIN, semantic=False, panoptic=False, instance=False)
     outputs = solve_tasks(logits, masks, RESIZED, torch.ones(7, dtype=torch.bool), off)
     assert (outputs.sem_seg, outputs.panoptic, outputs.instances) == (None, None, None)
 
@@ -167,7 +187,7 @@ def test_shapes_that_do_not_fit_are_errors(random_case) -> None:
         ((logits, masks, RESIZED, thing[:3]), "7 classes"),
     ]:
         with pytest.raises(ValueError, match=message):
-            solve_tasks(*arguments, TaskSettings())
+            solve_tasks(*arguments, PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +207,7 @@ def _run_golden(golden, call, index, **changes):
         values[call]["pred_masks"][index],
         GOLDEN_GEOMETRY[call, index],
         thing,
-        TaskSettings(detections_per_image=40, **changes),
+        replace(PLAIN, detections_per_image=40, **changes),
     )
 
 
@@ -249,7 +269,7 @@ def test_proposals_are_the_masks_of_all_queries_with_their_best_class():
     torch.manual_seed(0)
     class_logits, masks = torch.randn(5, 4), torch.randn(5, 8, 8)
     geometry = ImageGeometry(padded=(32, 32), image=(32, 32), output=(32, 32))
-    settings = TaskSettings(semantic=False, panoptic=False, instance=False, query_masks=True)
+    settings = replace(PLAIN, semantic=False, panoptic=False, instance=False, query_masks=True)
     outputs = solve_tasks(class_logits, masks, geometry, torch.ones(3, dtype=bool), settings)
     assert outputs.panoptic is None
     assert outputs.instances is None

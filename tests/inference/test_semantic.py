@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.inference.semantic import semantic_segmentation
 from frozenseg.structures import ImageGeometry
+from tests.one_task import semantic_segmentation
 
 GEOMETRIES = [
     ImageGeometry(padded=(48, 68), image=(48, 68), output=(48, 68)),

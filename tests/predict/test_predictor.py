@@ -176,7 +176,10 @@ def test_the_best_class_of_every_pixel_is_enough_for_semantic_results():
 
 
 def settings_by_task():
-    return {task: TaskSettings(**{t: t == task for t in module.TASKS}) for task in module.TASKS}
+    return {
+        task: TaskSettings(object_mask_threshold=0.0, **{t: t == task for t in module.TASKS})
+        for task in module.TASKS
+    }
 
 
 def test_tasks_change_what_the_model_computes():

@@ -24,7 +24,7 @@ class StripesModel(nn.Module):
     def __init__(self):
         super().__init__()
         self.words_set = []
-        self.task_settings = TaskSettings()
+        self.task_settings = TaskSettings(object_mask_threshold=0.0)
         self.vocabulary = Vocabulary.parse("one; two:stuff")
 
     def set_vocabulary(self, vocabulary):
@@ -51,7 +51,10 @@ class StripesModel(nn.Module):
 
 @pytest.fixture
 def segmenter():
-    settings = {task: TaskSettings(**{t: t == task for t in TASKS}) for task in TASKS}
+    settings = {
+        task: TaskSettings(object_mask_threshold=0.0, **{t: t == task for t in TASKS})
+        for task in TASKS
+    }
     predictor = Predictor(StripesModel(), shortest_edge=16, longest_edge=64, task_settings=settings)
     return Segmenter(predictor, name="stripes")
 
