@@ -14,8 +14,8 @@ from torch import nn
 
 from frozenseg.config import get_config
 from frozenseg.data.catalog.register import register_splits
-from frozenseg.data.shapes import write_shapes
 from frozenseg.structures import PER_IMAGE
+from tests.shapes_world import register_shapes, write_shapes
 
 
 class StandIn(nn.Module):
@@ -94,6 +94,7 @@ def stand_in_cfg(shapes_root, tmp_path, monkeypatch):
     """A config that trains the stand-in for 6 iterations on the CPU."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root))
     register_splits()
+    register_shapes(shapes_root)
     cfg = get_config()
     cfg.merge_from_list(
         [

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from frozenseg.config import KEYS, Key, get_config, load_config
 from frozenseg.config import load as config
 from frozenseg.config.legacy import legacy_row
-from frozenseg.config.sources import leaves
 from frozenseg.data.catalog.lookup import find_split
 from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.mappers.masks import build_mapper
@@ -35,6 +34,7 @@ from frozenseg.encoders.clip.backbone import load_clip
 from frozenseg.encoders.sam.model import load_sam
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.engine.trainer import Trainer
+from frozenseg.files import flatten
 from frozenseg.mask_classification.decoder import (
     TRANSFORMER_DECODER_REGISTRY,
     MultiScaleMaskedTransformerDecoder,
@@ -414,7 +414,7 @@ READ_ELSEWHERE = {
 
 
 def test_every_other_key_of_detectron2_is_listed_as_having_no_effect():
-    names = {name for name, _ in leaves(get_config())}
+    names = {name for name, _ in flatten(get_config())}
     assert names >= READ_ELSEWHERE
     with_effect = set(CHANGES) | set(DETECTRON2_CHANGES) | READ_ELSEWHERE
     listed = {name for name in names if legacy_row(name)}

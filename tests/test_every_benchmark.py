@@ -42,7 +42,6 @@ ROWS = [row for row in DATASET_SPLITS if row.kind != "episodes"]
 WEIGHTS = ROOT / "frozenseg/weights/miniature_fcclip.safetensors"
 EDGES = (32, 64)  # of the network's input; the rows' own sizes would take minutes
 MADE = {
-    "Shapes": ("prepare_shapes", ("--train", "2", "--val", "2", "--height", "32", "--width", "40")),
     "Miniature world": ("miniature", ("--train", "2", "--dev", "2", "--val", "2")),
 }
 
@@ -116,12 +115,13 @@ def prepared(tmp_path_factory):
     roots: dict[tuple[str, str], Path] = {}
 
     def give(row) -> Path:
-        split = row.split if row.section in MAKERS else "all"
-        if (row.section, split) not in roots:
+        split = row.split if row.origin.readme_section in MAKERS else "all"
+        key = row.origin.readme_section, split
+        if key not in roots:
             root = tmp_path_factory.mktemp("benchmark")
-            _make(row.section, split, root)
-            roots[row.section, split] = root
-        return roots[row.section, split]
+            _make(*key, root)
+            roots[key] = root
+        return roots[key]
 
     return give
 
@@ -137,8 +137,9 @@ def _make(section: str, split: str, root: Path) -> None:
         raw_datasets.make_lvis(root, "val")
     if section == "COCO":
         _add_coco_instances(root / "coco/annotations", split)
-    rows = [row for row in DATASET_SPLITS if (row.section, row.split) == (section, split)]
-    for command in dict.fromkeys(row.prepare for row in rows if row.prepare):
+    rows = [row for row in DATASET_SPLITS if row.split == split]
+    origins = [row.origin for row in rows if row.origin.readme_section == section]
+    for command in dict.fromkeys(origin.command for origin in origins if origin.command):
         run(command, root)
 
 
@@ -317,7 +318,7 @@ COUNTED = [row for row in ROWS if row.benchmark in FACTS]
 
 
 def test_every_row_of_a_real_benchmark_was_counted():
-    rest = {row.section for row in ROWS if row not in COUNTED}
+    rest = {row.origin.readme_section for row in ROWS if row not in COUNTED}
     assert rest == set(MADE)
 
 

@@ -59,16 +59,17 @@ def prepared(tmp_path_factory):
     roots: dict[tuple[str, str], Path] = {}
 
     def give(row) -> Path:
-        split = source_split(row) if row.section in MAKERS else "all"
-        if (row.section, split) not in roots:
-            root = roots[row.section, split] = tmp_path_factory.mktemp("benchmark")
-            for maker in MAKERS.get(row.section, ()):
+        section = row.origin.readme_section
+        split = source_split(row) if section in MAKERS else "all"
+        if (section, split) not in roots:
+            root = roots[section, split] = tmp_path_factory.mktemp("benchmark")
+            for maker in MAKERS.get(section, ()):
                 getattr(raw_datasets, maker)(root, split)
-            if row.section in MAKERS:
-                run(row.prepare, root)
+            if section in MAKERS:
+                run(row.origin.command, root)
             else:
                 write_folds(root, {"train": 3, "val": 6, "mosaics": 8})
-        return roots[row.section, split]
+        return roots[section, split]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fss_mosaic, "TILE", 20)
@@ -114,7 +115,7 @@ def test_training_and_evaluation_on_published_files(family, items, cfg, datasets
     """A Fusioner learns from the seen classes of a fold and is scored on the others."""
     for split in ("train", "val"):
         getattr(raw_datasets, f"make_{family}")(datasets, split)
-    run(f"python datasets/prepare_{family}.py --splits train val", datasets)
+    run(f"frozenseg data prepare {family} --splits train val", datasets)
     changed = cfg.clone()
     changed.merge_from_list(
         [

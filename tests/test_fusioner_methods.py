@@ -39,7 +39,7 @@ def root(tmp_path, monkeypatch):
 def prepared(names, root) -> None:
     """Runs the commands of the rows, and verifies what they made."""
     rows = [find_split(name) for name in names]
-    for command in dict.fromkeys(row.prepare for row in rows):
+    for command in dict.fromkeys(row.origin.command for row in rows):
         run(command, root)
     for row in rows:
         report = verify(row, root, subset=True, progress=False)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from frozenseg.checkpoints.lookup import locate, path_of
 from frozenseg.checkpoints.table import WEIGHTS
 from frozenseg.errors import nearest
-from frozenseg.files import PACKAGE
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -118,14 +117,15 @@ def config_path(name: str) -> Path:
 
     Raises: FileNotFoundError where there are none.
     """
-    folders = (PACKAGE / "configs", PACKAGE.parent / "configs")
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(
-        f"the config {name} is not installed (looked in {' and '.join(map(str, folders))}): give "
-        "the path of the YAML file in a checkout of the repository"
-    )
+    from frozenseg.config.sources import packaged_config
+
+    path = packaged_config(name)
+    if path is None:
+        raise FileNotFoundError(
+            f"the config {name} is not installed: give the path of the YAML file in a checkout of "
+            "the repository"
+        )
+    return path
 
 
 def _encoder_opts(model: NamedModel, only_packaged: bool = False) -> list[str]:

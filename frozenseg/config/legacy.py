@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
+
+from frozenseg.config.keys import KEYS
+from frozenseg.files import flatten
 
 
 class Legacy(NamedTuple):
@@ -27,7 +31,6 @@ class Legacy(NamedTuple):
 
 
 _FROZEN = "the CLIP backbone is frozen and never in the optimizer"
-_BOXES = "there are no boxes, anchors, proposals or keypoints here"
 MAIN_ONLY = "a key of detectron2's main branch that its release 0.6 lacks"
 _DEEPLAB = "a key of detectron2's DeepLab project"
 _RESNET = "CLIP's ResNets come from open_clip: choose one by MODEL.FC_CLIP.CLIP_MODEL_NAME"
@@ -35,6 +38,26 @@ _MAPPER = "the coco_panoptic_lsj mapper has INPUT.IMAGE_SIZE, MIN_SCALE and MAX_
 _AUGMENTATION = "there is no test-time augmentation"
 _BATCH_NORM = "no batch norm is trained"
 _LOADER = "batches follow the seed alone: every image once per epoch, in random order"
+
+# The keys of detectron2 0.6 that are read; all others of its own are accepted with a warning.
+READ = frozenset(
+    {
+        *("DATALOADER.NUM_WORKERS", "DATASETS.TEST", "DATASETS.TRAIN", "OUTPUT_DIR", "SEED"),
+        *("INPUT.MAX_SIZE_TEST", "INPUT.MIN_SIZE_TEST", "TEST.DETECTIONS_PER_IMAGE"),
+        *("MODEL.BACKBONE.NAME", "MODEL.DEVICE", "MODEL.META_ARCHITECTURE", "MODEL.PIXEL_MEAN"),
+        *("MODEL.PIXEL_STD", "MODEL.SEM_SEG_HEAD.CONVS_DIM", "MODEL.SEM_SEG_HEAD.IN_FEATURES"),
+        *("MODEL.SEM_SEG_HEAD.NAME", "MODEL.SEM_SEG_HEAD.NORM", "MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
+        *("MODEL.WEIGHTS", "SOLVER.AMP.ENABLED", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD"),
+        *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE"),
+        *("SOLVER.CLIP_GRADIENTS.ENABLED", "SOLVER.CLIP_GRADIENTS.NORM_TYPE", "SOLVER.GAMMA"),
+        *("SOLVER.IMS_PER_BATCH", "SOLVER.LR_SCHEDULER_NAME", "SOLVER.MAX_ITER"),
+        *("SOLVER.MOMENTUM", "SOLVER.NESTEROV", "SOLVER.REFERENCE_WORLD_SIZE", "SOLVER.STEPS"),
+        *("SOLVER.WARMUP_FACTOR", "SOLVER.WARMUP_ITERS", "SOLVER.WARMUP_METHOD"),
+        *("SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_BIAS", "SOLVER.WEIGHT_DECAY_NORM"),
+        "TEST.EVAL_PERIOD",
+    }
+)
+_NOT_READ = "nothing here reads this key of detectron2 (no boxes, proposals or keypoints)"
 
 LEGACY: tuple[Legacy, ...] = (
     # Mask2Former's switches that FC-CLIP and FrozenSeg never use
@@ -91,58 +114,62 @@ LEGACY: tuple[Legacy, ...] = (
     Legacy("DATALOADER.ASPECT_RATIO_GROUPING", _LOADER),
     Legacy("DATALOADER.FILTER_EMPTY_ANNOTATIONS", _LOADER),
     Legacy("DATALOADER.SAMPLER_TRAIN", _LOADER, ("TrainingSampler",)),
-    Legacy("DATALOADER.REPEAT_THRESHOLD", _LOADER),
-    Legacy("TEST.AUG.*", _AUGMENTATION),
     Legacy("TEST.AUG.ENABLED", _AUGMENTATION, (False,)),
-    Legacy("TEST.PRECISE_BN.*", _BATCH_NORM),
     Legacy("TEST.PRECISE_BN.ENABLED", _BATCH_NORM, (False,)),
-    Legacy("TEST.EXPECTED_RESULTS", "results are written to OUTPUT_DIR/results.json, not compared"),
-    Legacy("VIS_PERIOD", "training draws no pictures"),
-    Legacy("CUDNN_BENCHMARK", "torch.backends.cudnn.benchmark stays as torch sets it"),
-    Legacy("GLOBAL.*", "a place for experiments of detectron2's users"),
-    # detectron2's detectors
+    # detectron2's detectors; its main branch has more keys in these sections
+    *(
+        Legacy(f"MODEL.{section}.*", _NOT_READ)
+        for section in (
+            *("ANCHOR_GENERATOR", "FPN", "PANOPTIC_FPN", "PROPOSAL_GENERATOR", "RETINANET", "RPN"),
+            *("ROI_HEADS", "ROI_BOX_HEAD", "ROI_BOX_CASCADE_HEAD", "ROI_MASK_HEAD"),
+            "ROI_KEYPOINT_HEAD",
+        )
+    ),
     Legacy("MODEL.MASK_ON", "use MODEL.MASK_FORMER.TEST.INSTANCE_ON"),
-    Legacy("MODEL.KEYPOINT_ON", _BOXES),
-    Legacy("MODEL.LOAD_PROPOSALS", _BOXES, (False,)),
-    Legacy("MODEL.PROPOSAL_GENERATOR.*", _BOXES),
-    Legacy("MODEL.ANCHOR_GENERATOR.*", _BOXES),
-    Legacy("MODEL.RPN.*", _BOXES),
-    Legacy("MODEL.ROI_HEADS.*", _BOXES),
-    Legacy("MODEL.ROI_BOX_HEAD.*", _BOXES),
-    Legacy("MODEL.ROI_BOX_CASCADE_HEAD.*", _BOXES),
-    Legacy("MODEL.ROI_MASK_HEAD.*", _BOXES),
-    Legacy("MODEL.ROI_KEYPOINT_HEAD.*", _BOXES),
-    Legacy("MODEL.RETINANET.*", _BOXES),
-    Legacy("DATASETS.PROPOSAL_FILES_TRAIN", _BOXES),
-    Legacy("DATASETS.PROPOSAL_FILES_TEST", _BOXES),
-    Legacy("DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN", _BOXES),
-    Legacy("DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST", _BOXES),
-    Legacy("TEST.KEYPOINT_OKS_SIGMAS", _BOXES),
-    Legacy("MODEL.FPN.*", "the pixel decoder has the keys MODEL.SEM_SEG_HEAD.*"),
-    Legacy("MODEL.PANOPTIC_FPN.*", "panoptic segmentation has the keys MODEL.MASK_FORMER.TEST.*"),
+    Legacy("MODEL.LOAD_PROPOSALS", "there are no boxes here", (False,)),
     # detectron2's main branch and DeepLab project
     Legacy("FLOAT32_PRECISION", MAIN_ONLY, ("",)),
-    Legacy("DATALOADER.REPEAT_SQRT", MAIN_ONLY),
-    Legacy("SOLVER.NUM_DECAYS", MAIN_ONLY),
-    Legacy("SOLVER.RESCALE_INTERVAL", MAIN_ONLY),
-    Legacy("MODEL.SEM_SEG_HEAD.ASPP_CHANNELS", _DEEPLAB),
-    Legacy("MODEL.SEM_SEG_HEAD.ASPP_DILATIONS", _DEEPLAB),
-    Legacy("MODEL.SEM_SEG_HEAD.ASPP_DROPOUT", _DEEPLAB),
-    Legacy("MODEL.SEM_SEG_HEAD.LOSS_TYPE", _DEEPLAB),
-    Legacy("MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS", _DEEPLAB),
-    Legacy("MODEL.SEM_SEG_HEAD.PROJECT_FEATURES", _DEEPLAB),
-    Legacy("MODEL.SEM_SEG_HEAD.USE_DEPTHWISE_SEPARABLE_CONV", _DEEPLAB),
+    *(
+        Legacy(name, MAIN_ONLY)
+        for name in ("DATALOADER.REPEAT_SQRT", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL")
+    ),
+    *(
+        Legacy(f"MODEL.SEM_SEG_HEAD.{name}", _DEEPLAB)
+        for name in (
+            "ASPP_CHANNELS",
+            "ASPP_DILATIONS",
+            "ASPP_DROPOUT",
+            "LOSS_TYPE",
+            "PROJECT_CHANNELS",
+            "PROJECT_FEATURES",
+            "USE_DEPTHWISE_SEPARABLE_CONV",
+        )
+    ),
     Legacy("SOLVER.POLY_LR_CONSTANT_ENDING", _DEEPLAB),
     Legacy("SOLVER.POLY_LR_POWER", _DEEPLAB),
 )
 
 
 def legacy_row(key: str) -> Legacy | None:
-    """The row of a key: its own, else that of its section, else None."""
+    """Why a key has no effect: its own row, else that of its section; None if it is read.
+
+    None, too, for a key that nobody knows.
+    """
     sections = (row for row in LEGACY if row.name.endswith(".*"))
     own = (row for row in LEGACY if row.name == key)
     covering = (row for row in sections if key.startswith(row.name[:-1]))
-    return next(own, None) or next(covering, None)
+    row = next(own, None) or next(covering, None)
+    if row is None and key in _detectron2_keys() - READ:
+        return Legacy(key, _NOT_READ)
+    return row
+
+
+@cache
+def _detectron2_keys() -> frozenset[str]:
+    """Those of its default config that are not in our own table."""
+    from detectron2.config import get_cfg
+
+    return frozenset(key for key, _ in flatten(get_cfg())) - {key.name for key in KEYS}
 
 
 def list_by_reason(ignored: Mapping[str, Legacy]) -> str:

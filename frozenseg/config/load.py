@@ -1,13 +1,12 @@
 """Every config key of this project, its default and its meaning; reading YAML configs.
 
 A config is detectron2's default config (release 0.6) with the table `KEYS` on top, which may change
-detectron2's defaults. Keys without an effect stand in `frozenseg.config.legacy.LEGACY`. Anything
+detectron2's defaults. Keys without an effect are those of `frozenseg.config.legacy`. Anything
 else in a file or on the command line is an error that names the nearest known key.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from frozenseg.config.keys import KEYS
 from frozenseg.config.legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row, list_by_reason
-from frozenseg.config.sources import beside, coerce, decode, leaves, read_files, read_opts, shorten
+from frozenseg.config.sources import beside, coerce, decode, read_files, read_opts, shorten
+from frozenseg.errors import nearest
+from frozenseg.files import flatten
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -64,7 +65,8 @@ def load_config(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     """The config of a YAML file (with its `_BASE_` files), then `opts` on top.
 
     Args:
-        path: a YAML file: one of `configs/`, a released one, or a full dump.
+        path: a YAML file (one of your own, a released one, a full dump) or a packaged one by its
+            name: see `find_config`.
         opts: command-line pairs KEY VALUE, flat: `["MODEL.WEIGHTS", "model.pth", ...]`.
     Raises:
         FileNotFoundError: no such file. ValueError: YAML syntax, unknown key, wrong type, a value
@@ -87,7 +89,7 @@ def load_config(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
 
 def config_hash(cfg: CfgNode) -> str:
     """sha256 (hex) of what a config computes: without output folder, device and file locations."""
-    values = {key: value for key, value in leaves(cfg) if key not in _NOT_HASHED}
+    values = {key: value for key, value in flatten(cfg) if key not in _NOT_HASHED}
     values.update({key: Path(str(values[key])).name for key in _FILE_KEYS})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -101,8 +103,8 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> Legacy | None:
     row = legacy_row(key)
     if not isinstance(node, dict) or name not in node:
         if row is None:
-            nearest = _nearest(cfg, key)
-            raise ValueError(f"{source}: unknown key {key}; the nearest known key is {nearest}")
+            known = _nearest(cfg, key)
+            raise ValueError(f"{source}: unknown key {key}; the nearest known key is {known}")
         _check_accepted(key, decode(value), row.accepted, row.reason, source)
         return row
     default = node[name]
@@ -129,8 +131,8 @@ def _check_accepted(
 
 def _nearest(cfg: CfgNode, key: str) -> str:
     """The known key most like `key`; one of the same last name, if there is any."""
-    known = [name for name, _ in leaves(cfg)]
+    known = [name for name, _ in flatten(cfg)]
     known += [row.name for row in LEGACY if not row.name.endswith(".*")]
     last_name = key.rpartition(".")[2]
     same_name = [name for name in known if name.rpartition(".")[2] == last_name]
-    return difflib.get_close_matches(key, same_name or known, n=1, cutoff=0.0)[0]
+    return nearest(key, same_name or known)[0]

@@ -1,17 +1,22 @@
 """Where the values of a config come from, YAML files with their bases and command-line pairs, and
 their types.
 
-Nothing here knows which keys exist; `frozenseg.config` does.
+Nothing here knows which keys exist; `frozenseg.config.load` does. fvcore's `load_yaml_with_base`
+and yacs' merging would be shorter, but they join the files of a chain before a value is checked, so
+that no error could name the file at fault; of two values of one key they keep the last silently;
+a file that is its own base is read until Python's stack ends; and `BASE_LR: 1` is a wrong type.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+from frozenseg.files import PACKAGE, flatten
 
 
 class Source(NamedTuple):
@@ -33,7 +38,30 @@ def read_files(path: Path) -> Iterator[Source]:
 
     Raises: FileNotFoundError; ValueError for YAML that is no valid tree of sections, with the line.
     """
-    yield from _read_chain(path, ())
+    yield from _read_chain(find_config(path), ())
+
+
+def find_config(name: str | Path) -> Path:
+    """The file of a config: `name` itself, or the packaged one of that name.
+
+    A path that leads nowhere is returned as it is.
+    """
+    path = Path(name).expanduser()
+    return path if path.exists() else packaged_config(path) or path
+
+
+def packaged_config(name: str | Path) -> Path | None:
+    """A file of `configs/`, of the package or of a checkout; None where there is none.
+
+    "configs/miniature/fcclip.yaml" and "miniature/fcclip.yaml" are the same file, whatever the
+    working folder is.
+    """
+    parts = Path(name).parts
+    parts = parts[1:] if parts[:1] == ("configs",) else parts
+    for folder in (PACKAGE / "configs", PACKAGE.parent / "configs"):
+        if not Path(name).is_absolute() and folder.joinpath(*parts).is_file():
+            return folder.joinpath(*parts)
+    return None
 
 
 def read_opts(opts: Sequence[str]) -> Source:
@@ -44,15 +72,6 @@ def read_opts(opts: Sequence[str]) -> Source:
             "(write 'KEY VALUE', not 'KEY=VALUE'; quote values that contain spaces)"
         )
     return Source("command line", None, list(zip(opts[::2], opts[1::2], strict=True)))
-
-
-def leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The (dotted key, value) pairs of nested sections."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def decode(value: Any) -> Any:
@@ -120,14 +139,22 @@ def _alike(item: Any, example: Any) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice (plain YAML would keep the last one silently)."""
+    """Safe YAML that refuses two values of a key (plain YAML keeps the last one silently).
+
+    The same value twice is fine: the released files have some keys twice.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [child.value for child, _ in node.value if isinstance(child, yaml.ScalarNode)]
-        for name in names:
-            if names.count(name) > 1 and name != "<<":
-                problem = f"the key {name!r} stands twice in one section"
-                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        """The mapping. Raises: ConstructorError naming the key and both lines."""
+        first: dict[str, yaml.Node] = {}
+        for child, content in node.value:
+            if not isinstance(child, yaml.ScalarNode) or child.value == "<<":
+                continue
+            earlier = first.setdefault(child.value, content)
+            if earlier is not content and yaml.serialize(earlier) != yaml.serialize(content):
+                lines = f"lines {earlier.start_mark.line + 1} and {content.start_mark.line + 1}"
+                problem = f"the key {child.value!r} has two values in one section ({lines})"
+                raise yaml.constructor.ConstructorError(None, None, problem, child.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -135,8 +162,8 @@ def _read_chain(path: Path, children: tuple[Path, ...]) -> Iterator[Source]:
     wanted_by = f" (a _BASE_ of {children[-1]})" if children else ""
     if not path.is_file():
         raise FileNotFoundError(
-            f"config file {path}{wanted_by} does not exist: give the path of a YAML file, "
-            "for instance one of configs/fcclip/"
+            f"config file {path}{wanted_by} does not exist: give the path of a YAML file, or the "
+            "name of a packaged one, such as configs/fcclip/r50.yaml"
         )
     if path.resolve() in [child.resolve() for child in children]:
         raise ValueError(f"{path}{wanted_by}: a file cannot be its own _BASE_; remove this entry")
@@ -144,7 +171,7 @@ def _read_chain(path: Path, children: tuple[Path, ...]) -> Iterator[Source]:
     bases = tree.pop("_BASE_", [])
     for base in [bases] if isinstance(bases, str) else bases:
         yield from _read_chain(path.parent / Path(str(base)).expanduser(), (*children, path))
-    yield Source(str(path), path.parent, list(leaves(tree)))
+    yield Source(str(path), path.parent, list(flatten(tree)))
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:

@@ -44,7 +44,7 @@ def _panoptic(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
         semantic_file=row.semantic_file,
         class_of_category=class_of_category(row, vocabulary),
         thing_classes=frozenset(i for i, thing in enumerate(vocabulary.thing_mask) if thing),
-        remedy=row.remedy,
+        remedy=row.origin.remedy,
     )
 
 
@@ -54,7 +54,7 @@ def _instances(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records
         image_root=root / row.images,
         image_file=row.image_file,
         class_of_category=class_of_category(row, vocabulary),
-        remedy=row.remedy,
+        remedy=row.origin.remedy,
     )
 
 
@@ -65,7 +65,7 @@ def _instance_maps(row: DatasetSplit, _vocabulary: Vocabulary, root: Path) -> Re
         masks=root / row.instance_masks,
         mask_suffix=row.instance_suffix,
         mask_key="instance_file_name",
-        remedy=row.remedy,
+        remedy=row.origin.remedy,
     )
 
 
@@ -75,7 +75,7 @@ def _semantic(row: DatasetSplit, _vocabulary: Vocabulary, root: Path) -> Records
         image_suffix=row.image_suffix,
         masks=root / row.semantic_masks,
         mask_suffix=row.semantic_suffix,
-        remedy=row.remedy,
+        remedy=row.origin.remedy,
     )
 
 
@@ -87,7 +87,7 @@ def _episodes(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
         min_pixels=row.min_pixels,
         max_items=row.max_items,
         per_image=row.asks_per_image,
-        remedy=row.remedy,
+        remedy=row.origin.remedy,
     )
 
 

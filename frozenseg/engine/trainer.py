@@ -17,7 +17,6 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from torch import nn
 
 from frozenseg.build import build_model, family
-from frozenseg.config.sources import leaves
 from frozenseg.data.catalog.register import register_datasets
 from frozenseg.data.loader import TrainLoader
 from frozenseg.data.mappers.masks import build_mapper
@@ -31,6 +30,7 @@ from frozenseg.engine.optimizer import build_optimizer, build_schedule, with_epo
 from frozenseg.engine.precision import choose_precision
 from frozenseg.engine.train_step import TrainStep
 from frozenseg.engine.writers import WandbWriter
+from frozenseg.files import flatten
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Trainer(DefaultTrainer):
         folder.mkdir(parents=True, exist_ok=True)
         writers = [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
         if self.cfg.WANDB_PROJECT:
-            writers.append(WandbWriter(self.cfg.WANDB_PROJECT, folder, dict(leaves(self.cfg))))
+            writers.append(WandbWriter(self.cfg.WANDB_PROJECT, folder, dict(flatten(self.cfg))))
         return writers if on_terminal() else [CommonMetricPrinter(self.max_iter), *writers]
 
     def _evaluate(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class AnnotationFile:
             image_root=folder,
             class_of_category=class_of_category(row, vocabulary),
             image_file=row.image_file,
-            remedy=row.remedy,
+            remedy=row.origin.remedy,
         )
         self.records = {record["image_id"]: record for record in records}
 

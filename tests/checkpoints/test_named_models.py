@@ -80,7 +80,7 @@ def test_unknown_names():
 
 def test_configs_of_an_installed_package(tmp_path, monkeypatch):
     package = tmp_path / "site" / "frozenseg"
-    monkeypatch.setattr(module, "PACKAGE", package)
+    monkeypatch.setattr("frozenseg.config.sources.PACKAGE", package)
     with pytest.raises(FileNotFoundError, match="not installed"):
         config_path("miniature/fcclip.yaml")
     shutil.copytree(MINIATURE.parents[1], package / "configs")

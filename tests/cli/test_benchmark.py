@@ -13,16 +13,20 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs" / "quickstart" / "shapes_fcclip.yaml"
+CONFIG = ROOT / "tests" / "shapes_fcclip.yaml"
 
 
 def test_figures_of_a_small_model(tmp_path):
     out = tmp_path / "figures.json"
     command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--config-file", str(CONFIG)]
     command += ["--size", "64", "96", "--runs", "1", "--warmup", "0", "--text-sample", "8"]
-    command += ["--words", "12"]
+    command += ["--words", "12", "DATASETS.TRAIN", "('miniature_train_panoptic',)"]
     result = subprocess.run(
-        [*command, "--json", str(out)], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*command[:2], "--json", str(out), *command[2:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert "(total - backbone) / backbone" in result.stdout

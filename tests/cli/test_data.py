@@ -12,6 +12,7 @@ import pytest
 
 from frozenseg.cli import data_list, data_verify
 from frozenseg.cli.main import parser_of
+from frozenseg.data.miniature.dataset import write_miniature
 
 
 def main(command, *words):
@@ -41,16 +42,17 @@ def start(*arguments, cwd):
 
 
 def test_verify_runs_without_torch_and_tells_by_its_exit_code(shapes_root, tmp_path):
-    good = start("verify", "shapes", "--root", shapes_root, cwd=tmp_path)
+    own = shapes_root / "shapes" / "shapes.yaml"
+    good = start("verify", own, cwd=tmp_path)
     assert good.returncode == 0, good.stderr
     assert good.stdout.count("in order") == 2
     bad = start("verify", "ade20k_panoptic_val", "--root", tmp_path, "--json", cwd=tmp_path)
     assert bad.returncode == 1
     [report] = json.loads(bad.stdout)
     assert report["findings"][1]["remedy"] == "run frozenseg data prepare ade20k"
-    wrong = start("verify", "shapes_vall", "--root", tmp_path, cwd=tmp_path)
+    wrong = start("verify", "miniature_vall", "--root", tmp_path, cwd=tmp_path)
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("error: unknown data set 'shapes_vall'; did you mean")
+    assert wrong.stderr.startswith("error: unknown data set 'miniature_vall'; did you mean")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"], ["list", "--help"]])
@@ -60,13 +62,14 @@ def test_help_answers_anywhere(arguments, tmp_path):
     assert result.stdout.startswith("usage: frozenseg data")
 
 
-def test_list_shows_what_is_there(shapes_root, capsys):
-    main("list", "--root", str(shapes_root))
+def test_list_shows_what_is_there(tmp_path, capsys):
+    write_miniature(tmp_path / "miniature", {"train": 1, "dev": 1, "val": 1})
+    main("list", "--root", str(tmp_path))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"Root: {shapes_root}"
-    [shapes] = [line for line in lines if line.startswith("shapes_val_panoptic")]
-    assert shapes.split()[-1] == "yes"
-    main("list", "bdd100k_40", "--json", "--root", str(shapes_root))
+    assert lines[0] == f"Root: {tmp_path}"
+    [scenes] = [line for line in lines if line.startswith("miniature_val_panoptic")]
+    assert scenes.split()[-1] == "yes"
+    main("list", "bdd100k_40", "--json", "--root", str(tmp_path))
     [row] = json.loads(capsys.readouterr().out)
     assert row["name"] == "bdd10k_40_panoptic_val"
     assert row["on_disk"] == "missing"
@@ -87,7 +90,7 @@ def test_a_file_of_ones_own_needs_no_root(tmp_path, monkeypatch, capsys):
 
 
 def test_commands_for_another_root_are_told_it(tmp_path, capsys):
-    main("verify", "shapes_val_panoptic", "--root", str(tmp_path))
+    main("verify", "miniature_val_panoptic", "--root", str(tmp_path))
     assert capsys.readouterr().out.endswith(f"The commands need the root, too: --root {tmp_path}\n")
 
 

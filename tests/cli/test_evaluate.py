@@ -8,7 +8,7 @@ import pytest
 
 from frozenseg.cli.main import main
 from frozenseg.data.miniature.dataset import write_miniature
-from frozenseg.data.shapes import write_shapes
+from tests.shapes_world import register_shapes, write_shapes
 from tools.quickstart import CONFIGS, ROOT
 
 WEIGHTS = ROOT / "frozenseg/weights/miniature_fcclip.safetensors"
@@ -20,6 +20,7 @@ def call(tmp_path, monkeypatch):
     write_miniature(tmp_path / "miniature", {"train": 1, "dev": 0, "val": 1})
     write_shapes(tmp_path / "shapes", train=1, val=1, size=(32, 40))
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    register_shapes(tmp_path)
 
     def run(*words, weights=WEIGHTS):
         output = tmp_path / "out"
@@ -35,7 +36,7 @@ def call(tmp_path, monkeypatch):
 
 
 def test_scores_what_is_there_and_names_what_is_not(call, capsys):
-    code, output = call("--benchmarks", "miniature", "shapes", "cityscapes")
+    code, output = call("--benchmarks", "miniature", "shapes_val_panoptic", "cityscapes")
     assert code == 1
     said = capsys.readouterr().out
     assert "skipped: openvocab_cityscapes_fine_panoptic_val" in said
@@ -47,7 +48,7 @@ def test_scores_what_is_there_and_names_what_is_not(call, capsys):
     words = {entry["protocol"]["vocabulary"] for entry in content["results"]}
     assert len(words) == 2  # each benchmark has its own
     assert len({entry["config_hash"] for entry in content["results"]}) == 1
-    code, _ = call("--benchmarks", "miniature", "shapes", weights="miniature-fcclip")
+    code, _ = call("--benchmarks", "miniature", "shapes_val_panoptic", weights="miniature-fcclip")
     assert code == 0  # a name of the same file: nothing is scored again
     again = json.loads((output / "results.json").read_text())
     assert again["results"] == content["results"]

@@ -20,7 +20,7 @@ from frozenseg.predict.predictor import Predictor
 from frozenseg.vocab import Vocabulary
 
 SCRIPT = Path(__file__).parents[2] / "demo" / "demo.py"
-CONFIG = Path(__file__).parents[2] / "configs" / "quickstart" / "shapes_fcclip.yaml"
+CONFIG = Path(__file__).parents[1] / "shapes_fcclip.yaml"
 MODEL = ("--config-file", CONFIG, "--weights", "")
 
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from frozenseg.cli.main import main
-from frozenseg.data.shapes import write_shapes
 from frozenseg.evaluation.results import read_results
+from tests.shapes_world import FILE, register_shapes, write_shapes
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "train_net.py"
-CONFIG = ROOT / "configs" / "quickstart" / "shapes_fcclip.yaml"
+CONFIG = ROOT / "tests" / "shapes_fcclip.yaml"
 SMALL = [
     *("INPUT.IMAGE_SIZE", "64", "INPUT.MIN_SIZE_TEST", "64", "SOLVER.IMS_PER_BATCH", "2"),
     *("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "64"),
@@ -48,6 +48,7 @@ def environment(datasets, tmp_path_factory):
     """The data sets' root and a cache of its own; logging is left as pytest has it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(datasets))
+        register_shapes(datasets)
         patch.setenv("FROZENSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("frozenseg.engine.run.set_up_logging", lambda *a, **k: None)
         yield patch
@@ -155,14 +156,15 @@ def test_weights_of_another_size_are_reported_with_the_key(trained, call):
     assert "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES" in error
 
 
-def test_a_missing_config_and_missing_data_are_reported(call, tmp_path, monkeypatch):
+def test_a_missing_config_and_missing_data_are_reported(call, tmp_path, datasets):
     code, error = call(config=tmp_path / "none.yaml")
     assert (code, error.count("\n")) == (2, 1)
     assert "none.yaml" in error
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    register_shapes(tmp_path)
     code, error = call("--num-gpus", 0, *SMALL)
+    register_shapes(datasets)
     assert code == 2
-    assert "prepare_shapes.py" in error
+    assert "make_shapes.py" in error
 
 
 def test_a_damaged_picture_ends_the_program_with_one_line(tmp_path):
@@ -171,6 +173,7 @@ def test_a_damaged_picture_ends_the_program_with_one_line(tmp_path):
     picture = tmp_path / "shapes" / "panoptic_train" / "000000.png"
     picture.write_bytes(picture.read_bytes()[:120])
     command = [sys.executable, SCRIPT, "--config-file", CONFIG, "--num-gpus", "0", *SMALL]
+    command += ["DATASETS.FILES", [str(tmp_path / "shapes" / FILE)]]
     command += ["DATALOADER.NUM_WORKERS", "1", "OUTPUT_DIR", tmp_path / "out"]
     done = subprocess.run(
         [str(word) for word in command],

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
-from frozenseg.config import KEYS, Key, config_hash, get_config, load_config
+from frozenseg.config import KEYS, Key, config_hash, find_config, get_config, load_config
 from frozenseg.config import load as config
 from frozenseg.config.legacy import LEGACY, legacy_row
-from frozenseg.config.sources import leaves
+from frozenseg.encoders.sam.automatic_masks import MaskGeneration
+from frozenseg.files import flatten
 
 KNOWN = [key.name for key in KEYS]
 
@@ -39,7 +41,7 @@ def test_every_key_has_a_type_and_one_line_of_meaning():
 def test_the_tables_do_not_overlap_and_repeat_a_key_of_detectron2_only_to_change_it():
     from detectron2.config import get_cfg
 
-    theirs = dict(leaves(get_cfg()))
+    theirs = dict(flatten(get_cfg()))
     repeated = [key for key in KEYS if key.name in theirs]
     assert [key.name for key in repeated] == ["INPUT.FORMAT", "INPUT.RANDOM_FLIP"]
     for key in repeated:
@@ -58,7 +60,7 @@ def test_images_are_rgb_unless_told_and_when_told_otherwise_it_is_an_error(write
 
 def test_get_config_holds_every_key_and_shares_nothing_between_calls():
     first, second = get_config(), get_config()
-    assert dict(leaves(first)).items() >= {key.name: key.default for key in KEYS}.items()
+    assert dict(flatten(first)).items() >= {key.name: key.default for key in KEYS}.items()
     name = "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES"
     first.MODEL.SEM_SEG_HEAD[name].append("res2")
     assert (
@@ -81,12 +83,12 @@ def test_full_dumps_of_the_released_code_load_with_one_warning(name, golden_dir,
     for key in ("MODEL.MASK_FORMER.DROPOUT", "MODEL.SWIN.* (16 keys)", "SOLVER.POLY_LR_POWER"):
         assert key in message or "frozenseg" in name
     given = yaml.safe_load(path.read_text())
-    reasons = [row.reason for key, _ in leaves(given) if (row := legacy_row(key))]
+    reasons = [row.reason for key, _ in flatten(given) if (row := legacy_row(key))]
     assert max(message.count(f": {reason}") for reason in reasons) == 1
     assert len(message) < 2500
     assert "MODEL.MASK_FORMER.NHEADS" not in message
-    given = dict(leaves(yaml.safe_load(path.read_text())))
-    for key, value in leaves(cfg):
+    given = dict(flatten(yaml.safe_load(path.read_text())))
+    for key, value in flatten(cfg):
         if key in given:
             assert json.dumps(value) == json.dumps(given[key]), key  # tuples count as lists
 
@@ -97,8 +99,35 @@ def test_every_key_of_the_released_yaml_files_is_known(shared_dir):
     names = [line.split(":")[0] for line in text.splitlines() if ":" in line]
     names = [name for name in names if name.replace(".", "").replace("_", "").isalnum()]
     assert len(names) >= 75
-    known = dict(leaves(get_config()))
+    known = dict(flatten(get_config()))
     assert [name for name in names if name not in known and legacy_row(name) is None] == []
+
+
+@pytest.mark.parametrize("name", ["configs/miniature/fcclip.yaml", "miniature/fcclip.yaml"])
+def test_a_packaged_config_is_found_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path(config.__file__).parents[2] / "configs/miniature/fcclip.yaml"
+    assert find_config(name) == path
+    assert load_config(name) == load_config(path)
+    own = tmp_path / name
+    own.parent.mkdir(parents=True)
+    own.write_text("SEED: 9")
+    assert load_config(name).SEED == 9  # a file that is there takes precedence
+    assert find_config(tmp_path / "none" / name) == tmp_path / "none" / name
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml does not exist"):
+        load_config("miniature/none.yaml")
+
+
+def test_the_same_value_twice_is_no_mistake(write):
+    twice = (
+        "MODEL:\n  SEM_SEG_HEAD:\n    IN_FEATURES: [res2]\n    NORM: GN\n    IN_FEATURES: [res2]"
+    )
+    assert load_config(write(twice)).MODEL.SEM_SEG_HEAD.IN_FEATURES == ["res2"]
+
+
+def test_the_defaults_of_sam_s_automatic_masks_are_those_of_its_own_settings():
+    cfg = get_config().TEST.SAM_MASK_GENERATION
+    assert {name.lower(): value for name, value in cfg.items()} == asdict(MaskGeneration())
 
 
 def test_a_dump_loads_again_without_a_warning_and_hashes_the_same(write, caplog):
@@ -151,7 +180,7 @@ def test_a_clip_file_is_found_beside_its_yaml_file_wherever_one_stands(write, mo
     ],
 )
 def test_values_take_the_type_of_the_default(write, text, key, expected):
-    value = dict(leaves(load_config(write(text))))[key]
+    value = dict(flatten(load_config(write(text))))[key]
     assert value == expected
     assert type(value) is type(expected)
 
@@ -205,7 +234,8 @@ def test_the_file_at_fault_is_named_not_the_one_that_was_asked_for(write):
     ("text", "pattern"),
     [
         ("MODEL:\n  A: [1\nSOLVER: 2", r"config.yaml, line 3: not valid YAML"),
-        ("SEED: 1\nSEED: 2", r"line 1: .*'SEED' stands twice"),
+        ("SEED: 1\nSEED: 2", r"line 2: .*'SEED' has two values in one section \(lines 1 and 2\)"),
+        ("MODEL:\n  A: [1]\n\n  A: [2]", r"line 4: .*'A' has two values .*\(lines 2 and 4\)"),
         ("SEED: !!python/object/apply:os.getcwd []", r"line 1: not valid YAML"),
         ("just words", "expected sections such as 'MODEL:'"),
         ("", "expected sections such as 'MODEL:'"),
@@ -282,7 +312,7 @@ def test_a_key_of_detectron2_without_effect_warns_unless_it_has_its_default(writ
     [record] = caplog.records
     assert f"1 keys have no effect here: {key}: " in record.getMessage()
     caplog.clear()
-    default = dict(leaves(get_config())).get(key)
+    default = dict(flatten(get_config())).get(key)
     if default is not None:
         load_config(write("SEED: 1"), [key, repr(default)])
     assert caplog.records == []

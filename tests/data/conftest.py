@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from frozenseg.data.catalog.register import register_splits
-from frozenseg.data.shapes import write_shapes
+from tests.shapes_world import register_shapes, write_shapes
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +22,5 @@ def shapes_root(tmp_path_factory) -> Path:
 def registered(shapes_root: Path) -> Path:
     """`shapes_root`, with the catalogs pointing to it."""
     register_splits(root=shapes_root)
+    register_shapes(shapes_root)
     return shapes_root

@@ -122,7 +122,7 @@ def damage_name(data):
         (damage_box, r"annotation 1: lacks \['bbox'\]"),
         (damage_name, "image 5 has no file_name"),
         (lambda data: data.pop("images"), "lacks .*not a COCO instance"),
-        (lambda data: data.update(annotations=[]), "no annotations; run python"),
+        (lambda data: data.update(annotations=[]), "no annotations; run frozenseg"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, damage, message):
@@ -133,5 +133,5 @@ def test_a_broken_file_is_named(tmp_path, damage, message):
 
 
 def test_missing_images_are_reported_with_the_remedy(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"a\.jpg does not exist; run python"):
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg does not exist; run frozenseg"):
         load(tmp_path, content(), image_root=tmp_path / "nowhere")

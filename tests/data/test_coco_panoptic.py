@@ -11,7 +11,6 @@ from detectron2.data import DatasetCatalog
 from panopticapi.utils import id2rgb, rgb2id
 from PIL import Image
 
-from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.reading import (
     ids_of_rgb,
     read_image,
@@ -20,15 +19,16 @@ from frozenseg.data.reading import (
     rgb_of_ids,
     semantic_of_panoptic,
 )
+from tests.shapes_world import VAL, register_shapes
 
-NAME = "shapes_val_panoptic"
+NAME = VAL.name
 
 
 @pytest.fixture
 def own_copy(shapes_root, tmp_path):
     """A copy of the data that a test may damage, registered."""
     shutil.copytree(shapes_root / "shapes", tmp_path / "shapes")
-    register_splits(root=tmp_path)
+    register_shapes(tmp_path)
     return tmp_path / "shapes"
 
 
@@ -93,7 +93,7 @@ def test_a_cut_json_is_reported(own_copy):
 
 def test_missing_pictures_are_reported_with_the_remedy(own_copy):
     shutil.rmtree(own_copy / "val")
-    with pytest.raises(FileNotFoundError, match=r"000000\.jpg.*prepare_shapes"):
+    with pytest.raises(FileNotFoundError, match=r"000000\.jpg.*run python make_shapes"):
         DatasetCatalog.get(NAME)
 
 

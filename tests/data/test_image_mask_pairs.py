@@ -46,14 +46,14 @@ def load(tmp_path):
 
 
 def test_a_missing_partner_or_folder_is_an_error_with_the_remedy(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"i does not exist.*; run python"):
+    with pytest.raises(FileNotFoundError, match=r"i does not exist.*; run frozenseg"):
         load(tmp_path)
     touch(tmp_path / "i", "a.jpg", "b.jpg")
     touch(tmp_path / "m", "a.png")
     with pytest.raises(FileNotFoundError, match=r"b\.jpg has no mask in .*\(1 of them\); run"):
         load(tmp_path)
     touch(tmp_path / "m", "b.png", "c.png")
-    with pytest.raises(FileNotFoundError, match=r"c\.png has no image in .*; run python"):
+    with pytest.raises(FileNotFoundError, match=r"c\.png has no image in .*; run frozenseg"):
         load(tmp_path)
     (tmp_path / "m" / "c.png").unlink()
     assert [record["image_id"] for record in load(tmp_path)] == ["a", "b"]
@@ -62,7 +62,7 @@ def test_a_missing_partner_or_folder_is_an_error_with_the_remedy(tmp_path):
 def test_empty_folders_are_an_error(tmp_path):
     for folder in ("i", "m"):
         (tmp_path / folder).mkdir()
-    with pytest.raises(ValueError, match=r"no images \*\.jpg.*run python"):
+    with pytest.raises(ValueError, match=r"no images \*\.jpg.*run frozenseg"):
         load(tmp_path)
 
 

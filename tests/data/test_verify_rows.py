@@ -13,6 +13,7 @@ from PIL import Image
 
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
 from frozenseg.data.catalog.register import register_splits
+from frozenseg.data.catalog.split import PREPARE
 from frozenseg.data.preparation import fss_mosaic
 from frozenseg.data.verify.run import verify
 from tests.data import raw_datasets
@@ -32,7 +33,7 @@ MAKERS = {
     "COCO-20i": ("make_coco_20i",),
     "Mosaic-4": ("make_fss",),
 }
-ROWS = [row for row in DATASET_SPLITS if row.section in MAKERS]
+ROWS = [row for row in DATASET_SPLITS if row.origin.readme_section in MAKERS]
 
 
 @pytest.fixture(autouse=True)
@@ -63,15 +64,16 @@ def check(row, root):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_command_that_verify_names_makes_what_detectron2_loads(row, tmp_path):
-    for maker in MAKERS[row.section]:
+    for maker in MAKERS[row.origin.readme_section]:
         getattr(raw_datasets, maker)(tmp_path, source_split(row))
-        if row.section == "LVIS":  # its class names are read from the validation file
+        if row.origin.readme_section == "LVIS":  # its class names are read from the validation file
             raw_datasets.make_lvis(tmp_path, "val")
-    if row.prepare:
+    command = row.origin.command
+    if command:
         before = check(row, tmp_path)
         assert before.errors
-        assert {f.remedy for f in before.findings if f.level == "error"} == {f"run {row.prepare}"}
-        run(row.prepare, tmp_path)
+        assert {f.remedy for f in before.findings if f.level == "error"} == {f"run {command}"}
+        run(command, tmp_path)
     report = check(row, tmp_path)
     assert report.findings == [], report.text()
     register_splits([row], root=tmp_path)
@@ -81,15 +83,16 @@ def test_the_command_that_verify_names_makes_what_detectron2_loads(row, tmp_path
     assert len(MetadataCatalog.get(row.name).vocabulary) == row.classes
 
 
-PREPARED = [row for row in ROWS if row.again and row.split in ("val", "fold0_val", "test")]
+SCORED = ("val", "fold0_val", "test")
+PREPARED = [row for row in ROWS if row.origin.redo_flag and row.split in SCORED]
 
 
 @pytest.mark.parametrize("row", PREPARED, ids=lambda row: row.name)
 @pytest.mark.parametrize("damage", ["cut", "size"])
 def test_the_command_that_verify_names_repairs_a_damaged_file(row, damage, tmp_path):
-    for maker in MAKERS[row.section]:
+    for maker in MAKERS[row.origin.readme_section]:
         getattr(raw_datasets, maker)(tmp_path)
-    run(row.prepare, tmp_path)
+    run(row.origin.command, tmp_path)
     masks = tmp_path / (row.panoptic_masks or row.semantic_masks or row.instance_json)
     path = masks
     if masks.is_dir():
@@ -105,7 +108,7 @@ def test_the_command_that_verify_names_repairs_a_damaged_file(row, damage, tmp_p
     for order in {finding.remedy for finding in errors}:
         if order.startswith("delete it, then "):
             path.unlink(missing_ok=True)
-        run(order[order.index("python ") :], tmp_path)
+        run(order[order.index(PREPARE) :], tmp_path)
     assert check(row, tmp_path).findings == []
 
 

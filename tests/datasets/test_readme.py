@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from frozenseg.cli.data_prepare import BENCHMARKS
+from frozenseg.cli.main import parser_of
 from frozenseg.data.catalog.lookup import DATASET_SPLITS
 from frozenseg.data.catalog.own_datasets import KEYS
+from frozenseg.data.catalog.split import PREPARE
 from frozenseg.data.preparation import (
     ade20k,
     ade20k_full,
@@ -52,14 +55,14 @@ def expand(pattern: str) -> list[str]:
 
 def test_sections_that_messages_name_are_there():
     assert {source.section for source in SOURCES} <= SECTIONS
-    assert {row.section for row in DATASET_SPLITS} <= SECTIONS
+    assert {row.origin.readme_section for row in DATASET_SPLITS} <= SECTIONS
 
 
-def test_every_script_is_described_and_every_command_runs_a_script():
-    scripts = {path.name for path in FOLDER.glob("prepare_*.py")}
-    assert set(re.findall(r"python datasets/(prepare_\w+\.py)", TEXT)) == scripts
-    commands = {row.prepare.split()[1] for row in DATASET_SPLITS if row.prepare}
-    assert commands <= {f"datasets/{script}" for script in scripts}
+def test_every_command_is_described_and_knows_its_options():
+    commands = re.findall(r"frozenseg (data prepare [^#`\n]+)", TEXT)
+    for command in commands:
+        parser_of("data prepare").parse_args(command.split()[2:])
+    assert {command.split()[2] for command in commands} == {*BENCHMARKS, "NAME"}
 
 
 def test_the_table_has_every_name():
@@ -68,12 +71,12 @@ def test_the_table_has_every_name():
     assert named == {row.name for row in DATASET_SPLITS}
 
 
-def test_the_table_names_the_script_of_each_row():
+def test_the_table_names_the_preparation_of_each_row():
     lines = re.findall(r"^\|[^|]*\| `([a-z0-9_{},]+)` \| `?([^|`]+)`? \|", TEXT, re.MULTILINE)
-    scripts = {name: script.strip() for names, script in lines for name in expand(names)}
+    named = {name: made_by.strip() for names, made_by in lines for name in expand(names)}
     for row in DATASET_SPLITS:
-        script = row.prepare.split()[1].removeprefix("datasets/") if row.prepare else "nothing"
-        assert scripts[row.name] == script
+        words = row.origin.command.removeprefix(f"{PREPARE} ").split()
+        assert named[row.name] == (words[0] if words else "nothing")
 
 
 def test_links_within_the_page_have_a_heading():

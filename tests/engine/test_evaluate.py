@@ -16,13 +16,13 @@ from detectron2.modeling import build_model
 
 from frozenseg.checkpoints.digests import weights_hash
 from frozenseg.config import config_hash
-from frozenseg.data.catalog.lookup import find_split
 from frozenseg.data.catalog.register import register_splits
-from frozenseg.data.shapes import write_shapes
 from frozenseg.engine.evaluate import evaluate, evaluate_dataset
 from frozenseg.evaluation.results import flat_scores, read_results
 from frozenseg.files import file_digest
 from frozenseg.inference.postprocess import TaskSettings
+from tests.shapes_world import VAL as SHAPES_VAL
+from tests.shapes_world import register_shapes, write_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 VAL, TRAIN = "shapes_val_panoptic", "shapes_train_panoptic"
@@ -144,7 +144,7 @@ def test_a_perfect_model_scores_100(stand_in_cfg, model):
 
 
 def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
-    row = replace(find_split(VAL), test_size=(24, 99), object_mask_threshold=0.4)
+    row = replace(SHAPES_VAL, test_size=(24, 99), object_mask_threshold=0.4)
     register_splits([row], root=shapes_root)
     model.task_settings = TaskSettings(object_mask_threshold=0.0)
     seen, plain = [], model.forward
@@ -156,7 +156,7 @@ def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
 
     model.forward = look
     entry = evaluate_dataset(stand_in_cfg, model, VAL)
-    register_splits(root=shapes_root)
+    register_shapes(shapes_root)
     assert seen == [((24, 30), 0.4)] * 2
     assert model.task_settings == TaskSettings(object_mask_threshold=0.0)
     assert entry["protocol"]["thresholds"]["object_mask"] == 0.4
@@ -169,13 +169,14 @@ import torch
 from detectron2.modeling import build_model
 import tests.engine.conftest
 from frozenseg.config import load_config
-from frozenseg.data.catalog.register import register_splits
+from frozenseg.data.catalog.lookup import datasets_root
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.launch import launch
+from tests.shapes_world import register_shapes
 
 def main():
     cfg = load_config(sys.argv[1])
-    register_splits()
+    register_shapes(datasets_root())
     torch.manual_seed(0)
     evaluate(cfg, build_model(cfg))
 
@@ -188,7 +189,7 @@ def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypat
     """gloo, 2 ranks: one of them has two of the three images. The scores are those of one."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     write_shapes(tmp_path / "shapes", train=1, val=3, size=(32, 40))
-    register_splits()
+    register_shapes(tmp_path)
     torch.manual_seed(0)
     expected = evaluate(stand_in_cfg, build_model(stand_in_cfg))
     results = Path(stand_in_cfg.OUTPUT_DIR) / "results.json"

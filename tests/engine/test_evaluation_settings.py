@@ -11,8 +11,9 @@ from frozenseg.config import get_config
 from frozenseg.data.catalog.lookup import find_split
 from frozenseg.engine.evaluate import settings_for, with_row
 from frozenseg.inference.postprocess import TaskSettings
+from tests.shapes_world import VAL
 
-ROW = find_split("shapes_val_panoptic")
+ROW = VAL
 ALL = TaskSettings(query_masks=True, object_mask_threshold=0.1, semantic_at_padded_size=True)
 
 

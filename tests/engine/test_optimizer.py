@@ -144,7 +144,7 @@ def test_the_groups_of_the_real_model():
     from frozenseg.data.catalog.register import register_splits
 
     register_splits()
-    config = Path(__file__).parents[2] / "configs" / "quickstart" / "shapes_fcclip.yaml"
+    config = Path(__file__).parents[1] / "shapes_fcclip.yaml"
     model = build_model(load_config(config, ["MODEL.DEVICE", "cpu"]))
     groups = build_optimizer(load_config(config), model).param_groups
     decay = decay_by_name(model, groups)

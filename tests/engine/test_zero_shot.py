@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from frozenseg.data.shapes import write_shapes
 from frozenseg.engine import zero_shot
 from frozenseg.engine.trainer import Trainer
 from frozenseg.engine.zero_shot import data_sets, missing, score_benchmarks
 from frozenseg.evaluation.results import read_results, read_skipped
+from tests.shapes_world import register_shapes, write_shapes
 
 SHAPES, ADE = "shapes_val_panoptic", "openvocab_ade20k_panoptic_val"
 
@@ -44,7 +44,7 @@ def evaluated(monkeypatch):
 
 
 def test_names_are_benchmarks_data_sets_files_and_all(stand_in_cfg, tmp_path):
-    assert data_sets(["ade20k_150", "lvis", "shapes"]) == (ADE, "openvocab_lvis_v1_val", SHAPES)
+    assert data_sets(["ade20k_150", "lvis", SHAPES]) == (ADE, "openvocab_lvis_v1_val", SHAPES)
     assert data_sets(["ade20k_sem_seg_val", ADE]) == ("ade20k_sem_seg_val", ADE)
     everything = data_sets(["all"])
     assert len(everything) == 13
@@ -107,7 +107,7 @@ def test_more_images_or_other_words_are_scored_again(
     for images in (1, 2):
         shutil.rmtree(tmp_path / "shapes", ignore_errors=True)
         write_shapes(tmp_path / "shapes", train=1, val=images, size=(32, 40))
-        data_sets([SHAPES])
+        register_shapes(tmp_path)
         [entry] = score_benchmarks(stand_in_cfg, weights, (SHAPES,), folder).entries
         assert entry["images"] == images
     assert evaluated == [SHAPES, SHAPES]
@@ -123,6 +123,7 @@ def test_a_broken_data_set_is_named_and_the_next_one_follows(
 ):
     write_shapes(tmp_path / "shapes", train=1, val=2, size=(32, 40))
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    register_shapes(tmp_path)
     names = data_sets([SHAPES, "shapes_train_panoptic"])
     broken = next((tmp_path / "shapes/panoptic_val").glob("*.png"))
     broken.write_bytes(broken.read_bytes()[:60])

@@ -9,8 +9,9 @@ import pytest
 from frozenseg.data.catalog.lookup import find_split, load_vocabulary, row_vocabulary
 from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
 from tests.data import raw_datasets
+from tests.shapes_world import VAL
 
-ROW = find_split("shapes_val_panoptic")
+ROW = VAL
 WORDS = load_vocabulary(ROW.vocabulary)
 
 

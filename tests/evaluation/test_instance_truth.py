@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.catalog.lookup import find_split
 from frozenseg.evaluation.instance_truth import AnnotationFile, CityscapesMaps, annotated_objects
 from frozenseg.vocab import Vocabulary
+from tests.shapes_world import VAL
 
 WORDS = Vocabulary.parse("cat; dog; sky:stuff")
 
@@ -31,7 +31,7 @@ def test_areas_are_those_of_the_file_where_it_has_them():
 def other_file(tmp_path):
     """The row of a panoptic data set, and an instance file of its single image, 8 x 6."""
     row = replace(
-        find_split("shapes_val_panoptic"),
+        VAL,
         category_ids=(1, 2, 3),
         images="pictures",
         instance_json="marks/instances.json",

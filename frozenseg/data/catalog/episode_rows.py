@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.split import PREPARE, DatasetSplit, Origin
 from frozenseg.data.miniature.classes import ALL, CLASSES, FOLDS, held_out, vocabulary_text
 
 TASKS = ("episodes",)
-AGAIN = "--overwrite"
 OWN_SIZE = (0, 0)  # test images are not resized
 SPLITS = ("train", "val", "seen_val")
 MINIATURE_ITEMS = 400
@@ -68,8 +67,9 @@ def _common(benchmark: str, fold: int, split: str) -> dict[str, Any]:
     }
 
 
-def _command(program: str, source: str) -> str:
-    return f"frozenseg data prepare {program}" + (" --splits train" * (source == "train"))
+def _prepared(name: str, source: str, section: str, mistake: str) -> Origin:
+    command = f"{PREPARE} {name}" + " --splits train" * (source == "train")
+    return Origin(command, "--overwrite", readme_section=section, common_mistake=mistake)
 
 
 def _pascal(fold: int, split: str) -> DatasetSplit:
@@ -81,11 +81,13 @@ def _pascal(fold: int, split: str) -> DatasetSplit:
         semantic_masks="VOCdevkit/VOC2012/SegmentationClassAug",
         episodes_json=f"pascal_5i/{source}.json",
         min_pixels=1 if split == "train" else PASCAL_PIXELS,
-        prepare=_command("pascal_5i", source),
-        again=AGAIN,
-        section="PASCAL-5i",
+        origin=_prepared(
+            "pascal_5i",
+            source,
+            "PASCAL-5i",
+            "the label maps hold 0 (background), 1 to 20 and 255 (border), as VOC's own",
+        ),
         image_counts=(PASCAL_COUNTS[source],),
-        trap="the label maps hold 0 (background), 1 to 20 and 255 (border), as VOC's own",
     )
 
 
@@ -98,11 +100,13 @@ def _coco(fold: int, split: str) -> DatasetSplit:
         semantic_masks=f"coco/annotations_coco_20i/{source}2014",
         episodes_json=f"coco_20i/{source}.json",
         max_items=0 if split == "train" else COCO_ITEMS,
-        prepare=_command("coco_20i", source),
-        again=AGAIN,
-        section="COCO-20i",
+        origin=_prepared(
+            "coco_20i",
+            source,
+            "COCO-20i",
+            "the label maps hold 1 to 80, not COCO's category ids 1 to 90",
+        ),
         image_counts=(COCO_COUNTS[source],),
-        trap="the label maps hold 1 to 80, not COCO's category ids 1 to 90",
     )
 
 
@@ -120,20 +124,23 @@ MOSAIC = DatasetSplit(
     labels_are_ids=True,
     test_size=OWN_SIZE,
     image_suffix=".png",
-    prepare="frozenseg data prepare fss_mosaic",
-    again=AGAIN,
-    section="Mosaic-4",
-    images_made=True,
+    origin=Origin(
+        f"{PREPARE} fss_mosaic", "--overwrite", readme_section="Mosaic-4", images_made=True
+    ),
     evaluator="episodes",
 )
 
 # Stuff is background, as in PASCAL: nobody asks for it.
 THINGS = tuple(i for i in ALL if CLASSES[i].is_thing)
-_MINIATURE: dict[str, Any] = {
-    "images_made": True,
-    "prepare": "frozenseg data prepare miniature --folds",
-    "section": "Miniature folds",
-}
+
+
+def _miniature_origin(folder: str) -> Origin:
+    return Origin(
+        f"{PREPARE} miniature --folds",
+        made_folder=folder,
+        readme_section="Miniature folds",
+        images_made=True,
+    )
 
 
 def _miniature(fold: int, split: str) -> DatasetSplit:
@@ -142,8 +149,8 @@ def _miniature(fold: int, split: str) -> DatasetSplit:
     classes = held if split == "val" else tuple(i for i in THINGS if i not in held)
     return DatasetSplit(
         **{**_common("miniature_folds", fold, split), "name": f"miniature_fold{fold}_{split}"},
-        **_MINIATURE,
         **_miniature_words(classes),
+        origin=_miniature_origin("miniature_folds"),
         images=f"miniature_folds/{source}",
         semantic_masks=f"miniature_folds/{source}_labels",
         episodes_json=f"miniature_folds/{source}.json",
@@ -154,7 +161,7 @@ def _miniature(fold: int, split: str) -> DatasetSplit:
 def _miniature_mosaic(fold: int | None) -> DatasetSplit:
     split = "val" if fold is None else f"fold{fold}_val"
     return DatasetSplit(
-        **_MINIATURE,
+        origin=_miniature_origin("miniature_mosaic_4"),
         **_miniature_words(THINGS if fold is None else held_out(fold)),
         name=f"miniature_mosaic_4_{split}",
         benchmark="miniature_mosaic_4",

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from frozenseg.data.catalog.rows import DATASET_SPLITS, SHAPES_CLASSES, SHAPES_SEEN_IDS
+from frozenseg.data.catalog.rows import DATASET_SPLITS
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.files import checkout
 from frozenseg.vocab import Vocabulary
@@ -19,8 +19,6 @@ from frozenseg.vocab import Vocabulary
 __all__ = [
     "DATASET_SPLITS",
     "ROOT_VARIABLE",
-    "SHAPES_CLASSES",
-    "SHAPES_SEEN_IDS",
     "DatasetSplit",
     "class_of_category",
     "datasets_root",
@@ -77,13 +75,13 @@ def row_vocabulary(row: DatasetSplit, root: Path | None = None) -> Vocabulary:
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path} does not exist: the class names of {row.name} are read from it; "
-                f"{row.remedy} (the root folder is $DETECTRON2_DATASETS)"
+                f"{row.origin.remedy} (the root folder is $DETECTRON2_DATASETS)"
             )
     vocabulary = load_vocabulary(row.vocabulary, root, allow_shared=row.shared_names)
     if row.classes and len(vocabulary) != row.classes:
         raise ValueError(
             f"{row.vocabulary} has {len(vocabulary)} classes, but {row.name} has {row.classes}: "
-            f"it is the wrong list or an incomplete one; {row.remedy}"
+            f"it is the wrong list or an incomplete one; {row.origin.remedy}"
         )
     return vocabulary
 

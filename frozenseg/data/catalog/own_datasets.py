@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, class_of_category, load_vocabulary
-from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit
+from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit, Origin
 
 SUFFIXES = (".yaml", ".yml")
 # Key -> the Python types that it may have, and how a message calls them.
@@ -51,7 +51,9 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 PATHS = (*(field for field in PATH_FIELDS if field != "instance_masks"), "instance_json")
 MASK_VALUES = ("index", "id")
-MASK_TRAP = "the masks hold the indices of the classes, 0 the first, or with `mask_values: id` ids"
+MASK_MISTAKE = (
+    "the masks hold the indices of the classes, 0 the first, or with `mask_values: id` ids"
+)
 TASKS_OF = {"panoptic": TASKS, "instances": ("instance",), "semantic": ("semantic",)}
 EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "semantic": "sem_seg"}
 
@@ -110,8 +112,10 @@ def _row(entry: Mapping[str, Any], file: Path, number: int) -> DatasetSplit:
         semantic_suffix=entry.get("semantic_suffix", ".png"),
         test_size=_test_size(entry, where),
         object_mask_threshold=entry.get("object_mask_threshold"),
-        prepare=entry.get("prepare", ""),
-        trap=MASK_TRAP if "semantic_masks" in entry else "",
+        origin=Origin(
+            entry.get("prepare", ""),
+            common_mistake=MASK_MISTAKE if "semantic_masks" in entry else "",
+        ),
     )
     if classes:
         _check_ids(row, file.parent, where)

@@ -51,9 +51,9 @@ def register_splits(
 
 
 def registered_split(name: str) -> DatasetSplit:
-    """The row that a registered data set was made from. Raises: ValueError if there is none."""
-    row = MetadataCatalog.get(name).get("dataset_split") if name in DatasetCatalog else None
-    return row or find_split(name)
+    """The row that a registered dataset was made from. Raises: ValueError if there is none."""
+    registered = (MetadataCatalog.get(known).get("dataset_split") for known in DatasetCatalog)
+    return find_split(name, (*DATASET_SPLITS, *filter(None, registered)))
 
 
 def register_dataset_file(path: str | Path) -> tuple[str, ...]:

@@ -1,17 +1,18 @@
 """The rows of the catalog: every benchmark split that this project trains on or is scored on.
 
 Splits of one family differ in a few fields; each function below writes out its family's rows. Those
-of the episodic benchmarks stand in `episode_rows.py`.
+of the episodic benchmarks are in `episode_rows.py`.
 The layout of every family is described in datasets/README.md. Image counts are those of the
 official releases.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from frozenseg.data.catalog.episode_rows import EPISODIC
-from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.split import PREPARE, DatasetSplit, Origin
 from frozenseg.data.miniature.classes import ALL, SEEN, vocabulary_text
 
 ALL_TASKS = ("panoptic", "instance", "semantic")
@@ -22,21 +23,34 @@ ADE_FULL_COUNTS = {"train": 25574, "val": 2000}
 CITYSCAPES_COUNTS = {"train": 2975, "val": 500}
 VISTAS_COUNTS = {"train": 18000, "val": 2000}
 FOLDERS = {"train": "training", "val": "validation"}
-AGAIN = "--overwrite"
 LARGE = (1024, 2560)  # test size of street scenes, FC-CLIP (arXiv:2308.02487), section 4.1
 
-SHAPES_SEEN_IDS = (1, 2, 3, 4, 5, 6, 9, 10)
-SHAPES_CLASSES = (
-    "red disk, scarlet disk; green disk; red square, red box; blue square, blue box;"
-    "green triangle; blue triangle; blue disk; red triangle; grass:stuff; brick:stuff; water:stuff"
-)
-SHAPES_SEEN_CLASSES = ";".join(SHAPES_CLASSES.split(";")[i - 1] for i in SHAPES_SEEN_IDS)
 
-
-def _command(program: str, split: str, words: str = "") -> str:
-    """The prepare script of a split; without --splits it makes the validation split."""
+def _prepared(
+    name: str,
+    split: str,
+    section: str,
+    *,
+    words: str = "",
+    mistake: str = "",
+    labels_start_at_one: bool = False,
+    images_made: bool = False,
+) -> Origin:
+    """Files that `frozenseg data prepare NAME` makes; without --splits those of validation."""
     splits = "" if split == "val" else f"--splits {split}"
-    return " ".join(filter(None, (f"frozenseg data prepare {program}", words, splits)))
+    return Origin(
+        command=" ".join(filter(None, (PREPARE, name, words, splits))),
+        redo_flag="--overwrite",
+        readme_section=section,
+        images_made=images_made,
+        common_mistake=mistake,
+        labels_start_at_one=labels_start_at_one,
+    )
+
+
+def _downloaded(section: str, mistake: str = "") -> Origin:
+    """Files that are used as they are published."""
+    return Origin(readme_section=section, common_mistake=mistake)
 
 
 def _coco(split: str) -> tuple[DatasetSplit, ...]:
@@ -54,7 +68,7 @@ def _coco(split: str) -> tuple[DatasetSplit, ...]:
             panoptic_json=f"coco/annotations/panoptic_{split}2017.json",
             panoptic_masks=f"coco/panoptic_{split}2017",
             instance_json=f"coco/annotations/instances_{split}2017.json",
-            section="COCO",
+            origin=_downloaded("COCO"),
             image_counts=(COCO_COUNTS[split],),
             evaluator="coco_panoptic_seg",
         ),
@@ -67,11 +81,13 @@ def _coco(split: str) -> tuple[DatasetSplit, ...]:
             classes=133,
             images=f"coco/{split}2017",
             semantic_masks=f"coco/panoptic_semseg_{split}2017",
-            prepare=_command("coco", split),
-            again=AGAIN,
-            section="COCO",
+            origin=_prepared(
+                "coco",
+                split,
+                "COCO",
+                mistake="the maps hold class indices 0..132, not COCO's category ids 1..200",
+            ),
             image_counts=(COCO_COUNTS[split],),
-            trap="the maps hold class indices 0..132, not COCO's category ids 1..200",
             evaluator="sem_seg",
         ),
         DatasetSplit(
@@ -84,11 +100,13 @@ def _coco(split: str) -> tuple[DatasetSplit, ...]:
             classes=171,
             images=f"coco/{split}2017",
             semantic_masks=f"coco/stuffthingmaps_detectron2/{split}2017",
-            prepare=_command("coco_stuff", split),
-            again=AGAIN,
-            section="COCO-Stuff",
+            origin=_prepared(
+                "coco_stuff",
+                split,
+                "COCO-Stuff",
+                mistake="labels 171..181 are those of the raw stuffthingmaps (0..181 with gaps)",
+            ),
             image_counts=(COCO_COUNTS[split],),
-            trap="labels 171..181 are those of the raw stuffthingmaps (0..181 with gaps)",
             evaluator="sem_seg",
         ),
         DatasetSplit(
@@ -103,9 +121,8 @@ def _coco(split: str) -> tuple[DatasetSplit, ...]:
             shared_names=True,
             images="coco",
             instance_json=f"coco/annotations/lvis_v1_{split}.json",
-            section="LVIS",
+            origin=_downloaded("LVIS", "LVIS v1 has category ids 1..1203, LVIS v0.5 has 1..1230"),
             image_counts=(LVIS_COUNTS[split],),
-            trap="LVIS v1 has category ids 1..1203, LVIS v0.5 has 1..1230",
             evaluator="lvis",
         ),
     )
@@ -122,10 +139,10 @@ def _ade20k(split: str) -> tuple[DatasetSplit, ...]:
         "vocabulary": "ade20k_150",
         "classes": 150,
         "images": f"{ADE}/images/{folder}",
-        "section": "ADE20K",
         "image_counts": (ADE_COUNTS[split],),
     }
-    trap = (
+    prepared = partial(_prepared, "ade20k", split, "ADE20K")
+    mistake = (
         "the raw annotations have 0 for unlabelled pixels and 1..150 for the classes; the prepared "
         "ones 0..149 and 255"
     )
@@ -139,10 +156,7 @@ def _ade20k(split: str) -> tuple[DatasetSplit, ...]:
             panoptic_masks=f"{ADE}/ade20k_panoptic_{split}",
             semantic_masks=f"{ADE}/annotations_detectron2/{folder}",
             instance_json=f"{ADE}/ade20k_instance_{split}.json",
-            trap=trap,
-            shifted=True,
-            prepare=_command("ade20k", split),
-            again=AGAIN,
+            origin=prepared(mistake=mistake, labels_start_at_one=True),
             evaluator="ade20k_panoptic_seg",
         ),
         DatasetSplit(
@@ -151,9 +165,10 @@ def _ade20k(split: str) -> tuple[DatasetSplit, ...]:
             aliases=(f"ade20k_instance_{split}",),
             tasks=("instance",),
             instance_json=f"{ADE}/ade20k_instance_{split}.json",
-            prepare=_command("ade20k", split, "--parts instance"),
-            again=AGAIN,
-            trap="category ids are those of the 150 classes (7: bed), not the raw ones 1..100",
+            origin=prepared(
+                words="--parts instance",
+                mistake="category ids are those of the 150 classes (7: bed), not the raw 1..100",
+            ),
             evaluator="coco",
         ),
         DatasetSplit(
@@ -162,10 +177,11 @@ def _ade20k(split: str) -> tuple[DatasetSplit, ...]:
             aliases=(f"ade20k_sem_seg_{split}",),
             tasks=("semantic",),
             semantic_masks=f"{ADE}/annotations_detectron2/{folder}",
-            trap=trap,
-            shifted=True,
-            prepare=_command("ade20k", split, "--parts semantic"),
-            again=AGAIN,
+            origin=prepared(
+                words="--parts semantic",
+                mistake=mistake,
+                labels_start_at_one=True,
+            ),
             evaluator="sem_seg",
         ),
     )
@@ -185,21 +201,25 @@ def _ade20k_full(split: str) -> DatasetSplit:
         classes=847,
         shared_names=True,
         images=f"{ADE_FULL}/images_detectron2/{FOLDERS[split]}",
-        images_made=True,
         semantic_masks=f"{ADE_FULL}/annotations_detectron2/{FOLDERS[split]}",
         semantic_suffix=".tif",
         ignore_label=65535,
-        prepare=_command("ade20k_full", split, "--classes FILE"),
-        again=AGAIN,
-        section="ADE20K-Full",
+        origin=_prepared(
+            "ade20k_full",
+            split,
+            "ADE20K-Full",
+            words="--classes FILE",
+            mistake="847 classes need 16-bit maps; an 8-bit copy has lost its labels above 255",
+            images_made=True,
+        ),
         image_counts=(ADE_FULL_COUNTS[split],),
-        trap="847 classes need 16-bit maps; an 8-bit copy has lost its labels above 255",
         evaluator="sem_seg",
     )
 
 
 def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
     truth = f"cityscapes/gtFine/{split}"
+    prepared = partial(_prepared, "cityscapes", split, "Cityscapes")
     common: dict[str, Any] = {
         "benchmark": "cityscapes",
         "split": split,
@@ -210,7 +230,6 @@ def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
         "semantic_suffix": "_gtFine_labelTrainIds.png",
         "instance_suffix": "_gtFine_instanceIds.png",
         "city_folders": True,
-        "section": "Cityscapes",
         "image_counts": (CITYSCAPES_COUNTS[split],),
         "test_size": LARGE,
     }
@@ -223,11 +242,9 @@ def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
             panoptic_json=f"cityscapes/gtFine/cityscapes_panoptic_{split}.json",
             panoptic_masks=f"cityscapes/gtFine/cityscapes_panoptic_{split}",
             semantic_masks=truth,
-            prepare=_command("cityscapes", split),
-            again=AGAIN,
-            trap=(
-                "labelIds are not labelTrainIds: label maps hold train ids 0..18 and 255, the "
-                "panoptic file label ids 7..33 (createPanopticImgs without --use-train-id)"
+            origin=prepared(
+                mistake="labelIds are not labelTrainIds: label maps hold train ids 0..18 and 255, "
+                "the panoptic file label ids 7..33 (createPanopticImgs without --use-train-id)",
             ),
             evaluator="cityscapes_panoptic_seg",
         ),
@@ -237,9 +254,10 @@ def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
             aliases=(f"cityscapes_fine_instance_seg_{split}",),
             tasks=("instance",),
             instance_masks=truth,
-            trap=(
+            origin=_downloaded(
+                "Cityscapes",
                 "instanceIds are 16-bit maps of 1000 * label id + number (24000..33999 for "
-                "instances), not instanceTrainIds and not 8-bit copies"
+                "instances), not instanceTrainIds and not 8-bit copies",
             ),
             evaluator="cityscapes_instance",
         ),
@@ -249,9 +267,9 @@ def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
             aliases=(f"cityscapes_fine_sem_seg_{split}",),
             tasks=("semantic",),
             semantic_masks=truth,
-            prepare=_command("cityscapes", split),
-            again=AGAIN,
-            trap="labelIds (0..33) are not labelTrainIds (0..18 and 255)",
+            origin=prepared(
+                mistake="labelIds (0..33) are not labelTrainIds (0..18 and 255)",
+            ),
             evaluator="cityscapes_sem_seg",
         ),
     )
@@ -267,9 +285,11 @@ def _mapillary(split: str) -> tuple[DatasetSplit, ...]:
         "images": f"{folder}/images",
         "semantic_masks": f"{folder}/labels",
         "ignore_label": 65,
-        "section": "Mapillary Vistas",
+        "origin": _downloaded(
+            "Mapillary Vistas",
+            "release 1.2 has the labels 0..65 (65 is unlabelled), release 2.0 has 0..123",
+        ),
         "image_counts": (VISTAS_COUNTS[split],),
-        "trap": "release 1.2 has the labels 0..65 (65 is unlabelled), release 2.0 has 0..123",
         "test_size": LARGE,
     }
     return (
@@ -304,20 +324,21 @@ def _pascal_context(classes: int) -> DatasetSplit:
         classes=classes,
         shared_names=full,
         images="pascal_ctx_d2/images/validation",
-        images_made=True,
         semantic_masks=f"pascal_ctx_d2/annotations_ctx{classes}/validation",
         semantic_suffix=".tif" if full else ".png",
         ignore_label=65535 if full else 255,
-        prepare=_command("pascal_context", "val", f"--classes {classes}"),
-        again=AGAIN,
-        section="Pascal Context",
-        image_counts=(5104, 5105),
-        trap=(
-            "459 classes need 16-bit maps, and the raw ones have the labels 1..459"
+        origin=_prepared(
+            "pascal_context",
+            "val",
+            "Pascal Context",
+            words=f"--classes {classes}",
+            mistake="459 classes need 16-bit maps, and the raw ones have the labels 1..459"
             if full
-            else "labels 0..59 are those with background as 0; prepared maps have 0..58 and 255"
+            else "labels 0..59 are those with background as 0; prepared maps have 0..58 and 255",
+            labels_start_at_one=not full,
+            images_made=True,
         ),
-        shifted=not full,
+        image_counts=(5104, 5105),
         evaluator="sem_seg",
     )
 
@@ -332,19 +353,19 @@ def _pascal_voc(classes: int) -> DatasetSplit:
         vocabulary=f"pascal_voc_{classes}",
         classes=classes,
         images="pascal_voc_d2/images/validation",
-        images_made=True,
         semantic_masks=f"pascal_voc_d2/annotations_pascal{classes}/validation",
-        prepare=_command("pascal_voc", "val"),
-        again=AGAIN,
-        section="Pascal VOC",
-        image_counts=(1449,),
-        trap=(
-            "labels 0..20 are those of SegmentationClass with background as 0; without background "
-            "they are 0..19 and 255"
+        origin=_prepared(
+            "pascal_voc",
+            "val",
+            "Pascal VOC",
+            mistake="labels 0..20 are those of SegmentationClass with background as 0; without "
+            "background they are 0..19 and 255"
             if classes == 20
-            else "the labels of SegmentationClass are 0..20, and 255 along the borders of objects"
+            else "the labels of SegmentationClass are 0..20, and 255 along the borders of objects",
+            labels_start_at_one=classes == 20,
+            images_made=True,
         ),
-        shifted=classes == 20,
+        image_counts=(1449,),
         evaluator="sem_seg",
     )
 
@@ -360,9 +381,10 @@ BDD100K = (
         classes=19,
         images="bdd100k/images/10k/val",
         semantic_masks="bdd100k/labels/sem_seg/masks/val",
-        section="BDD100K",
+        origin=_downloaded(
+            "BDD100K", "labels/sem_seg/masks has train ids 0..18 and 255; colormaps are pictures"
+        ),
         image_counts=(1000,),
-        trap="labels/sem_seg/masks has train ids 0..18 and 255; colormaps are pictures",
         evaluator="sem_seg",
     ),
     DatasetSplit(
@@ -376,34 +398,17 @@ BDD100K = (
         images="bdd100k/images/10k/val",
         panoptic_json="bdd100k/labels/pan_seg/panoptic_val.json",
         panoptic_masks="bdd100k/labels/pan_seg/panoptic_val",
-        prepare=_command("bdd100k", "val"),
-        again=AGAIN,
-        section="BDD100K",
+        origin=_prepared(
+            "bdd100k",
+            "val",
+            "BDD100K",
+            mistake="the raw bitmasks hold category, flags and instance number, not segment ids",
+        ),
         image_counts=(1000,),
-        trap="the raw bitmasks hold category, flags and instance number, not segment ids",
         object_mask_threshold=0.4,  # the released configs of FC-CLIP and FrozenSeg for BDD100K
         evaluator="coco_panoptic_seg",
     ),
 )
-
-
-def _shapes(split: str, vocabulary: str, category_ids: tuple[int, ...]) -> DatasetSplit:
-    return DatasetSplit(
-        name=f"shapes_{split}_panoptic",
-        benchmark="shapes",
-        split=split,
-        tasks=ALL_TASKS,
-        vocabulary=vocabulary,
-        images=f"shapes/{split}",
-        panoptic_json=f"shapes/panoptic_{split}.json",
-        panoptic_masks=f"shapes/panoptic_{split}",
-        semantic_masks=f"shapes/semantic_{split}",
-        category_ids=category_ids,
-        images_made=True,
-        prepare="python datasets/prepare_shapes.py",
-        section="Shapes",
-        evaluator="coco_panoptic_seg",
-    )
 
 
 def _miniature(split: str, classes: tuple[int, ...]) -> DatasetSplit:
@@ -417,9 +422,12 @@ def _miniature(split: str, classes: tuple[int, ...]) -> DatasetSplit:
         panoptic_json=f"miniature/panoptic_{split}.json",
         panoptic_masks=f"miniature/panoptic_{split}",
         category_ids=tuple(index + 1 for index in classes),
-        images_made=True,
-        prepare="frozenseg data prepare miniature",
-        section="Miniature world",
+        origin=Origin(
+            f"{PREPARE} miniature",
+            made_folder="miniature",
+            readme_section="Miniature world",
+            images_made=True,
+        ),
         evaluator="coco_panoptic_seg",
     )
 
@@ -438,8 +446,6 @@ DATASET_SPLITS: tuple[DatasetSplit, ...] = (
     *(_pascal_context(classes) for classes in (59, 459)),
     *(_pascal_voc(classes) for classes in (20, 21)),
     *BDD100K,
-    _shapes("train", SHAPES_SEEN_CLASSES, SHAPES_SEEN_IDS),
-    _shapes("val", SHAPES_CLASSES, tuple(range(1, 12))),
     _miniature("train", SEEN),
     _miniature("dev", ALL),
     _miniature("val", ALL),

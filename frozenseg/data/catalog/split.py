@@ -15,6 +15,69 @@ PATH_FIELDS = (
 )
 
 
+PREPARE = "frozenseg data prepare"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the files of a split come from, and what to do about missing and damaged ones.
+
+    Attributes:
+        command: makes the annotations; "" if they are used as they are downloaded.
+        redo_flag: the option of `command` that makes existing files again.
+        made_folder: what to delete first if `command` has no such option.
+        readme_section: the section of datasets/README.md that describes the download.
+        images_made: `command` makes the images, too.
+        common_mistake: why labels or category ids are usually out of range.
+        labels_start_at_one: the raw labels are one larger than the prepared ones, 0 is unlabelled.
+    """
+
+    command: str = ""
+    redo_flag: str = ""
+    made_folder: str = ""
+    readme_section: str = ""
+    images_made: bool = False
+    common_mistake: str = ""
+    labels_start_at_one: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do if all annotations are missing, as an order."""
+        return f"run {self.command}" if self.command else self.download
+
+    @property
+    def completion(self) -> str:
+        """What to do if some of them are missing."""
+        return self.repair if self.made_folder else self.remedy
+
+    @property
+    def repair(self) -> str:
+        """What to do if they are wrong."""
+        if self.redo_flag:
+            return f"{self.remedy} {self.redo_flag}"
+        if self.made_folder:
+            return f"delete {self.made_folder}/ and {self.remedy}"
+        published = self.command or self.readme_section
+        return f"replace them: {self.remedy}" if published else self.remedy
+
+    @property
+    def download(self) -> str:
+        """What to do about a missing image."""
+        if self.images_made:
+            return self.completion
+        section = self.readme_section
+        return f"see {README}, section {section}" if section else "replace or repair it"
+
+    def redo(self, order: str) -> str:
+        """`order` for a single damaged file, which is not made again while it is there."""
+        return order if order.startswith("delete") else f"delete it, then {order}"
+
+    @property
+    def mistake(self) -> str:
+        """The end of a sentence that names the common mistake; "" where there is none."""
+        return f": {self.common_mistake}" if self.common_mistake else ""
+
+
 @dataclass(frozen=True)
 class DatasetSplit:
     """One split of one benchmark; all paths are relative to the root of the data sets.
@@ -46,14 +109,8 @@ class DatasetSplit:
         image_suffix, semantic_suffix, instance_suffix: ends of file names; what is before them
             is the same in an image and its masks. An empty image suffix means any image file.
         city_folders: files lie in folders named by the beginning of the image's id, up to "_".
-        prepare: the command that makes the files; "" if they are used as they are downloaded.
-        again: the option of `prepare` that makes files again that are there; without one they must
-            be deleted first.
-        section: of datasets/README.md, where the download is described.
-        images_made: the images, too, are made by `prepare`.
+        origin: where its files come from: command, download, known mistakes.
         image_counts: how many images the official split has (several where releases differ).
-        trap: the mistake that labels or category ids out of range usually come from.
-        shifted: the raw labels are one larger than the prepared ones, 0 meaning unlabelled.
         test_size: (shortest edge, longest edge) of test images; (0, 0) keeps their size, None takes
             INPUT.*_SIZE_TEST.
         object_mask_threshold: replaces MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD in evaluations;
@@ -86,13 +143,8 @@ class DatasetSplit:
     semantic_suffix: str = ".png"
     instance_suffix: str = ""
     city_folders: bool = False
-    prepare: str = ""
-    again: str = ""
-    section: str = ""
-    images_made: bool = False
+    origin: Origin = Origin()
     image_counts: tuple[int, ...] = ()
-    trap: str = ""
-    shifted: bool = False
     test_size: tuple[int, int] | None = None
     object_mask_threshold: float | None = None
     evaluator: str = ""
@@ -119,36 +171,6 @@ class DatasetSplit:
         """Whether an image is one episode: in training, where one of its classes is drawn later,
         and where they are asked together; otherwise each of its classes is an episode."""
         return self.asked_together or self.split.endswith("train")
-
-    @property
-    def remedy(self) -> str:
-        """What to do if the annotations are missing, as an order."""
-        return f"run {self.prepare}" if self.prepare else self.download
-
-    @property
-    def completion(self) -> str:
-        """What to do if some of them are missing."""
-        return self.remedy if self.again or not self.prepare else self.repair
-
-    @property
-    def repair(self) -> str:
-        """What to do if they are wrong."""
-        if self.again:
-            return f"{self.remedy} {self.again}"
-        if self.prepare:
-            return f"delete {self.images.split('/')[0]}/ and {self.remedy}"
-        return f"replace them: {self.remedy}" if self.section else self.remedy
-
-    @property
-    def download(self) -> str:
-        """What to do about a missing image."""
-        if self.images_made:
-            return self.completion
-        return f"see {README}, section {self.section}" if self.section else "replace or repair it"
-
-    def redo(self, order: str) -> str:
-        """`order` for a single damaged file, which is not made again while it is there."""
-        return order if order.startswith("delete") else f"delete it, then {order}"
 
     @property
     def vocabulary_file(self) -> str:

@@ -25,7 +25,7 @@ from frozenseg.data.proposals.reader import (
     read_members,
     shard_path,
 )
-from frozenseg.files import write_atomically
+from frozenseg.files import flatten, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def append_record(folder: Path, shard: int, run: str, record: Mapping[str, Any])
     """
     path = folder / PARTIAL_FOLDER / f"shard_{shard:05d}.{run}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:  # opened anew each time: another run may have used it up
+    with path.open("ab") as file:  # opened again each time: another run may have used it up
         file.write(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n")
 
 
@@ -148,8 +148,8 @@ class ProposalWriter:
     def _require_same(self, index: Index) -> None:
         where = self.folder / INDEX_NAME
         remedy = "give another --output, or delete that folder to begin again"
-        there = {**_flat(index.source), "shard_size": index.shard_size}
-        here = {**_flat(json.loads(json.dumps(self.source))), "shard_size": self.shard_size}
+        there = {**dict(flatten(index.source)), "shard_size": index.shard_size}
+        here = {**dict(flatten(json.loads(json.dumps(self.source)))), "shard_size": self.shard_size}
         for name in sorted({*there, *here}):
             if there.get(name) != here.get(name):
                 raise ValueError(
@@ -163,16 +163,6 @@ class ProposalWriter:
                 f"{where} is of {len(index.images)} images, now there are {len(self.keys)}; for "
                 f"instance {changed[0]} is {what}: {remedy}"
             )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _read_lines(path: Path) -> list[bytes]:

@@ -37,9 +37,9 @@ def check_paths(row: DatasetSplit, root: Path, report: Report) -> bool:
     """Whether all files and folders of a row are there."""
     needed = list(row.paths())
     missing = [(what, path) for what, path in needed if not (root / path).exists()]
-    make = row.remedy if len(missing) == len(needed) else row.completion
+    make = row.origin.remedy if len(missing) == len(needed) else row.origin.completion
     for what, path in missing:
-        order = row.download if what == "images" and not row.images_made else make
+        order = row.origin.download if what == "images" and not row.origin.images_made else make
         report.error(f"the {WHAT[what]} is missing", order, str(root / path))
     return not missing
 
@@ -60,14 +60,14 @@ def list_samples(
         return [sample for sample in complete if _has_bytes(sample, row, report)]
     masks = row.kind == "panoptic"
     json_file = root / (row.panoptic_json if masks else row.instance_json)
-    content = read_annotation_file(json_file, row.repair, row.kind)
+    content = read_annotation_file(json_file, row.origin.repair, row.kind)
     classes = class_of_category(row, vocabulary)
     check_categories(content, vocabulary, classes, json_file, row, report)
     make = _of_panoptic if masks else _of_instances
     samples = make(row, content, classes, root, report)
     report.images = len(samples)
     if not samples:
-        report.error("the annotation file has no annotations", row.repair, str(json_file))
+        report.error("the annotation file has no annotations", row.origin.repair, str(json_file))
     complete = _with_files(row, samples, root, report)
     return [sample for sample in complete if _has_bytes(sample, row, report)]
 
@@ -78,13 +78,13 @@ def _of_pairs(row: DatasetSplit, root: Path, report: Report) -> list[Sample]:
     suffix = row.semantic_suffix if semantic else row.instance_suffix
     pairs = find_pairs(root / row.images, row.image_suffix, folder, suffix)
     for path in pairs.images_only:
-        report.error("an image has no mask", row.completion, str(path))
+        report.error("an image has no mask", row.origin.completion, str(path))
     for path in pairs.masks_only:
-        report.error("a mask has no image", row.download, str(path))
+        report.error("a mask has no image", row.origin.download, str(path))
     report.images = len(pairs.both) + len(pairs.images_only)
     if not report.images:
         problem = f"the folder has no image *{row.image_suffix}"
-        report.error(problem, row.download, str(root / row.images))
+        report.error(problem, row.origin.download, str(root / row.images))
     return [
         Sample(image, semantic=mask) if semantic else Sample(image, instances=mask)
         for image, mask in pairs.both.values()
@@ -95,12 +95,12 @@ def _of_index(
     row: DatasetSplit, vocabulary: Vocabulary, root: Path, report: Report
 ) -> list[Sample]:
     json_file = root / row.episodes_json
-    entries = read_index(json_file, row.repair)
+    entries = read_index(json_file, row.origin.repair)
     report.images = len(entries)
     classes = class_of_category(row, vocabulary)
     if not any(classes.keys() & entry.pixels.keys() for entry in entries):
         problem = f"no image has one of the {len(classes)} classes"
-        report.error(problem, row.repair, str(json_file))
+        report.error(problem, row.origin.repair, str(json_file))
     return [
         Sample(
             root / entry.image,
@@ -128,7 +128,7 @@ def _of_panoptic(
         where = f"{json_file}: image {key}"
         if key not in images or key in seen or "file_name" not in annotation:
             problem = "an annotation has an unknown or repeated image_id, or no file_name"
-            report.error(problem, row.repair, where)
+            report.error(problem, row.origin.repair, where)
             continue
         seen.add(key)
         segments = tuple(annotation.get("segments_info") or ())
@@ -144,7 +144,7 @@ def _of_panoptic(
             )
         )
     for key in images.keys() - seen:
-        report.error("an image has no annotation", row.repair, f"{json_file}: image {key}")
+        report.error("an image has no annotation", row.origin.repair, f"{json_file}: image {key}")
     return samples
 
 
@@ -161,13 +161,13 @@ def _of_instances(
         where = f"{json_file}: annotation {annotation.get('id')}"
         image = images.get(annotation.get("image_id"))
         if image is None:
-            report.error("an annotation has an unknown image_id", row.repair, where)
+            report.error("an annotation has an unknown image_id", row.origin.repair, where)
             continue
         try:
             read = read_object(annotation, classes, where)
         except ValueError as error:
-            problem = f"an object is not usable{f': {row.trap}' if row.trap else ''}"
-            report.error(problem, row.repair, str(error))
+            problem = f"an object is not usable{row.origin.mistake}"
+            report.error(problem, row.origin.repair, str(error))
         else:
             check_object(read, image, where, row, report)
     if not content["annotations"]:
@@ -184,9 +184,9 @@ def _with_files(
     """The samples without a missing file; every missing one is reported."""
     present: dict[Path, set[str]] = {}
     kinds: tuple[tuple[str, str, Callable[[Sample], Path | None], str], ...] = (
-        ("image", row.images, lambda sample: sample.image, row.download),
-        ("panoptic map", row.panoptic_masks, lambda sample: sample.panoptic, row.completion),
-        ("label map", row.semantic_masks, lambda sample: sample.semantic, row.completion),
+        ("image", row.images, lambda sample: sample.image, row.origin.download),
+        ("panoptic map", row.panoptic_masks, lambda sample: sample.panoptic, row.origin.completion),
+        ("label map", row.semantic_masks, lambda sample: sample.semantic, row.origin.completion),
     )
     complete = dict.fromkeys(range(len(samples)))
     for what, folder, file_of, remedy in kinds:
@@ -220,15 +220,15 @@ def _report_strays(
     known = set(expected)
     for name, path in walk_files(root / folder):
         if name.endswith(".png") and path not in known:
-            report.warning(f"a {what} belongs to no annotation", row.repair, str(path))
+            report.warning(f"a {what} belongs to no annotation", row.origin.repair, str(path))
 
 
 def _has_bytes(sample: Sample, row: DatasetSplit, report: Report) -> bool:
     """Whether no file of a sample is empty, as an interrupted download or a full disk leaves it."""
     empty = [path for path in sample.files() if not path.stat().st_size]
     for path in empty:
-        order = row.download if path == sample.image else row.completion
-        report.error("a file is empty", row.redo(order), str(path))
+        order = row.origin.download if path == sample.image else row.origin.completion
+        report.error("a file is empty", row.origin.redo(order), str(path))
     return not empty
 
 
@@ -246,7 +246,7 @@ def images_by_id(
         missing = [key for key in needed if key not in image]
         if missing or image["id"] in images:
             problem = "an entry of images has no id, size or file, or the id of another one"
-            report.error(problem, row.repair, f"{json_file}: image {image.get('id')}")
+            report.error(problem, row.origin.repair, f"{json_file}: image {image.get('id')}")
             continue
         images[image["id"]] = image
     return images
@@ -266,13 +266,14 @@ def check_segments(
         numbers = (segment.get(name) for name in SEGMENT_NUMBERS)
         if not all(isinstance(number, (int, float)) for number in numbers):
             problem = f"a segment lacks one of its numbers {', '.join(SEGMENT_NUMBERS)}"
-            report.error(problem, row.repair, here)
+            report.error(problem, row.origin.repair, here)
         elif segment["category_id"] not in classes:
-            trap = f": {row.trap}" if row.trap else ""
-            problem = f"a category id is not one of the {len(classes)} classes{trap}"
-            report.error(problem, row.repair, f"{here}: category id {segment['category_id']}")
+            problem = f"a category id is not one of the {len(classes)} classes{row.origin.mistake}"
+            report.error(
+                problem, row.origin.repair, f"{here}: category id {segment['category_id']}"
+            )
         elif ids[segment["id"]] > 1 or segment["id"] == 0:
-            report.error("a segment id is 0 or occurs twice", row.repair, here)
+            report.error("a segment id is 0 or occurs twice", row.origin.repair, here)
 
 
 def check_object(
@@ -284,17 +285,21 @@ def check_object(
 ) -> None:
     """Checks box and mask of an object as `read_object` gives it against its image."""
     if read is None:
-        report.warning("an object has no valid polygon and is left out", row.repair, where)
+        report.warning("an object has no valid polygon and is left out", row.origin.repair, where)
         return
     x, y, width, height = read["bbox"]
     outside = x < -1 or y < -1 or x + width > image["width"] + 1 or y + height > image["height"] + 1
     if outside or width < 0 or height < 0:
-        report.warning("a box reaches out of its image", row.repair, f"{where}: {read['bbox']}")
+        report.warning(
+            "a box reaches out of its image", row.origin.repair, f"{where}: {read['bbox']}"
+        )
     segmentation = read["segmentation"]
     size = (image["height"], image["width"])
     if isinstance(segmentation, dict) and tuple(segmentation["size"]) != size:
         problem = "the mask of an object has another size than its image"
-        report.error(problem, row.repair, f"{where}: {segmentation['size']}, image {list(size)}")
+        report.error(
+            problem, row.origin.repair, f"{where}: {segmentation['size']}, image {list(size)}"
+        )
 
 
 def check_categories(
@@ -311,4 +316,4 @@ def check_categories(
         index = classes.get(category.get("id"))
         if index is not None and bool(category.get("isthing", things[index])) != things[index]:
             problem = "the annotation file and the class list differ in what is a thing"
-            report.warning(problem, row.repair, f"{json_file}: {category.get('name')}")
+            report.warning(problem, row.origin.repair, f"{json_file}: {category.get('name')}")

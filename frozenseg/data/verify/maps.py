@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.split import DatasetSplit, Origin
 from frozenseg.data.episodes import describe
 from frozenseg.data.reading import ids_of_rgb, read_image, read_panoptic_png, read_values
 from frozenseg.data.verify.findings import Report
@@ -64,13 +64,18 @@ class MapChecker:
     maps: int = 0
     maps_with_ignored: int = 0
 
+    @property
+    def origin(self) -> Origin:
+        """What to do about the files of the row."""
+        return self.row.origin
+
     def check(self, sample: Sample) -> None:
         """Reads the files of a sample; a file that cannot be read is a finding, no exception."""
         size: tuple[int, ...] | None = sample.size
         try:
             shape = read_image(sample.image).shape[:2]
         except (ValueError, OSError) as error:
-            self._unreadable(error, self.row.download)
+            self._unreadable(error, self.origin.download)
         else:
             self._compare(sample.image, shape, size, "its annotation says")
             size = size or shape
@@ -84,22 +89,25 @@ class MapChecker:
             try:
                 found = check(path, sample)
             except (ValueError, OSError) as error:
-                self._unreadable(error, self.row.completion)
+                self._unreadable(error, self.origin.completion)
             else:
                 self._compare(path, found, size, "its image is")
 
     def finish(self) -> None:
         """What can be said after the last sample."""
-        unshifted = self.row.shifted and not self.maps_with_ignored and self.maps >= MANY
+        unshifted = (
+            self.origin.labels_start_at_one and not self.maps_with_ignored and self.maps >= MANY
+        )
         if unshifted and self.labels <= self.values:
             self.report.warning(
                 f"none of {self.maps} label maps has an ignored pixel ({self.row.ignore_label}), "
-                f"which most have; the labels may be those of the raw files ({self.row.trap})",
-                self.row.repair,
+                "which most have; the labels may be those of the raw files "
+                f"({self.origin.common_mistake})",
+                self.origin.repair,
             )
 
     def _unreadable(self, error: Exception, remedy: str) -> None:
-        self.report.error("a file cannot be read", self.row.redo(remedy), str(error))
+        self.report.error("a file cannot be read", self.origin.redo(remedy), str(error))
 
     def _compare(
         self, path: Path, found: tuple[int, ...], expected: tuple[int, ...] | None, says: str
@@ -107,16 +115,17 @@ class MapChecker:
         if expected is None or tuple(found) == tuple(expected):
             return
         sizes = f"is {found[1]}x{found[0]}, {says} {expected[1]}x{expected[0]}"
-        self.report.error(SIZES_DIFFER, self.row.repair, f"{path}: {sizes} (width x height)")
+        self.report.error(SIZES_DIFFER, self.origin.repair, f"{path}: {sizes} (width x height)")
 
     def _panoptic(self, path: Path, sample: Sample) -> tuple[int, ...]:
         ids = ids_of_rgb(read_panoptic_png(path))
         pixels = dict(zip(*(v.tolist() for v in np.unique(ids, return_counts=True)), strict=True))
         pixels.pop(0, None)
         listed = {segment["id"]: segment for segment in sample.segments if "id" in segment}
-        report, remedy = self.report, self.row.repair
+        report, remedy = self.report, self.origin.repair
         for key in sorted(pixels.keys() - listed.keys()):
-            problem = f"a panoptic map has a segment that the annotation file lacks{self._trap}"
+            problem = "a panoptic map has a segment that the annotation file lacks"
+            problem += self.origin.mistake
             report.error(problem, remedy, f"{path}: id {key}, {pixels[key]} pixels")
         for key in sorted(listed.keys() - pixels.keys()):
             problem = "the annotation file has a segment without pixels"
@@ -143,8 +152,9 @@ class MapChecker:
             self._compare_pixels(path, values, sample.pixels)
             return values.shape
         if values.dtype.itemsize == 1 and max(max(self.values), row.ignore_label) > 255:
-            problem = f"an 8-bit label map cannot hold {len(self.values)} classes{self._trap}"
-            report.error(problem, row.repair, str(path))
+            problem = f"an 8-bit label map cannot hold {len(self.values)} classes"
+            problem += self.origin.mistake
+            report.error(problem, row.origin.repair, str(path))
         found = set(_distinct(values))
         self.maps += 1
         self.maps_with_ignored += row.ignore_label in found
@@ -152,7 +162,7 @@ class MapChecker:
         wrong = sorted(found - self.values - {row.ignore_label})
         if wrong:
             problem = self._range_problem(wrong)
-            report.error(problem, row.repair, f"{path}: {_some(wrong)}")
+            report.error(problem, row.origin.repair, f"{path}: {_some(wrong)}")
         elif found <= {row.ignore_label}:
             self._empty(path)
         return values.shape
@@ -163,13 +173,13 @@ class MapChecker:
             return
         label = min(key for key in found | listed if found.get(key) != listed.get(key))
         counts = f"{found.get(label, 0)} pixels, the index says {listed.get(label, 0)}"
-        problem = f"a label map is not what the index of episodes says{self._trap}"
-        self.report.error(problem, self.row.repair, f"{path}: label {label} has {counts}")
+        problem = f"a label map is not what the index of episodes says{self.origin.mistake}"
+        self.report.error(problem, self.origin.repair, f"{path}: label {label} has {counts}")
 
     def _range_problem(self, wrong: list[int]) -> str:
         low, high, ignored = min(self.values), max(self.values), self.row.ignore_label
-        text = f"a label is out of range ({low}..{high}, {ignored} ignored){self._trap}"
-        if self.row.shifted and wrong == [high + 1]:
+        text = f"a label is out of range ({low}..{high}, {ignored} ignored){self.origin.mistake}"
+        if self.origin.labels_start_at_one and wrong == [high + 1]:
             text += "; these look like the raw files"
         return text
 
@@ -179,19 +189,15 @@ class MapChecker:
         found = np.unique(values)
         classes = set((found[(found >= 1000) & (found < 65535)] // 1000).tolist())
         if values.ndim != 2 or values.dtype.itemsize == 1 or not classes <= {*CITYSCAPES_INSTANCES}:
-            problem = f"an instance map does not hold instanceIds{self._trap}"
-            self.report.error(problem, self.row.download, str(path))
+            problem = f"an instance map does not hold instanceIds{self.origin.mistake}"
+            self.report.error(problem, self.origin.download, str(path))
         return values.shape[:2]
 
     def _empty(self, path: Path) -> None:
         if not self.allow_empty:
             problem = "an annotation is empty: nothing of the image is labelled"
-            order = f"{self.row.repair}; --allow-empty if it is meant so"
+            order = f"{self.origin.repair}; --allow-empty if it is meant so"
             self.report.error(problem, order, str(path))
-
-    @property
-    def _trap(self) -> str:
-        return f": {self.row.trap}" if self.row.trap else ""
 
 
 def _distinct(values: np.ndarray) -> list[int]:

@@ -53,7 +53,7 @@ def verify(
         samples = list_samples(row, vocabulary, root, report)
         classes = class_of_category(row, vocabulary)
     except (ValueError, OSError) as error:
-        report.error("the data set cannot be used", row.repair, str(error))
+        report.error("the data set cannot be used", row.origin.repair, str(error))
         return report
     if not subset:
         _check_count(row, report)
@@ -131,5 +131,5 @@ def _check_count(row: DatasetSplit, report: Report) -> None:
         official = " or ".join(map(str, row.image_counts))
         report.error(
             f"the split has {report.images} images here, the official one has {official}",
-            f"{row.download}; --subset if it is meant to be a part",
+            f"{row.origin.download}; --subset if it is meant to be a part",
         )

@@ -11,7 +11,6 @@ import pytest
 from frozenseg.cli.main import parser_of
 from frozenseg.data.catalog.lookup import (
     DATASET_SPLITS,
-    SHAPES_SEEN_IDS,
     class_of_category,
     datasets_root,
     find_split,
@@ -19,6 +18,7 @@ from frozenseg.data.catalog.lookup import (
     row_vocabulary,
     splits_of,
 )
+from frozenseg.data.catalog.split import PREPARE
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = {
@@ -52,11 +52,7 @@ VAL_IMAGES = {
     "bdd100k_19": (1000,),
     "bdd100k_40": (1000,),
 }
-ORDERS = (
-    *("run frozenseg data prepare ", "run python datasets/prepare_shapes"),
-    "see datasets/README.md, section",
-)
-SYNTHETIC = {"shapes", "miniature"}
+SYNTHETIC = {"miniature"}
 
 
 def by_name(row):
@@ -80,7 +76,7 @@ def test_every_benchmark_has_a_row_for_training_where_it_has_a_split_and_one_for
 @pytest.mark.parametrize("row", DATASET_SPLITS, ids=by_name)
 def test_every_row_is_consistent(row):
     assert set(row.tasks) <= {"panoptic", "instance", "semantic"} or row.tasks == ("episodes",)
-    assert row.section
+    assert row.origin.readme_section
     paths = [path for _, path in row.paths()]
     assert row.images in paths
     assert not any(Path(path).is_absolute() or ".." in Path(path).parts for path in paths)
@@ -113,23 +109,19 @@ def test_every_table_has_the_classes_of_its_row(row):
 
 def test_every_command_exists_and_every_made_file_has_one():
     for row in DATASET_SPLITS:
-        if row.prepare and not row.name.startswith("shapes"):
-            program, *words = row.prepare.split()
-            assert program == "frozenseg"
-            parser_of("data prepare").parse_args(["x.txt" if w == "FILE" else w for w in words[2:]])
-        assert row.prepare or not row.images_made
-        assert row.remedy.startswith(
-            (
-                "run frozenseg data prepare ",
-                "run python datasets/prepare_shapes",
-                "see datasets/README.md, section",
-            )
-        )
+        origin = row.origin
+        if origin.command:
+            assert origin.command.startswith(f"{PREPARE} ")
+            words = origin.command.split()[3:]
+            parser_of("data prepare").parse_args(["x.txt" if w == "FILE" else w for w in words])
+        else:
+            assert not origin.images_made
+            assert origin.remedy == f"see datasets/README.md, section {origin.readme_section}"
 
 
 def test_every_section_of_the_readme_exists():
     lines = (ROOT / "datasets" / "README.md").read_text(encoding="utf-8").splitlines()
-    assert {f"## {row.section}" for row in DATASET_SPLITS} <= set(lines)
+    assert {f"## {row.origin.readme_section}" for row in DATASET_SPLITS} <= set(lines)
 
 
 def test_the_names_of_the_released_configs_exist(shared_dir):
@@ -148,15 +140,6 @@ def test_coco_ids_and_things_are_those_of_detectron2():
     vocabulary = load_vocabulary(row.vocabulary)
     assert list(class_of_category(row, vocabulary)) == [c["id"] for c in COCO_CATEGORIES]
     assert vocabulary.thing_mask == [bool(c["isthing"]) for c in COCO_CATEGORIES]
-
-
-def test_training_shapes_are_a_part_of_the_validation_ones():
-    train, val = (
-        load_vocabulary(find_split(f"shapes_{split}_panoptic").vocabulary)
-        for split in ("train", "val")
-    )
-    assert train.synonyms == tuple(val.synonyms[i - 1] for i in SHAPES_SEEN_IDS)
-    assert len(train) < len(val)
 
 
 def test_an_alias_finds_its_row_and_an_unknown_name_gets_a_suggestion():

@@ -145,7 +145,7 @@ def test_all_keys_are_taken(folder):
     assert (row.test_size, row.object_mask_threshold) == ((640, 1000), 0.4)
     assert (row.ignore_label, row.image_suffix) == (7, ".jpg")
     assert row.semantic_file({"file_name": "a.png"}) == "a_labels.png"
-    assert row.remedy == "run python make_kitchen.py"
+    assert row.origin.remedy == "run python make_kitchen.py"
     assert row.category_ids == (3, 5)
     assert len(row_vocabulary(row)) == 2
 

@@ -14,8 +14,9 @@ from PIL import Image
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
 from frozenseg.data.catalog.register import register_splits, registered_split
 from frozenseg.vocab import Vocabulary
+from tests.shapes_world import VAL, register_shapes
 
-SHAPES = "shapes_val_panoptic"
+SHAPES = VAL.name
 COCO = "openvocab_coco_2017_val_panoptic_with_sem_seg"
 LVIS = "openvocab_lvis_v1_val"
 
@@ -23,8 +24,8 @@ LVIS = "openvocab_lvis_v1_val"
 def test_registering_needs_no_files_and_loading_says_what_is_missing(tmp_path):
     assert register_splits(root=tmp_path) == register_splits(root=tmp_path)
     assert len(MetadataCatalog.get(COCO).vocabulary) == 133
-    with pytest.raises(FileNotFoundError, match=r"panoptic_val\.json.*prepare_shapes\.py"):
-        DatasetCatalog.get(SHAPES)
+    with pytest.raises(FileNotFoundError, match=r"panoptic_val2017\.json.*section COCO"):
+        DatasetCatalog.get(COCO)
 
 
 @pytest.mark.parametrize("row", DATASET_SPLITS, ids=lambda row: row.name)
@@ -33,7 +34,7 @@ def test_every_row_says_what_is_missing_and_what_to_do(row, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         DatasetCatalog.get(row.name)
     assert str(tmp_path) in str(error.value)
-    assert row.remedy in str(error.value)
+    assert row.origin.remedy in str(error.value)
 
 
 def test_aliases_are_registered_with_the_same_row(tmp_path):
@@ -47,8 +48,8 @@ def test_aliases_are_registered_with_the_same_row(tmp_path):
 
 
 def test_another_root_moves_the_paths(tmp_path, shapes_root):
-    register_splits(root=tmp_path)
-    register_splits(root=shapes_root)
+    register_shapes(tmp_path)
+    register_shapes(shapes_root)
     assert MetadataCatalog.get(SHAPES).image_root == str(shapes_root / "shapes" / "val")
     assert len(DatasetCatalog.get(SHAPES)) == 4
 
@@ -63,7 +64,7 @@ def test_without_a_root_only_loading_fails(monkeypatch, tmp_path):
 
 def test_a_class_file_of_a_row_lies_in_the_root_that_was_given(tmp_path):
     (tmp_path / "words.txt").write_text("cat\ndog")
-    row = replace(find_split(SHAPES), name="words_val", vocabulary="words.txt", category_ids=())
+    row = replace(VAL, name="words_val", vocabulary="words.txt", category_ids=())
     register_splits([row], root=tmp_path)
     assert MetadataCatalog.get("words_val").stuff_classes == ["cat", "dog"]
     DatasetCatalog.remove("words_val")

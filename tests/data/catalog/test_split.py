@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from frozenseg.data.catalog.split import DatasetSplit, city_path
+from frozenseg.data.catalog.split import DatasetSplit, Origin, city_path
 
 
 def row(**fields) -> DatasetSplit:
@@ -57,16 +59,19 @@ def test_only_a_file_name_counts_as_a_class_file():
 
 
 def test_remedies_fit_what_is_there():
-    made = row(prepare="frozenseg data prepare x", again="--overwrite", section="X")
+    made = Origin("frozenseg data prepare x", "--overwrite", readme_section="X")
     run, read = "run frozenseg data prepare x", "see datasets/README.md, section X"
     assert (made.remedy, made.completion, made.repair) == (run, run, f"{run} --overwrite")
     assert made.download == read
-    whole = row(images="x/i", prepare="frozenseg data prepare x", section="X", images_made=True)
+    whole = replace(made, redo_flag="", made_folder="x", images_made=True)
     again = f"delete x/ and {run}"
     assert (whole.remedy, whole.completion, whole.repair, whole.download) == (run, *[again] * 3)
-    published = row(section="X")
+    own = Origin("python make_x.py")
+    run = "run python make_x.py"
+    assert (own.remedy, own.completion, own.repair) == (run, run, f"replace them: {run}")
+    published = Origin(readme_section="X")
     assert (published.remedy, published.repair) == (read, f"replace them: {read}")
-    assert row().remedy == row().download == "replace or repair it"
+    assert Origin().remedy == Origin().download == "replace or repair it"
 
 
 def test_images_of_cities_lie_in_their_folders():

@@ -12,10 +12,11 @@ from PIL import Image
 
 from frozenseg.data.catalog.lookup import find_split
 from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.miniature.dataset import write_miniature
 from frozenseg.data.reading import ids_of_rgb, read_panoptic_png, rgb_of_ids
 from frozenseg.data.verify.run import is_started, rows_named, spread, state, verify
+from tests.shapes_world import VAL as SHAPES
 
-SHAPES = find_split("shapes_val_panoptic")
 ADE = find_split("openvocab_ade20k_sem_seg_val")
 FULL = find_split("openvocab_ade20k_full_sem_seg_val")
 VOC20, VOC21 = (find_split(f"openvocab_pascal{n}_sem_seg_val") for n in (20, 21))
@@ -23,7 +24,7 @@ CITY, CITY_INSTANCES = (
     find_split(f"openvocab_cityscapes_fine_{kind}_val") for kind in ("sem_seg", "instance_seg")
 )
 SIZE = (6, 8)
-AGAIN = "delete shapes/ and run frozenseg data prepare shapes"
+AGAIN = "delete shapes/ and run python make_shapes.py"
 
 
 @pytest.fixture
@@ -138,7 +139,10 @@ def test_an_empty_mask_of_a_pair_is_found(tmp_path):
     _, mask = write_pair(ADE, tmp_path, "b", label_map(0, 255))
     mask.write_bytes(b"")
     finding = the_finding(check(ADE, tmp_path), "a file is empty")
-    assert (finding.where, finding.remedy) == ([str(mask)], f"delete it, then run {ADE.prepare}")
+    assert (finding.where, finding.remedy) == (
+        [str(mask)],
+        f"delete it, then run {ADE.origin.command}",
+    )
 
 
 @pytest.mark.parametrize("folder", ["val", "panoptic_val", "semantic_val"])
@@ -231,7 +235,7 @@ def test_semantic_pairs_are_complete_and_in_range(tmp_path):
     report = check(ADE, tmp_path)
     by_problem = {finding.problem: finding for finding in report.findings}
     assert by_problem["an image has no mask"].where == [str(image)]
-    assert by_problem["an image has no mask"].remedy == f"run {ADE.prepare}"
+    assert by_problem["an image has no mask"].remedy == f"run {ADE.origin.command}"
     assert by_problem["an annotation is empty: nothing of the image is labelled"].where == [
         str(mask)
     ]
@@ -251,8 +255,8 @@ def test_semantic_pairs_are_complete_and_in_range(tmp_path):
 def test_unshifted_labels_are_recognised(tmp_path, row, labels):
     write_pair(row, tmp_path, "a", labels)
     finding = the_finding(check(row, tmp_path), "these look like the raw files")
-    assert finding.remedy == f"run {row.prepare} --overwrite"
-    assert row.trap in finding.problem
+    assert finding.remedy == f"run {row.origin.command} --overwrite"
+    assert row.origin.common_mistake in finding.problem
 
 
 def test_many_maps_without_an_ignored_pixel_are_suspicious_where_labels_may_be_unshifted(tmp_path):
@@ -364,18 +368,17 @@ def test_no_objects_at_all_is_an_error(instances):
     the_finding(check(row, root), "the annotation file has no annotations")
 
 
-def test_names_stand_for_rows_benchmarks_files_and_what_is_there(shapes):
-    assert rows_named(["shapes_val_panoptic", "shapes"], shapes) == (
-        SHAPES,
-        find_split("shapes_train_panoptic"),
-    )
-    assert rows_named(["ade20k_sem_seg_val"], shapes) == (ADE,)
-    found = {row.name for row in rows_named(["all"], shapes)}
-    assert found == {"shapes_train_panoptic", "shapes_val_panoptic"}
+def test_names_stand_for_rows_benchmarks_files_and_what_is_there(tmp_path):
+    names = [f"miniature_{split}_panoptic" for split in ("val", "train", "dev")]
+    rows = tuple(find_split(name) for name in names)
+    assert rows_named(["miniature_val_panoptic", "miniature"], tmp_path) == rows
+    assert rows_named(["ade20k_sem_seg_val"], tmp_path) == (ADE,)
+    write_miniature(tmp_path / "miniature", {"train": 1, "dev": 1, "val": 1})
+    assert {row.name for row in rows_named(["all"], tmp_path)} == set(names)
     with pytest.raises(ValueError, match="did you mean"):
-        rows_named(["shape_val"], shapes)
+        rows_named(["miniatur_val"], tmp_path)
     with pytest.raises(FileNotFoundError, match=r"own\.yaml"):
-        rows_named([str(shapes / "own.yaml")], shapes)
+        rows_named([str(tmp_path / "own.yaml")], tmp_path)
 
 
 def test_state_says_how_much_is_there(shapes, tmp_path):

@@ -7,8 +7,9 @@ import json
 import numpy as np
 from PIL import Image
 
-from frozenseg.data.catalog.lookup import SHAPES_SEEN_IDS
-from frozenseg.data.shapes import draw_scene, write_shapes
+from frozenseg.data.catalog.lookup import load_vocabulary
+from frozenseg.data.catalog.own_datasets import read_dataset_file
+from tests.shapes_world import FILE, ROWS, SHAPES_SEEN_IDS, draw_scene, write_shapes
 
 ALL_IDS = tuple(range(1, 12))
 
@@ -45,7 +46,7 @@ def test_writing_twice_gives_the_same_bytes_and_leaves_finished_files_alone(tmp_
     for name in ("a", "b"):
         write_shapes(tmp_path / name, train=2, val=1, size=(32, 40), seed=1)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
-    assert len(files) == 3 * 3 + 2
+    assert len(files) == 3 * 3 + 3
     for path in files:
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
     marked = tmp_path / "a" / "train" / "000000.jpg"
@@ -67,3 +68,17 @@ def test_the_files_have_the_official_form(tmp_path):
         assert (png.mode, png.size) == ("RGB", (40, 32))
     with Image.open(tmp_path / "semantic_val" / annotation["file_name"]) as png:
         assert png.mode == "L"
+
+
+def test_training_classes_are_a_part_of_the_validation_ones():
+    train, val = (load_vocabulary(row.vocabulary) for row in ROWS)
+    assert train.synonyms == tuple(val.synonyms[i - 1] for i in SHAPES_SEEN_IDS)
+    assert len(train) < len(val)
+
+
+def test_the_file_beside_the_folders_has_the_rows(tmp_path):
+    write_shapes(tmp_path / "shapes", train=1, val=1, size=(32, 40))
+    for own, row in zip(read_dataset_file(tmp_path / "shapes" / FILE), ROWS, strict=True):
+        paths = {field: str(tmp_path / getattr(row, field)) for field, path in row.paths()}
+        assert (own.name, own.category_ids, own.tasks) == (row.name, row.category_ids, row.tasks)
+        assert dict(own.paths()) == paths

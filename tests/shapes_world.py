@@ -1,7 +1,7 @@
-"""A small synthetic data set on disk in COCO panoptic format: coloured shapes on textured stuff.
+"""A tiny dataset for tests in COCO panoptic format: coloured shapes on textured stuff.
 
-It lets the whole pipeline run without a download. Everything is a function of (seed, split, image
-number). Classes and their split into seen and unseen ones stand in `frozenseg.data.catalog.lookup`.
+Everything is a function of (seed, split, image number). Some segments are crowds, some pixels are
+unlabelled, and the training split lacks three classes of the validation split.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from frozenseg.data.catalog.lookup import SHAPES_CLASSES, SHAPES_SEEN_IDS, load_vocabulary
+from frozenseg.data.catalog.lookup import load_vocabulary
+from frozenseg.data.catalog.register import register_splits
+from frozenseg.data.catalog.split import DatasetSplit, Origin
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import write_atomically
+from frozenseg.files import write_atomically, write_json
 
 COLORS = {"red": (205, 50, 45), "green": (60, 175, 70), "blue": (55, 80, 205)}
 STUFF_COLORS = {"grass": (110, 150, 70), "brick": (160, 105, 85), "water": (90, 150, 190)}
@@ -28,7 +29,39 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "square": lambda y, x: np.maximum(abs(y), abs(x)) < 0.85,
     "triangle": lambda y, x: (y < 0.8) & (abs(x) < (y + 1) * 0.55),
 }
+SHAPES_SEEN_IDS = (1, 2, 3, 4, 5, 6, 9, 10)
+SHAPES_CLASSES = (
+    "red disk, scarlet disk; green disk; red square, red box; blue square, blue box;"
+    "green triangle; blue triangle; blue disk; red triangle; grass:stuff; brick:stuff; water:stuff"
+)
 CROWD_PROBABILITY, UNLABELLED_PROBABILITY = 0.15, 0.3
+
+
+def _row(split: str, category_ids: tuple[int, ...]) -> DatasetSplit:
+    classes = SHAPES_CLASSES.split(";")
+    return DatasetSplit(
+        name=f"shapes_{split}_panoptic",
+        benchmark="shapes",
+        split=split,
+        tasks=("panoptic", "instance", "semantic"),
+        vocabulary=";".join(classes[i - 1] for i in category_ids),
+        images=f"shapes/{split}",
+        panoptic_json=f"shapes/panoptic_{split}.json",
+        panoptic_masks=f"shapes/panoptic_{split}",
+        semantic_masks=f"shapes/semantic_{split}",
+        category_ids=category_ids,
+        origin=Origin("python make_shapes.py", made_folder="shapes", images_made=True),
+        evaluator="coco_panoptic_seg",
+    )
+
+
+TRAIN, VAL = ROWS = (_row("train", SHAPES_SEEN_IDS), _row("val", tuple(range(1, 12))))
+FILE = "shapes.yaml"
+
+
+def register_shapes(root: Path) -> None:
+    """Registers both splits, whose files are below `root`/shapes."""
+    register_splits(ROWS, root)
 
 
 @dataclass
@@ -102,7 +135,7 @@ def _with_boxes(ids: np.ndarray, segments: list[dict[str, Any]]) -> list[dict[st
 def write_shapes(
     root: Path, *, train: int, val: int, size: tuple[int, int] = (128, 160), seed: int = 0
 ) -> None:
-    """Writes `root`/{train,val}, panoptic_*, semantic_* and panoptic_*.json.
+    """Writes `root`/{train,val}, panoptic_*, semantic_*, panoptic_*.json and `FILE`.
 
     Only the seen classes occur in the training split. Files are written under a temporary name,
     the JSON last; a split whose JSON has the same settings is left alone.
@@ -125,7 +158,8 @@ def write_shapes(
             content["annotations"].append(
                 {"image_id": i, "file_name": f"{name}.png", "segments_info": scene.segments}
             )
-        write_atomically(index, partial(_write_json, content=content))
+        write_json(index, content)
+    write_json(root / FILE, [_own_row(row) for row in ROWS])  # JSON is YAML
 
 
 def _write_scene(
@@ -137,10 +171,6 @@ def _write_scene(
     _write_image(root / split / f"{name}.jpg", scene.image, quality=95)
     _write_image(root / f"panoptic_{split}" / f"{name}.png", rgb_of_ids(scene.ids))
     _write_image(root / f"semantic_{split}" / f"{name}.png", labels)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _categories() -> dict[str, Any]:
@@ -156,3 +186,14 @@ def _categories() -> dict[str, Any]:
 
 def _write_image(path: Path, array: np.ndarray, **options: Any) -> None:
     write_atomically(path, lambda part: Image.fromarray(array).save(part, **options))
+
+
+def _own_row(row: DatasetSplit) -> dict[str, Any]:
+    """The row as an entry of a dataset file beside the folders, for programs of their own."""
+    paths = ("images", "panoptic_json", "panoptic_masks", "semantic_masks")
+    return {
+        **{field: getattr(row, field).removeprefix("shapes/") for field in paths},
+        **{field: getattr(row, field) for field in ("name", "benchmark", "split", "category_ids")},
+        "classes": row.vocabulary,
+        "prepare": row.origin.command,
+    }
