@@ -59,10 +59,10 @@ def test_sections_that_messages_name_are_there():
 
 
 def test_every_command_is_described_and_knows_its_options():
-    commands = re.findall(r"frozenseg (data prepare [^#`\n]+)", TEXT)
+    commands = re.findall(r"frozenseg (data prepare (?!NAME)[^#`\n]+)", TEXT)
     for command in commands:
         parser_of("data prepare").parse_args(command.split()[2:])
-    assert {command.split()[2] for command in commands} == {*BENCHMARKS, "NAME"}
+    assert {command.split()[2] for command in commands} == set(BENCHMARKS)
 
 
 def test_the_table_has_every_name():
