@@ -31,7 +31,7 @@ def pick_device(name: str) -> str:
 def usable_device(wanted: str, num_gpus: int) -> str:
     """MODEL.DEVICE, or "cpu" (with one log line) if --num-gpus is 0 or there is no GPU.
 
-    Raises: ValueError if it is no device, or one that cannot be used.
+    Raises: ValueError if it is not a device, or cannot be used.
     """
     import torch
 
@@ -49,7 +49,7 @@ def check_device(name: str, *, key: str, remedy: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"{key} {name!r} is no device that PyTorch knows: {remedy}") from error
+        raise ValueError(f"{key} {name!r} is not a device that PyTorch knows: {remedy}") from error
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -85,7 +85,7 @@ def retry_out_of_memory(model: nn.Module, fallback: str = "cpu") -> Iterator[Non
             outputs = [_on(fallback, model, forward, sample) for sample in samples]
         return outputs
 
-    model.forward = careful  # type: ignore[method-assign]
+    model.forward = careful
     try:
         yield
     finally:

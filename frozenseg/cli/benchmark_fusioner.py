@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
         "early",
         "late",
     ):
-        raise ValueError(f"{args.config_file} is no early or late Fusioner: nothing to measure")
+        raise ValueError(f"{args.config_file} is not an early or late Fusioner: nothing to measure")
     model = build_model(cfg).eval()
     rows = [measure(model, words, args) for words in args.words]
     print(f"{args.config_file}: {model.crop} pixels, batch {args.batch}, processor seconds")

@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
     runs = read_runs(args.results)
     published = choose_published(args.published, runs)
     rows = side_by_side(runs, published)
-    notes = notes_by_data_set(runs, published)
+    notes = notes_by_dataset(runs, published)
     for number, (name, path) in enumerate(zip(runs, args.results, strict=True), 1):
         print(f"run {number}, {name}: {path}")
     print(f"published: {published.name if published else 'no figures for this model'}\n")
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_runs(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Name of every run -> data set -> entry. Raises: as `read_results`."""
+    """Name of every run -> dataset -> entry. Raises: as `read_results`."""
     from frozenseg.evaluation.results import read_results
 
     files = [path / "results.json" if path.is_dir() else path for path in paths]
@@ -80,7 +80,7 @@ def choose_published(name: str | None, runs: dict[str, dict[str, Any]]) -> Any:
     return next(iter(found.values()), None)
 
 
-def notes_by_data_set(runs: dict[str, dict[str, Any]], published: Any) -> dict[str, list[str]]:
+def notes_by_dataset(runs: dict[str, dict[str, Any]], published: Any) -> dict[str, list[str]]:
     """Data set -> what differs from the published protocol, and between the runs."""
     from frozenseg.evaluation.comparison import notes_of, protocol_differences
 

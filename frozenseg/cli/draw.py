@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def ground_truth(record: dict[str, Any], vocabulary: Vocabulary) -> Segmentation:
-    """The panoptic annotation of a data set's record, its segments numbered from 1."""
+    """The panoptic annotation of a dataset's record, its segments numbered from 1."""
     import numpy as np
 
     from frozenseg.data.reading import ids_of_rgb, read_image

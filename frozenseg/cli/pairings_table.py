@@ -19,7 +19,7 @@ from frozenseg.files import write_atomically
 SCORES = {"mIoU": "mIoU", "FB_IoU": "FB-IoU"}
 _FOLD = re.compile(r"_?fold\d+")
 Row = tuple[str, str]  # pairing, method
-Column = tuple[str, str]  # data set without its fold, score
+Column = tuple[str, str]  # dataset without its fold, score
 
 
 class Grid(NamedTuple):

@@ -1,4 +1,4 @@
-"""Writes SAM's automatic masks of a folder of images or of a data set, as proposals.
+"""Writes SAM's automatic masks of a folder of images or of a dataset, as proposals.
 
     frozenseg sam-masks --dataset openvocab_ade20k_panoptic_val \\
         --sam vit_b --weights sam_vit_b_01ec64.pth --output output/proposals/ade20k_val
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--images", type=Path, metavar="FOLDER", help="also folders in it")
-    images.add_argument("--dataset", metavar="NAME", help="a registered data set")
+    images.add_argument("--dataset", metavar="NAME", help="a registered dataset")
     parser.add_argument(
         "--sam", required=True, metavar="NAME", help="vit_b, vit_l, vit_h, vit_t or a .json file"
     )

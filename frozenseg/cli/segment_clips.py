@@ -24,7 +24,7 @@ MOST_WAITING = 32  # frames in memory that wait for the others of their batch
 def segment_videos(job: Job, files: Mapping[Path, str]) -> Counts:
     """Writes the results of all readable videos.
 
-    A file that is no video is named and counted as bad; one that ends early too, but the results of
+    A file that is not a video is named and counted as bad; one that ends early too, but the results of
     its frames are kept.
     Args: files: the name of the results of every file.
     """

@@ -50,7 +50,7 @@ class Batches:
 
 
 def segment_images(job: Job, files: Mapping[Path, str]) -> Counts:
-    """Writes the results of all readable files; files that are no images are named and counted.
+    """Writes the results of all readable files; files that are not images are named and counted.
 
     Args: files: the name of the results of every file.
     After Ctrl-C what was written is whole, and the same call goes on behind it.

@@ -80,7 +80,7 @@ class Job:
         return self._about("video", path, self.about_settings() | more)
 
     def words(self) -> dict[str, Any]:
-        """Task and words as they stand in JSON files."""
+        """Task and words as they are in JSON files."""
         import numpy as np
 
         from frozenseg.predict.segmentation import Segmentation
@@ -116,7 +116,7 @@ class Job:
 
 
 def _are_described(paths: Collection[Path], record: Path, found: Mapping[str, Any]) -> bool:
-    """Whether a record is about these files: not of an earlier call, nor written anew since."""
+    """Whether a record is about these files: not of an earlier call, nor written again since."""
     files = found.get("files")
     names = set(files.values()) if isinstance(files, dict) else set()
     time = record.stat().st_mtime_ns

@@ -1,7 +1,7 @@
 """Segmentations of many images in COCO's formats: panoptic, instance and semantic.
 
 Formats: https://cocodataset.org/#format-data (sections 2 to 4). Category ids are those of the
-vocabulary's data set where all its classes have one, else class index + 1.
+vocabulary's dataset where all its classes have one, else class index + 1.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -190,7 +191,7 @@ def _semantic(
         }
 
 
-def _write_png(path: Path, array: np.ndarray) -> None:
+def _write_png(path: Path, array: NDArray[Any]) -> None:
     write_atomically(path, lambda part: Image.fromarray(array).save(part, format="PNG"))
 
 

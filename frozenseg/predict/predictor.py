@@ -102,7 +102,7 @@ class Predictor:
         self.model.set_vocabulary(vocabulary)
 
     def set_task(self, task: str, score_threshold: float | None = None) -> None:
-        """Changes what is computed; nothing is loaded anew.
+        """Changes what is computed; nothing is loaded again.
 
         Args: score_threshold: lowest score of a segment from now on; None: the default.
         Raises: ValueError for an unknown task, one that this model does not compute, or a
@@ -180,7 +180,7 @@ def build_predictor(
             panoptic, 0.5 for instances. Semantic segmentation has none.
         precision: see `Predictor`.
     Returns: the predictor, and what was loaded (None: the decoder is random).
-    Raises: ValueError or FileNotFoundError of the config, the data sets' words and the weights.
+    Raises: ValueError or FileNotFoundError of the config, the datasets' words and the weights.
     """
     from frozenseg.build import load_model
     from frozenseg.checkpoints.lookup import resolve_names

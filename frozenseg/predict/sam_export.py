@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from frozenseg.data.proposals.reader import file_digest
 from frozenseg.data.proposals.writer import append_record
 from frozenseg.data.reading import read_rgb
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import load_sam
 from frozenseg.errors import describe, is_user_error
+from frozenseg.files import file_digest
 
 Done = Callable[[str, str | None], None]  # an image, and why it has no masks
 

@@ -76,7 +76,7 @@ class Segmentation(SegmentedImage):
 
 
 def from_label_map(
-    label_map_HW: NDArray[np.integer],
+    label_map_HW: NDArray[np.integer[Any]],
     classes: Mapping[int, int],
     vocabulary: Vocabulary,
     task: str,
@@ -121,10 +121,10 @@ def from_masks(
     return Segmentation(label_map_HW, tuple(segments), vocabulary, "instance")
 
 
-def check_ids(label_map_HW: NDArray[np.integer]) -> None:
+def check_ids(label_map_HW: NDArray[np.integer[Any]]) -> None:
     """Raises: ValueError for ids that a 16-bit label map cannot hold."""
     if label_map_HW.size and (label_map_HW.min() < 0 or label_map_HW.max() > LARGEST_ID):
         raise ValueError(
             f"segment ids must be 0..{LARGEST_ID} to fit a 16-bit label map, got "
-            f"{label_map_HW.min()}..{label_map_HW.max()}: number the segments anew"
+            f"{label_map_HW.min()}..{label_map_HW.max()}: number the segments again"
         )

@@ -46,7 +46,8 @@ class Segment:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """The mask, bool (H, W)."""
-        return coco_mask.decode(self.rle).astype(bool)
+        mask_HW: NDArray[np.bool_] = coco_mask.decode(self.rle).astype(bool)
+        return mask_HW
 
     def to_json(self) -> dict[str, Any]:
         """The segment as an object for JSON."""

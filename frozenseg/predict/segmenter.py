@@ -75,7 +75,7 @@ class Segmenter:
     ) -> Any:
         """The `Segmentation` of an image, or `Results`, an iterator over those of several.
 
-        Only words that the model has not met before cost anything; nothing is loaded anew.
+        Only words that the model has not met before cost anything; nothing is loaded again.
 
         Args:
             image: a path, PIL image, array or tensor (see `read_image`); several: a folder, a glob
@@ -88,7 +88,7 @@ class Segmenter:
                 there is no segment.
             score_threshold: lowest score of a segment (not semantic); None: the usual one.
             skip_bad: of several images, leave out those that cannot be read, with a warning.
-        Raises: TypeError or ValueError for images, words, tasks that are none; FileNotFoundError.
+        Raises: TypeError or ValueError for images, words or tasks of another kind; FileNotFoundError.
         """
         request = self._request(vocabulary, task, background, score_threshold)
         images = image_list(image)
@@ -188,7 +188,7 @@ def load(
         task: "panoptic", "semantic" or "instance", where a call does not say; None: panoptic, or
             semantic for models that compute nothing else (Fusioner).
         precision: "float32"; "bfloat16" and "float16" compute parts of it in half precision.
-        opts: config keys and values that go before the config's: ("INPUT.MIN_SIZE_TEST", "640").
+        opts: config keys and values that take precedence over the config's: ("INPUT.MIN_SIZE_TEST", "640").
     Raises: ValueError for an unknown name (with the nearest), task or device; FileNotFoundError
         for weights that are not there, with where to get them; ConnectionError.
     """

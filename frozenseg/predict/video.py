@@ -60,7 +60,7 @@ class Video:
         """
         Args:
             capture: an opened cv2.VideoCapture.
-            exact: the stated number of frames is no estimate.
+            exact: the stated number of frames is not an estimate.
         """
         self.name, self.is_live = name, is_live
         self.read = self.undecodable = 0

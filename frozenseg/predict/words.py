@@ -72,7 +72,7 @@ def read_vocabulary(text: str) -> Vocabulary:
 
 
 def with_background(vocabulary: Vocabulary, word: str) -> Vocabulary:
-    """The vocabulary and, last, a class of stuff that stands for everything else.
+    """The vocabulary and, last, a class of stuff for everything else.
 
     Args: word: its name; synonyms after commas.
     Raises: ValueError if one of its names is in the vocabulary already.

@@ -59,7 +59,7 @@ def serve(page: gr.Blocks, limits: Limits, host: str, port: int, *, share: bool 
             "openapi_url": None,
         },
     )
-    return public or local
+    return str(public or local)
 
 
 def check_port(host: str, port: int) -> None:

@@ -54,7 +54,7 @@ def view_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * wanted / longest)), max(1, round(width * wanted / longest))
 
 
-def runs(label_map_HW: NDArray[np.integer]) -> str:
+def runs(label_map_HW: NDArray[np.integer[Any]]) -> str:
     """A label map, row after row, as "id,length,id,length,..."; the lengths sum to H * W."""
     flat = label_map_HW.ravel()
     starts = np.flatnonzero(np.diff(flat, prepend=flat[0] + 1))
