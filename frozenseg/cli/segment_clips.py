@@ -24,8 +24,8 @@ MOST_WAITING = 32  # frames in memory that wait for the others of their batch
 def segment_videos(job: Job, files: Mapping[Path, str]) -> Counts:
     """Writes the results of all readable videos.
 
-    A file that is not a video is named and counted as bad; one that ends early too, but the results of
-    its frames are kept.
+    A file that is not a video is named and counted as bad; one that ends early too, but the results
+    of its frames are kept.
     Args: files: the name of the results of every file.
     """
     from frozenseg.predict.video import open_video

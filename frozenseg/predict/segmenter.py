@@ -88,7 +88,8 @@ class Segmenter:
                 there is no segment.
             score_threshold: lowest score of a segment (not semantic); None: the usual one.
             skip_bad: of several images, leave out those that cannot be read, with a warning.
-        Raises: TypeError or ValueError for images, words or tasks of another kind; FileNotFoundError.
+        Raises: TypeError or ValueError for images, words or tasks of another kind;
+            FileNotFoundError.
         """
         request = self._request(vocabulary, task, background, score_threshold)
         images = image_list(image)
@@ -188,7 +189,8 @@ def load(
         task: "panoptic", "semantic" or "instance", where a call does not say; None: panoptic, or
             semantic for models that compute nothing else (Fusioner).
         precision: "float32"; "bfloat16" and "float16" compute parts of it in half precision.
-        opts: config keys and values that take precedence over the config's: ("INPUT.MIN_SIZE_TEST", "640").
+        opts: config keys and values that take precedence over the config's:
+            ("INPUT.MIN_SIZE_TEST", "640").
     Raises: ValueError for an unknown name (with the nearest), task or device; FileNotFoundError
         for weights that are not there, with where to get them; ConnectionError.
     """
