@@ -5,38 +5,58 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from types import TracebackType
+from collections.abc import Iterable
+from typing import TypeVar
 
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 15.0
+
+
+def on_terminal() -> bool:
+    """True if a bar can be drawn."""
+    return sys.stderr.isatty()
+
+
+def bar(items: Iterable[T], title: str, unit: str, *, shown: bool = True) -> Iterable[T]:
+    """The items (with their length, if they have one), counted by a bar on a terminal alone.
+
+    Args: shown: False draws no bar there either.
+    """
+    counted: Iterable[T] = tqdm(
+        items, desc=title, unit=unit, dynamic_ncols=True, disable=not (shown and on_terminal())
+    )
+    return counted
 
 
 class Progress:
     """Counts work done out of `total` units, with rate and time left; a context manager."""
 
-    def __init__(self, total: int, title: str, unit: str):
+    def __init__(self, total: int, title: str, unit: str, *, done: int = 0) -> None:
+        """`done`: units that an earlier run did."""
         self._title, self._unit, self._total = title, unit, total
-        self._done = 0.0
+        self._earlier, self._done = done, float(done)
         self._start = self._last_line = time.monotonic()
-        self._bar = (
-            tqdm(total=total, desc=title, unit=unit, leave=False) if sys.stderr.isatty() else None
-        )
+        self._bar = None
+        if on_terminal():
+            self._bar = tqdm(total=total, initial=done, desc=title, unit=unit, dynamic_ncols=True)
 
-    def advance(self, amount: float) -> None:
-        """`amount` more units are done."""
+    def advance(self, amount: float = 1, **shown: object) -> None:
+        """`amount` more units are done; the bar ends with the values `shown`."""
         before, self._done = round(self._done), self._done + amount
         if self._bar is not None:
+            self._bar.set_postfix(shown, refresh=False)
             self._bar.update(round(self._done) - before)
             return
         now = time.monotonic()
         if now - self._last_line >= _SECONDS_BETWEEN_LINES and self._done < self._total:
             self._last_line = now
-            rate = self._done / (now - self._start)
+            rate = (self._done - self._earlier) / (now - self._start)
             logger.info(
-                "%s: %d of %d %ss, %.0f per second, %.0f s left",
+                "%s: %d of %d %ss, %.3g per second, %.0f s left",
                 self._title,
                 round(self._done),
                 self._total,
@@ -45,14 +65,13 @@ class Progress:
                 (self._total - self._done) / rate,
             )
 
+    def close(self) -> None:
+        """Ends the bar; it stays on the screen."""
+        if self._bar is not None:
+            self._bar.close()
+
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    def __exit__(self, *_: object) -> None:
+        self.close()

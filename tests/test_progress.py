@@ -48,3 +48,23 @@ def test_a_terminal_gets_a_bar_that_counts_whole_units(monkeypatch):
             bar.advance(0.75)
         assert bar._bar.n == 3
     assert "texts" in terminal.text
+
+
+def test_a_bar_goes_on_where_an_earlier_run_stopped(monkeypatch):
+    monkeypatch.setattr(progress.sys, "stderr", Terminal())
+    work = Progress(5, "training", "it", done=3)
+    work.advance(loss="8")
+    assert (work._bar.n, work._bar.total, work._bar.postfix) == (4, 5, "loss=8")
+    work.close()
+
+
+def test_items_keep_their_length_and_are_counted_on_a_terminal_alone(monkeypatch, capsys):
+    assert len(progress.bar([1, 2], "texts", "prompt")) == 2
+    assert list(progress.bar([1, 2], "texts", "prompt")) == [1, 2]
+    assert not capsys.readouterr().err
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    assert list(progress.bar([1, 2], "texts", "prompt", shown=False)) == [1, 2]
+    assert not terminal.text
+    assert list(progress.bar([1, 2], "texts", "prompt")) == [1, 2]
+    assert "texts" in terminal.text

@@ -15,7 +15,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
-from tqdm import tqdm
 
 from frozenseg.config import config_hash
 from frozenseg.data.catalog.register import register_datasets, registered_split
@@ -23,7 +22,6 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.loader import build_test_loader
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.data.proposals.reader import ProposalFolder
-from frozenseg.engine.hooks import on_terminal
 from frozenseg.engine.protocol import (
     UNKNOWN_WEIGHTS,
     EvaluatedWeights,
@@ -38,6 +36,7 @@ from frozenseg.evaluation.build import (
     scored_tasks,
 )
 from frozenseg.evaluation.results import flat_scores, format_table, package_versions, write_results
+from frozenseg.progress import bar
 from frozenseg.vocab import Vocabulary, seen_classes
 
 logger = logging.getLogger(__name__)
@@ -95,8 +94,7 @@ def evaluate_dataset(
     mapper = build_mapper(cfg, is_train=False, proposals=proposals, episodes=row.kind == "episodes")
     cast(Any, model).set_vocabulary(vocabulary)
     loader = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
-    if comm.is_main_process() and on_terminal():
-        loader = tqdm(loader, desc=name, unit="image", dynamic_ncols=True)
+    loader = bar(loader, name, "image", shown=comm.is_main_process())
     with settings_for(model, cfg, scored_tasks(row, tasks)):
         metrics = inference_on_dataset(model, loader, [*evaluators, CoverageCheck(len(records))])
     return {

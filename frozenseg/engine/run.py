@@ -21,7 +21,7 @@ from frozenseg.device import retry_out_of_memory, usable_device
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.launch import launch, process_rank
 from frozenseg.engine.trainer import Trainer
-from frozenseg.engine.writers import require_wandb
+from frozenseg.engine.wandb_sync import require_wandb
 from frozenseg.files import write_atomically
 
 logger = logging.getLogger(__name__)

@@ -23,14 +23,14 @@ from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.checkpointer import Checkpointer
 from frozenseg.engine.evaluate import evaluate
-from frozenseg.engine.hooks import ProgressBar, on_terminal
 from frozenseg.engine.launch import unwrap, wrap_for_processes
 from frozenseg.engine.moving_average import MovingAverage
 from frozenseg.engine.optimizer import build_optimizer, build_schedule, with_epochs
 from frozenseg.engine.precision import choose_precision
 from frozenseg.engine.train_step import TrainStep
-from frozenseg.engine.writers import WandbWriter
+from frozenseg.engine.wandb_sync import start_wandb
 from frozenseg.files import flatten
+from frozenseg.progress import Progress, on_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             built.append(self.average)  # before the checkpoint and the evaluation, which use it
         if comm.is_main_process() and on_terminal():
-            built.append(ProgressBar())  # before the evaluation, which has a bar of its own
+            built.append(TrainingBar())  # before the evaluation, which has a bar of its own
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
             built.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
@@ -131,9 +131,9 @@ class Trainer(DefaultTrainer):
         """metrics.json, TensorBoard and wandb; log lines where there is no progress bar."""
         folder = Path(self.cfg.OUTPUT_DIR)
         folder.mkdir(parents=True, exist_ok=True)
-        writers = [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
         if self.cfg.WANDB_PROJECT:
-            writers.append(WandbWriter(self.cfg.WANDB_PROJECT, folder, dict(flatten(self.cfg))))
+            start_wandb(self.cfg.WANDB_PROJECT, folder, dict(flatten(self.cfg)))
+        writers = [JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
         return writers if on_terminal() else [CommonMetricPrinter(self.max_iter), *writers]
 
     def _evaluate(self) -> dict[str, Any]:
@@ -179,6 +179,25 @@ class Trainer(DefaultTrainer):
         if state_dict["grad_scaler"]:  # empty if the run so far needed none
             self._trainer.scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = self._trainer.seed = self._trainer.data_loader.dataset.seed = state_dict["seed"]
+
+
+class TrainingBar(HookBase):
+    """A bar with rate, time left and loss on a terminal."""
+
+    def before_train(self) -> None:
+        """Opens the bar at the first iteration."""
+        first, last = self.trainer.start_iter, self.trainer.max_iter
+        self.progress = Progress(last, "training", "it", done=first)
+
+    def after_step(self) -> None:
+        """One iteration further; the loss is the median of the last 20."""
+        history = self.trainer.storage.histories().get("total_loss")
+        shown = {"loss": f"{history.median(20):.4g}"} if history is not None else {}
+        self.progress.advance(**shown)
+
+    def after_train(self) -> None:
+        """Ends the bar."""
+        self.progress.close()
 
 
 def accumulation_steps(cfg: CfgNode, processes: int) -> int:

@@ -156,7 +156,7 @@ def step(model, batch, steps, output_dir=""):
 def step_gradients(rank: int, steps: int, cache: Path):
     """Of four copies of the reference images in two ranks; each mask has the same points."""
     first, second = reference_batch()
-    second["image"] = second["image"].new_zeros(first["image"].shape)
+    second["image"] = first["image"].flip(-1)  # a constant one would put many pixels at one kink
     masks = second["instances"].gt_masks.new_ones(2, *first["image"].shape[1:])
     masks[1, 40:] = False
     instances = Instances(masks.shape[1:])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 import types
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils.events import EventStorage
 
-from frozenseg.engine.trainer import Trainer, accumulation_steps
+from frozenseg.engine.trainer import Trainer, TrainingBar, accumulation_steps
 from frozenseg.evaluation.results import read_results
 from frozenseg.files import file_digest
 
@@ -202,3 +204,18 @@ def test_no_training_data_is_an_error(stand_in_cfg):
     stand_in_cfg.DATASETS.TRAIN = ()
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty"):
         Trainer(stand_in_cfg)
+
+
+def test_on_a_terminal_a_bar_counts_iterations_and_shows_the_loss(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bar = TrainingBar()
+    with EventStorage(3) as storage:
+        bar.trainer = types.SimpleNamespace(max_iter=5, start_iter=3, storage=storage)
+        bar.before_train()
+        for loss in (7.0, 9.0):
+            storage.put_scalar("total_loss", loss)
+            bar.after_step()
+        bar.after_train()
+    said = capsys.readouterr().err
+    assert "5/5" in said
+    assert "loss=8" in said

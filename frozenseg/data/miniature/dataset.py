@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN, vocabulary_text
 from frozenseg.data.miniature.scenes import SIZE, MiniatureScene, draw_scene
 from frozenseg.data.reading import rgb_of_ids
 from frozenseg.files import write_atomically
+from frozenseg.progress import bar
 from frozenseg.vocab import Vocabulary
 
 _FORMAT = 1
@@ -71,7 +71,7 @@ def _write_split(root: Path, split: Split, count: int, seed: int) -> None:
         return
     images, annotations = [], []
     title = f"miniature {split.name}"
-    for i in tqdm(range(count), desc=title, unit="image", disable=None):
+    for i in bar(range(count), title, "image"):
         scene = draw_scene(WORLDS * seed + split.world, i, classes=split.classes)
         name = f"{i:06d}"
         files = [root / f"{kind}{split.name}" / name for kind in ("", "panoptic_", "semantic_")]

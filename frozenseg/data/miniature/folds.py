@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from frozenseg.data.episodes import FORMAT, UNLABELLED, describe, index_content
 from frozenseg.data.miniature.classes import CLASSES, FOLDS, held_out
@@ -27,6 +26,7 @@ from frozenseg.data.miniature.dataset import (
 )
 from frozenseg.data.miniature.scenes import SIZE, draw_crop_with_mask, draw_scene
 from frozenseg.data.reading import read_label_png
+from frozenseg.progress import bar
 
 FOLDER, MOSAIC_FOLDER = "miniature_folds", "miniature_mosaic_4"
 COUNTS = {"train": 2000, "val": 300, "mosaics": 200}
@@ -95,7 +95,7 @@ def _write(root: Path, name: str, draw: Callable[[int], Labelled], count: int, s
     if found == "finished":
         return
     entries = []
-    for i in tqdm(range(count), desc=name, unit="image", disable=None):
+    for i in bar(range(count), name, "image"):
         image, labels = f"{name}/{i:06d}.jpg", f"{name}_labels/{i:06d}.png"
         if found == "begun" and (root / image).is_file() and (root / labels).is_file():
             labels_HW = read_label_png(root / labels)

@@ -7,12 +7,10 @@ are complete, so that a run which was stopped, however, goes on where it stopped
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -20,16 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from frozenseg.data.preparation.prepared_files import write_json
-
-logger = logging.getLogger(__name__)
+from frozenseg.progress import Progress
 
 EXIT_SOME_FAILED = 1
 NAMED_FAILURES = 20
 _JOBS_PER_PROCESS = 8  # fewer are done before a second process has started
-_SECONDS_BETWEEN_LINES = 15.0
 
 
 class Done(NamedTuple):
@@ -70,7 +64,11 @@ class Preparation:
 
     def convert(self, title: str, convert: Convert, jobs: Sequence[Any]) -> list[Any] | None:
         """The values of all jobs in their order, or None if one of them failed."""
-        results = list(_reported(_results(convert, jobs, self.workers), len(jobs), title))
+        results = []
+        with Progress(len(jobs), title, "image") as progress:
+            for result in _results(convert, jobs, self.workers):
+                results.append(result)
+                progress.advance()
         failures = [result.message for result in results if isinstance(result, Failed)]
         done = [result for result in results if isinstance(result, Done)]
         made = sum(result.made for result in done)
@@ -146,18 +144,3 @@ def _guarded(convert: Convert, job: Any) -> Done | Failed:
 
 def _leave_interrupts_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _reported(results: Iterable[Any], total: int, title: str) -> Iterator[Any]:
-    """Passes results on, with a bar on a terminal and a log line now and then elsewhere."""
-    if sys.stderr.isatty():
-        yield from tqdm(results, total=total, desc=title, unit="image", leave=False)
-        return
-    start = last = time.monotonic()
-    for number, result in enumerate(results, 1):
-        yield result
-        now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES and number < total:
-            last, rate = now, number / (now - start)
-            left = (total - number) / rate
-            logger.info("%s: %d of %d images, %.0f s left", title, number, total, left)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from frozenseg.data.catalog.lookup import (
     DATASET_SPLITS,
     class_of_category,
@@ -24,6 +22,7 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.verify.files import check_paths, list_samples
 from frozenseg.data.verify.findings import Report
 from frozenseg.data.verify.maps import MapChecker, Sample
+from frozenseg.progress import bar
 
 IMAGES = 200
 
@@ -60,7 +59,7 @@ def verify(
     values = frozenset(classes) if row.labels_are_ids else frozenset(range(len(vocabulary)))
     checker = MapChecker(row, report, values, allow_empty)
     chosen = spread(samples, images)
-    for sample in tqdm(chosen, desc=row.name, unit="image", disable=None if progress else True):
+    for sample in bar(chosen, row.name, "image", shown=progress):
         checker.check(sample)
     checker.finish()
     report.checked = len(chosen)

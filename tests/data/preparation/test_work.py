@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from frozenseg.data.preparation import labels, segments, work
+from frozenseg import progress
+from frozenseg.data.preparation import labels, segments
 from frozenseg.data.preparation.coco import prepare_coco_stuff
 from frozenseg.data.preparation.work import Done, Preparation
 from tests.data.preparation.conftest import content, counts, leftovers
@@ -72,12 +73,12 @@ def test_a_mistake_in_the_code_is_no_failure_of_the_data(tmp_path):
 
 def test_progress_is_logged_where_there_is_no_terminal(tmp_path, caplog, monkeypatch):
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(work.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with caplog.at_level(logging.INFO):
         Preparation(tmp_path).convert("numbers", double, list(range(6)))
     assert caplog.messages == [
-        "numbers: 2 of 6 images, 40 s left",
-        "numbers: 4 of 6 images, 20 s left",
+        "numbers: 2 of 6 images, 0.1 per second, 40 s left",
+        "numbers: 4 of 6 images, 0.1 per second, 20 s left",
     ]
 
 
