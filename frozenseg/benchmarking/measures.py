@@ -94,7 +94,7 @@ def measure_text(model: Any, sample: int) -> dict[str, Any]:
         result[f"{state} seconds"] = time.perf_counter() - start
     if sample:
         chosen = prompts[:: max(1, len(prompts) // sample)][:sample]
-        tokens = model.backbone.text.tokenize(chosen)
+        tokens, _ = model.backbone.text.tokenize(chosen)
         full = torch.zeros(len(tokens), model.backbone.text.context_length, dtype=tokens.dtype)
         full[:, : tokens.shape[1]] = tokens
         with torch.no_grad():

@@ -53,7 +53,7 @@ def locate(name: str) -> Path:
             f"the weights {name!r} are not on this machine and have no address for downloads: get "
             f"them from {row.source} and put the file at {path} (licence: {row.licence})"
         )
-    download(row.url, path, sha256=row.sha256, size=row.size)
+    download(row.url, path, sha256=row.sha256, source=row.source)
     return path
 
 

@@ -1,9 +1,9 @@
 """The table of weights that have a name, and where each comes from.
 
-A row with a `url` is downloaded when it is needed, so it needs a checksum; a row without one says
-in `source` where a person gets the file. Checksums and sizes of SAM's files: the Git LFS pointers
-of their copies on Hugging Face (the digits in SAM's file names begin the file's MD5, not its
-SHA-256).
+A row with a `url` is downloaded when it is needed; a row without one says in `source` where a
+person gets the file. FC-CLIP's authors publish no checksums. Those of SAM's files, and their sizes:
+the Git LFS pointers of their copies on Hugging Face (the digits in SAM's file names begin the
+file's MD5, not its SHA-256).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from frozenseg.errors import nearest
 _MINIATURE = "trained by this project (docs/miniature_pretraining.md, README.md)"
 _SAM = "github.com/facebookresearch/segment-anything, README, 'Model Checkpoints'"
 _SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything"
-_FCCLIP = "github.com/bytedance/fc-clip, README, 'Model Zoo': https://drive.google.com/file/d"
+_FCCLIP = "github.com/bytedance/fc-clip"
 _FROZENSEG = "the README of github.com/chenxi52/FrozenSeg"
 _OPEN_CLIP = "open_clip downloads it when CLIP_PRETRAINED_WEIGHTS names this tag"
 
@@ -52,9 +52,9 @@ def _packaged(name: str, file: str) -> WeightFile:
 
 
 def _fcclip(name: str, file: str, drive_id: str) -> WeightFile:
-    return WeightFile(
-        f"fcclip-{name}", file, f"{_FCCLIP}/{drive_id}/view", "see github.com/bytedance/fc-clip"
-    )
+    source = f"{_FCCLIP}, README, 'Model Zoo': https://drive.google.com/file/d/{drive_id}/view"
+    url = f"https://drive.google.com/uc?id={drive_id}"
+    return WeightFile(f"fcclip-{name}", file, source, f"see {_FCCLIP}", url)
 
 
 def _sam(size: str, digits: str, sha256: str, length: int) -> WeightFile:

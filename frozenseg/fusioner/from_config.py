@@ -13,7 +13,7 @@ from torch import nn
 from frozenseg.encoders.clip.weights import NO_WEIGHTS
 from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.encoders.text.language import (
-    FrozenLanguageEncoder,
+    LanguageEncoder,
     brings_weights,
     load_language_encoder,
 )
@@ -77,7 +77,7 @@ def check_sides(cfg: CfgNode, patch: int) -> None:
 
 
 def build_method(
-    settings: CfgNode, visual: FrozenVisualEncoder, language: FrozenLanguageEncoder
+    settings: CfgNode, visual: FrozenVisualEncoder, language: LanguageEncoder
 ) -> nn.Module:
     """What MODEL.FUSIONER.METHOD names, for these encoders.
 
@@ -87,7 +87,7 @@ def build_method(
         raise ValueError(
             f"MODEL.FUSIONER.METHOD is {settings.METHOD!r}: use one of {', '.join(METHODS)}"
         )
-    channels = {"visual_channels": visual.channels, "text_channels": language.channels}
+    channels = {"visual_channels": visual.channels, "text_channels": language.embed_dim}
     return METHODS[settings.METHOD](settings, channels)
 
 

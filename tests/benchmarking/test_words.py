@@ -15,16 +15,16 @@ TEMPLATES = ("a {}.", "the {}.", "many {}.")
 class Text:
     """A text tower whose embedding of a prompt is its letters."""
 
-    context_length, device, identity = 80, torch.device("cpu"), "letters"
+    context_length, device, digest = 80, torch.device("cpu"), "letters"
 
     def tokenize(self, texts):
         rows = [[ord(letter) % 1000 for letter in text.ljust(80, "\0")[:80]] for text in texts]
-        return torch.tensor(rows)
+        return torch.tensor(rows), torch.ones(len(rows), 80, dtype=torch.bool)
 
     def exceeds_context(self, text):
         return False
 
-    def encode(self, tokens_NL):
+    def encode(self, tokens_NL, is_token_NL):
         return tokens_NL.float() + 1
 
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-CONTENT = bytes(range(256)) * 3000
+CONTENT = bytes(range(256)) * 8000
 
 
 class FileServer(ThreadingHTTPServer):
@@ -51,6 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = CONTENT[first:]
         self.send_response(206 if first else 200)
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         cut = self.server.cut_after.pop(0) if self.server.cut_after else len(body)

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+import requests
 
 from frozenseg.checkpoints import table
 from frozenseg.checkpoints.lookup import NAMED_KEYS, locate, path_of, resolve, resolve_names
@@ -37,10 +38,21 @@ def test_what_is_there_is_found(cache):
 
 def test_weights_without_an_address_say_what_to_put_where(cache):
     with pytest.raises(FileNotFoundError) as caught:
-        locate("fcclip-convnext-large")
+        locate("frozenseg-convnext-large")
     message = str(caught.value)
-    assert str(cache / "fcclip_cocopan.pth") in message
-    assert "github.com/bytedance/fc-clip" in message
+    assert str(cache / "frozenseg_ConvNeXt-Large.pth") in message
+    assert "github.com/chenxi52/FrozenSeg" in message
+
+
+def test_google_drive_without_a_network_says_what_to_put_where(cache, monkeypatch):
+    def refuse(*arguments, **options):
+        raise requests.ConnectionError("no network in tests")
+
+    monkeypatch.setattr(requests.Session, "get", refuse)
+    monkeypatch.setattr("frozenseg.checkpoints.download.RETRIES", 0)
+    with pytest.raises(ConnectionError, match=r"no network.*bytedance/fc-clip") as caught:
+        locate("fcclip-convnext-large")
+    assert str(cache / "fcclip_cocopan.pth") in str(caught.value)
 
 
 def test_a_download_by_name(cache, server, content, monkeypatch):

@@ -75,7 +75,7 @@ def test_unknown_names():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         model_config("nowhere.yaml")
     with pytest.raises(FileNotFoundError, match="put the file at"):
-        model_config("fcclip-r50")
+        model_config("frozenseg-r50x64")
 
 
 def test_configs_of_an_installed_package(tmp_path, monkeypatch):

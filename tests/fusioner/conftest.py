@@ -50,7 +50,7 @@ def build(encoder_files):
         torch.manual_seed(0)
         visual = load_visual_encoder(str(encoder_files[0]))
         language = load_language_encoder(str(encoder_files[1]))
-        channels = {"visual_channels": visual.channels, "text_channels": language.channels}
+        channels = {"visual_channels": visual.channels, "text_channels": language.embed_dim}
         sizes = {**channels, "width": 16}
         layers = {"layers": 1, "heads": 2, "feedforward": 24}
         if method in ("spnet", "zs3net"):

@@ -136,7 +136,7 @@ def test_exported_clip_says_the_same_through_the_ordinary_door(tmp_path):
     text = ClipText(loaded)
     prompts = ["a photo of a jade hoop.", "There is the scarlet five-pointed star in the scene"]
     with torch.no_grad():
-        ours, theirs = model.encode_texts(prompts), text.encode(text.tokenize(prompts))
+        ours, theirs = model.encode_texts(prompts), text.encode(*text.tokenize(prompts))
         torch.testing.assert_close(ours, F.normalize(theirs, dim=-1), rtol=0, atol=5e-3)
         images = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
         ours = model.embed(model.dense(images).mean(1))

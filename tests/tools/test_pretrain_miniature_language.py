@@ -98,7 +98,7 @@ def test_exported_language_encoder_says_the_same_through_the_ordinary_door(tmp_p
     prompts = ["a photo of a jade hoop.", "There is the scarlet five-pointed star in the scene"]
     with torch.no_grad():
         ours = bert.sentences(prompts)
-        theirs = encoder.encode(encoder.tokenize(prompts))
+        theirs = encoder.encode(*encoder.tokenize(prompts))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-3)
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frozenseg.data.miniature.classes import CLASSES, all_names
-from frozenseg.encoders.text.language import FrozenLanguageEncoder, load_language_encoder
+from frozenseg.encoders.text.language import LanguageEncoder, load_language_encoder
 from tools.miniature.vision_evaluation import fit_probe
 
 Encoder = Callable[[Sequence[str]], Tensor]
@@ -68,8 +68,8 @@ def compare_language(encoders: Mapping[str, tuple[str, str]]) -> dict[str, dict[
     return figures
 
 
-def _encode(encoder: FrozenLanguageEncoder, names: Sequence[str]) -> Tensor:
-    return encoder.encode(encoder.tokenize(names)).float()
+def _encode(encoder: LanguageEncoder, names: Sequence[str]) -> Tensor:
+    return encoder.encode(*encoder.tokenize(names)).float()
 
 
 def _part_of(classes_N: np.ndarray) -> np.ndarray:

@@ -48,12 +48,14 @@ class FrozenCLIP(Backbone):
         Raises: ValueError for other towers.
         """
         super().__init__()
+        self.text: ClipText
         self.clip_model = model.requires_grad_(False)
         # Convolutions run about a tenth faster on the CPU in this layout (R50 at 640 x 640).
         self.clip_model.visual.to(memory_format=torch.channels_last)
         self._tower = build_visual_tower(model.visual)
         self._shapes = self._tower.shapes()
-        self.text = ClipText(model)
+        # Not a submodule of its own: its parameters are `clip_model`'s.
+        object.__setattr__(self, "text", ClipText(model))
         self.embed_dim = self.text.embed_dim
         self.train(False)
 

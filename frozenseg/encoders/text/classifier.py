@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frozenseg.encoders.text.cache import EmbeddingCache
+from frozenseg.encoders.shard_store import ShardStore
 from frozenseg.progress import Progress
 from frozenseg.structures import TextClassifier
 from frozenseg.vocab.templates import fill_templates
@@ -28,32 +28,35 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Part of the cache's key: raise it when the computation changes.
-_FORMAT = 1
+_FORMAT = 2
 # Words computed, and written to the cache, at a time; an interrupted build resumes after them.
 _GROUP = 512
 _KEPT_VOCABULARIES = 16
 
 
 class TextEncoder(Protocol):
-    """What the builder asks of a text tower (`ClipText`)."""
+    """What the builder asks of a text tower (`ClipText`, `BertText`)."""
 
     @property
-    def context_length(self) -> int: ...
+    def context_length(self) -> int:
+        """The largest number of tokens of a text."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where the weights are."""
 
     @property
     def digest(self) -> str:
         """Changes with everything that the embeddings depend on."""
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (N, L), padded with 0 behind the end of text."""
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (N, L) and which are tokens, bool (N, L); the rest, behind them, is padding."""
 
-    def exceeds_context(self, text: str) -> bool: ...
+    def exceeds_context(self, text: str) -> bool:
+        """Whether `tokenize` truncates this text."""
 
-    def encode(self, tokens_NL: Tensor) -> Tensor:
-        """Embeddings (N, K), not normalised."""
+    def encode(self, tokens_NL: Tensor, is_token_NL: Tensor) -> Tensor:
+        """Embeddings (N, K), not normalised, of what `tokenize` gives, padding cut or not."""
 
 
 class TextClassifierBuilder:
@@ -91,9 +94,7 @@ class TextClassifierBuilder:
         self._text = text
         self._cache_dir = cache_dir
         self._batch_size = batch_size
-        self._built: dict[tuple[str, tuple[tuple[str, ...], ...]], TextClassifier] = {}
-        self._cache: EmbeddingCache | None = None
-        self._cache_key = ""
+        self.forget()
 
     def __call__(self, vocabulary: Vocabulary) -> TextClassifier:
         """The classifier of a vocabulary, on the device of the text tower."""
@@ -118,30 +119,42 @@ class TextClassifierBuilder:
         if not words:
             raise ValueError("empty vocabulary: give at least one word")
         key = self._key()
-        if self._cache is None or self._cache_key != key:
-            self._cache, self._cache_key = EmbeddingCache(self._cache_dir, key), key
-        missing = self._cache.missing(words)
+        if self._rows_key != key:
+            self._rows, self._rows_key = {}, key
+            folder = self._cache_dir / key[:32] if self._cache_dir else None
+            self._store = ShardStore(folder, "text embeddings") if folder else None
+        missing = self._missing(words)
+        if missing and self._store:
+            self._rows |= self._store.find(missing)
+            missing = self._missing(missing)
         if missing:
-            self._compute(missing, self._cache)
-        return self._cache.rows(words)
+            self._compute(missing)
+        return torch.stack([self._rows[word] for word in words])
 
     def forget(self) -> None:
         """Drops what is kept in memory; the disk cache stays."""
-        self._built = {}
-        self._cache = None
-        self._cache_key = ""
+        self._built: dict[tuple[str, tuple[tuple[str, ...], ...]], TextClassifier] = {}
+        self._rows: dict[str, Tensor] = {}  # unit vectors (K,) of words
+        self._rows_key = ""
+        self._store: ShardStore | None = None
 
     def _key(self) -> str:
         content = [_FORMAT, self._text.digest, self.templates]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def _compute(self, words: list[str], cache: EmbeddingCache) -> None:
+    def _missing(self, words: Iterable[str]) -> list[str]:
+        return [word for word in dict.fromkeys(words) if word not in self._rows]
+
+    def _compute(self, words: list[str]) -> None:
         start = time.perf_counter()
         truncated: list[str] = []
         with Progress(len(words) * len(self.templates), "text embeddings", "prompt") as progress:
             for first in range(0, len(words), _GROUP):
                 group = words[first : first + _GROUP]
-                cache.add(group, self._embed_group(group, progress, truncated))
+                rows_SK = self._embed_group(group, progress, truncated)
+                self._rows.update(zip(group, rows_SK, strict=True))
+                if self._store:
+                    self._store.add(group, rows_SK)
         if truncated:
             logger.warning(
                 "%d name(s) too long for the text tower's %d tokens are cut: %s",
@@ -158,7 +171,7 @@ class TextClassifierBuilder:
     def _embed_group(self, words: list[str], progress: Progress, truncated: list[str]) -> Tensor:
         """Unit vectors (S, K) of words that are not in the cache."""
         prompts = [fill_templates(self.templates, word) for word in words]
-        tokens_NL = self._text.tokenize([prompt for filled in prompts for prompt in filled])
+        tokens_NL, is_token_NL = self._text.tokenize([p for filled in prompts for p in filled])
         if tokens_NL.shape[1] == self._text.context_length:
             truncated += [
                 word
@@ -166,19 +179,25 @@ class TextClassifierBuilder:
                 if any(map(self._text.exceeds_context, filled))
             ]
         # Names that differ in case only, or templates that do in a name, give equal tokens.
-        tokens_UL, index_N = torch.unique(tokens_NL, dim=0, return_inverse=True)
-        embeddings_UK = self._encode(tokens_UL, progress, num_prompts=len(tokens_NL))
+        both_N2L = torch.stack([tokens_NL, is_token_NL.to(tokens_NL.dtype)], dim=1)
+        both_U2L, index_N = torch.unique(both_N2L, dim=0, return_inverse=True)
+        embeddings_UK = self._encode(
+            both_U2L[:, 0], both_U2L[:, 1].bool(), progress, num_prompts=len(tokens_NL)
+        )
         embeddings_STK = embeddings_UK[index_N.view(len(words), len(self.templates))]
         return F.normalize(embeddings_STK.mean(1), dim=-1)
 
-    def _encode(self, tokens_UL: Tensor, progress: Progress, *, num_prompts: int) -> Tensor:
+    def _encode(
+        self, tokens_UL: Tensor, is_token_UL: Tensor, progress: Progress, *, num_prompts: int
+    ) -> Tensor:
         """Unit vectors (U, K). Prompts of like length share a batch, cut to its longest."""
-        lengths_U = (tokens_UL != 0).int().mul(torch.arange(1, tokens_UL.shape[1] + 1)).amax(1)
+        lengths_U = is_token_UL.sum(1)
         order_U = lengths_U.argsort()
         parts = []
         for batch in order_U.split(self._batch_size):
-            tokens = tokens_UL[batch, : int(lengths_U[batch].max())]
-            parts.append(F.normalize(self._text.encode(tokens).float(), dim=-1).cpu())
+            length = int(lengths_U[batch].max())
+            vectors = self._text.encode(tokens_UL[batch, :length], is_token_UL[batch, :length])
+            parts.append(F.normalize(vectors.float(), dim=-1).cpu())
             progress.advance(num_prompts * len(batch) / len(tokens_UL))
         embeddings_UK = torch.cat(parts)
         return torch.empty_like(embeddings_UK).index_copy_(0, order_U, embeddings_UK)

@@ -23,16 +23,18 @@ _TOWER_PARTS = (
 )
 
 
-class ClipText:
-    """The text tower of an open_clip model, which stays the owner of the parameters."""
+class ClipText(nn.Module):
+    """The frozen text tower of an open_clip model (see `TextEncoder`)."""
 
     def __init__(self, model: open_clip.CLIP):
-        """Raises: ValueError where the tower cannot be cut to the length of its prompts, that is
+        """Freezes the model.
+
+        Raises: ValueError where the tower cannot be cut to the length of its prompts, that is
         where it is not causal or does not pool at the end-of-text token, or has too few words.
         """
-        # CustomTextCLIP keeps the tower as a module, CLIP has its parts as attributes of its own.
-        self._tower: Any = getattr(model, "text", model)
-        prefix = "text_" if self._tower is model else ""
+        super().__init__()
+        self.model: Any = model.requires_grad_(False)
+        prefix = "text_" if self._tower is self.model else ""
         self._pool_type: str = getattr(self._tower, f"{prefix}pool_type", "argmax")
         self._eos_id: int | None = getattr(self._tower, f"{prefix}eos_id", None)
         self._digest = WeightsDigest()
@@ -51,6 +53,16 @@ class ClipText:
                 f"the CLIP text tower knows {words} tokens, its tokenizer {tokenizer_words}: set "
                 f"text_cfg.vocab_size to {tokenizer_words}"
             )
+        self.train(False)
+
+    def train(self, mode: bool = True) -> ClipText:
+        """Stays in eval mode, whatever `mode`: dropout must not act."""
+        return super().train(False)
+
+    @property
+    def _tower(self) -> Any:
+        # CustomTextCLIP keeps the tower as a module, CLIP has its parts as attributes of its own.
+        return getattr(self.model, "text", self.model)
 
     @property
     def context_length(self) -> int:
@@ -69,18 +81,21 @@ class ClipText:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self._tower.positional_embedding.device
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (N, L), int64, padded with 0; L is the length of the longest text.
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (N, L), int64, and which are tokens, bool (N, L); L is the longest text's.
 
         Texts longer than `context_length` are truncated as CLIP does: the last token becomes the
         end of text.
         """
         if not texts:
-            return torch.zeros(0, 0, dtype=torch.long)
+            return torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool)
         tokens_NL = open_clip.tokenize(list(texts), self.context_length)
-        return tokens_NL[:, : int(self._end(tokens_NL).max()) + 1]
+        lengths_N = self._end(tokens_NL) + 1
+        length = int(lengths_N.max())
+        return tokens_NL[:, :length], torch.arange(length) < lengths_N[:, None]
 
     def exceeds_context(self, text: str) -> bool:
         """Whether `tokenize` truncates this text."""
@@ -88,7 +103,7 @@ class ClipText:
         return bool(tokens_1L[0, -1] != 0)
 
     @torch.no_grad()
-    def encode(self, tokens_NL: Tensor) -> Tensor:
+    def encode(self, tokens_NL: Tensor, is_token_NL: Tensor) -> Tensor:
         """Text embeddings (N, K), not normalised, in the dtype of the weights.
 
         Positions behind the last end-of-text token are not computed: the tower is causal, so
@@ -96,7 +111,7 @@ class ClipText:
         """
         tower = self._tower
         tokens_NL = tokens_NL.to(self.device)
-        end_N = self._end(tokens_NL)
+        end_N = is_token_NL.to(self.device).sum(1) - 1
         length = int(end_N.max()) + 1
         dtype = tower.transformer.get_cast_dtype()
         # Autocast would round what is cached on disk and compared across machines.
@@ -111,6 +126,8 @@ class ClipText:
             if isinstance(tower.text_projection, nn.Linear):
                 return tower.text_projection(x_NW)
             return x_NW @ tower.text_projection
+
+    forward = encode
 
     @property
     def digest(self) -> str:

@@ -1,31 +1,26 @@
-"""Frozen language encoders: prompts in, one vector each out.
-
-Legend: N prompts, L tokens, K channels.
-"""
+"""Frozen language encoders by name: CLIP's text towers and BERTs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from frozenseg.encoders.clip.weights import NO_WEIGHTS, load_clip
-from frozenseg.encoders.text.bert_files import (
+from frozenseg.encoders.text.bert import (
     CONFIG_FILE,
     VOCABULARY_FILE,
     WEIGHT_FILES,
-    BertFiles,
+    BertText,
     build_bert,
-    read_bert_folder,
+    find_weights,
+    load_bert,
 )
-from frozenseg.encoders.text.bert_text import BertText
-from frozenseg.encoders.text.classifier import TextEncoder
 from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.errors import nearest
+from frozenseg.files import read_json
 
 _HUB = "hub"  # as weights: those that the authors publish
 
@@ -64,65 +59,12 @@ LANGUAGE_ENCODERS: dict[str, LanguageEncoderSpec] = {
 }
 
 
-class _Text(TextEncoder, Protocol):
-    @property
-    def embed_dim(self) -> int: ...
-
-
-class FrozenLanguageEncoder(nn.Module):
-    """A language encoder that never changes: no gradients, always in eval mode.
-
-    It is what the text classifier asks for (`TextEncoder`).
-    """
-
-    def __init__(self, model: nn.Module, text: _Text):
-        """`model`: owns the parameters; `text`: tokenizes and encodes with them."""
-        super().__init__()
-        self.model = model.requires_grad_(False)
-        self._text = text
-        self.train(False)
-
-    def train(self, mode: bool = True) -> FrozenLanguageEncoder:
-        """Stays in eval mode, whatever `mode`: dropout must not act."""
-        return super().train(False)
-
-    @property
-    def channels(self) -> int:
-        """K."""
-        return self._text.embed_dim
-
-    @property
-    def context_length(self) -> int:
-        """The largest number of tokens of a prompt."""
-        return self._text.context_length
-
-    @property
-    def device(self) -> torch.device:
-        return self._text.device
-
-    @property
-    def digest(self) -> str:
-        """A digest of everything an embedding depends on. Raises: ValueError on "meta"."""
-        return self._text.digest
-
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (N, L), int64 on the CPU, padded with 0."""
-        return self._text.tokenize(texts)
-
-    def exceeds_context(self, text: str) -> bool:
-        """Whether `tokenize` truncates this text."""
-        return self._text.exceeds_context(text)
-
-    def encode(self, tokens_NL: Tensor) -> Tensor:
-        """Embeddings (N, K), not normalised."""
-        return self._text.encode(tokens_NL)
-
-    forward = encode
+LanguageEncoder = ClipText | BertText
 
 
 def load_language_encoder(
     name: str, weights: str = "", device: torch.device | str = "cpu"
-) -> FrozenLanguageEncoder:
+) -> LanguageEncoder:
     """A frozen language encoder on `device`.
 
     Args:
@@ -145,11 +87,14 @@ def load_language_encoder(
     if spec and spec.clip:
         clip = load_clip(spec.clip, weights, device)
         del clip.visual
-        return FrozenLanguageEncoder(clip, ClipText(clip))
+        return ClipText(clip)
+    if spec and (is_meta or not weights):
+        missing = f"{name} has no {VOCABULARY_FILE}. {_advice(spec)}"
+        return BertText(build_bert(spec.config, None, device, label=name), None, missing=missing)
     if spec:
-        files = BertFiles(spec.config, None, None) if is_meta else _find_row(name, spec, weights)
+        folder, file = _find_row(name, spec, weights)
     elif folder.is_dir():
-        files = read_bert_folder(folder, Path(weights).expanduser() if weights else None)
+        file = Path(weights).expanduser() if weights else None
     else:
         near = nearest(name, LANGUAGE_ENCODERS, cutoff=0.4, most=2)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -157,10 +102,7 @@ def load_language_encoder(
             f"unknown language encoder {name!r}: {hint}Give one of {', '.join(LANGUAGE_ENCODERS)}, "
             "the path of a .json file, or a folder with a BERT's files"
         )
-    model, vocabulary = build_bert(files, device, label=name)
-    missing = f"{name} has no {VOCABULARY_FILE}. {_advice(spec)}" if spec else ""
-    text = BertText(model, vocabulary, lowercase=files.lowercase, missing=missing)
-    return FrozenLanguageEncoder(model, text)
+    return load_bert(folder, file, device, label=name)
 
 
 def brings_weights(name: str, weights: str) -> bool:
@@ -169,32 +111,27 @@ def brings_weights(name: str, weights: str) -> bool:
     A BERT's folder may hold its own, so that `weights` alone does not tell.
     """
     if weights in NO_WEIGHTS:
-        return name not in LANGUAGE_ENCODERS and any(
-            (Path(name).expanduser() / file).is_file() for file in WEIGHT_FILES
-        )
+        return name not in LANGUAGE_ENCODERS and bool(find_weights(Path(name).expanduser()))
     return True
 
 
-def _find_row(name: str, spec: LanguageEncoderSpec, weights: str) -> BertFiles:
-    if not weights:
-        return BertFiles(spec.config, None, None)
-    if weights == _HUB:
-        folder, file = _download(name, spec), None
-    else:
-        path = Path(weights).expanduser()
-        folder, file = (path, None) if path.is_dir() else (path.parent, path)
-        if not path.exists():
-            raise FileNotFoundError(f"weights of {name} not found: {path}. {_advice(spec)}")
-    files = read_bert_folder(folder, file)
-    if files.weights is None:
+def _find_row(name: str, spec: LanguageEncoderSpec, weights: str) -> tuple[Path, Path | None]:
+    """The folder of a row of the table, and the weights file if it is not the folder's own."""
+    folder, file = _download(name, spec) if weights == _HUB else Path(weights).expanduser(), None
+    if not folder.exists():
+        raise FileNotFoundError(f"weights of {name} not found: {folder}. {_advice(spec)}")
+    if folder.is_file():
+        folder, file = folder.parent, folder
+    elif not find_weights(folder):
         raise FileNotFoundError(f"{folder} holds no {WEIGHT_FILES[0]}. {_advice(spec)}")
+    config = read_json(folder / CONFIG_FILE, _advice(spec))
     for key, value in spec.config.items():
-        if files.config.get(key, value) != value:
+        if config.get(key, value) != value:
             raise ValueError(
-                f"{folder / CONFIG_FILE}: {key} is {files.config[key]}, but {name} has {value}; "
+                f"{folder / CONFIG_FILE}: {key} is {config[key]}, but {name} has {value}; "
                 "give the folder itself as the language encoder to use another BERT"
             )
-    return files
+    return folder, file
 
 
 def _advice(spec: LanguageEncoderSpec) -> str:

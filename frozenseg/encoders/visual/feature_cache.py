@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from frozenseg.encoders.shard_store import ShardStore
 from frozenseg.encoders.visual.encoder import FrozenVisualEncoder
-from frozenseg.encoders.visual.feature_shards import FeatureShards
 
-_FORMAT = 1  # part of the cache's key: raise it when the computation changes
+_FORMAT = 2  # part of the cache's key: raise it when the computation changes
 DTYPES = (torch.float16, torch.float32)
 
 
@@ -60,7 +60,7 @@ class CachedVisualEncoder:
         self.hits = self.misses = 0
         self._folder = folder
         self._dtype = dtype
-        self._shards: dict[str, FeatureShards] = {}
+        self._stores: dict[str, ShardStore] = {}
 
     @property
     def digest(self) -> str:
@@ -69,6 +69,7 @@ class CachedVisualEncoder:
 
     @property
     def device(self) -> torch.device:
+        """The encoder's."""
         return self.encoder.device
 
     @torch.no_grad()
@@ -81,14 +82,12 @@ class CachedVisualEncoder:
         if self._folder is None:
             self.misses += len(images_B3HW)
             return self.encoder(images_B3HW)
-        shards = self._open(self._folder)
+        store = self._open(self._folder)
         keys = image_digests(images_B3HW)
-        absent = set(shards.missing(keys))
-        found = {key: shards.read(key) for key in dict.fromkeys(keys) if key not in absent}
-        rows = {key: row for key, row in found.items() if row is not None}
+        rows = store.find(keys)
         place = {key: index for index, key in enumerate(keys) if key not in rows}
         if place:
-            rows |= self._compute(images_B3HW[list(place.values())], list(place), shards)
+            rows |= self._compute(images_B3HW[list(place.values())], list(place), store)
         self.hits += len(keys) - len(place)
         self.misses += len(place)
         features_BChw = torch.stack([rows[key] for key in keys])
@@ -96,16 +95,16 @@ class CachedVisualEncoder:
 
     __call__ = forward
 
-    def _open(self, folder: Path) -> FeatureShards:
+    def _open(self, folder: Path) -> ShardStore:
         content = json.dumps([_FORMAT, self.encoder.digest, str(self._dtype)])
         name = hashlib.sha256(content.encode()).hexdigest()[:32]
-        if name not in self._shards:
-            self._shards = {name: FeatureShards(folder / name, self._dtype)}
-        return self._shards[name]
+        if name not in self._stores:
+            self._stores = {name: ShardStore(folder / name, "visual features")}
+        return self._stores[name]
 
     def _compute(
-        self, images_M3HW: Tensor, keys: list[bytes], shards: FeatureShards
-    ) -> dict[bytes, Tensor]:
+        self, images_M3HW: Tensor, keys: list[str], store: ShardStore
+    ) -> dict[str, Tensor]:
         with torch.autocast(images_M3HW.device.type, enabled=False):
             features_MChw = self.encoder(images_M3HW)
         kept_MChw = features_MChw.to("cpu", self._dtype)
@@ -114,20 +113,20 @@ class CachedVisualEncoder:
                 f"visual features up to {float(features_MChw.abs().max()):.3g} are beyond the range"
                 " of float16: keep them as float32"
             )
-        shards.add(keys, kept_MChw)
+        store.add(keys, kept_MChw)
         return dict(zip(keys, kept_MChw, strict=True))
 
 
-def image_digests(images_B3HW: Tensor) -> list[bytes]:
-    """SHA-256 of every image: shape, dtype and pixels."""
+def image_digests(images_B3HW: Tensor) -> list[str]:
+    """SHA-256 of every image (64 hexadecimal digits): shape, dtype and pixels."""
     images_B3HW = images_B3HW.detach().cpu().contiguous()
     header = f"{tuple(images_B3HW.shape[1:])} {images_B3HW.dtype}".encode()
     data = images_B3HW.flatten(1).view(torch.uint8).numpy()
 
-    def digest(index: int) -> bytes:
+    def digest(index: int) -> str:
         result = hashlib.sha256(header)
         result.update(data[index].data)
-        return result.digest()
+        return result.hexdigest()
 
     if len(data) == 1:
         return [digest(0)]

@@ -32,13 +32,15 @@ class CountingText:
 
     def tokenize(self, texts):
         rows = [[1, *map(ord, text.lower())][: self.context_length - 1] + [999] for text in texts]
-        length = max(map(len, rows))
-        return torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        lengths = torch.tensor([len(row) for row in rows])
+        length = int(lengths.max())
+        tokens = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        return tokens, torch.arange(length) < lengths[:, None]
 
     def exceeds_context(self, text):
         return len(text) + 2 > self.context_length
 
-    def encode(self, tokens):
+    def encode(self, tokens, is_token):
         if self.fail_after is not None and len(self.computed) >= self.fail_after:
             raise KeyboardInterrupt
         self.computed.append(tokens)
@@ -56,7 +58,8 @@ def plain_embeddings(text, words, templates=TEMPLATES):
     rows = []
     for word in words:
         prompts = [template.replace("{}", word) for template in templates]
-        parts = [F.normalize(text.encode(text.tokenize([prompt])), dim=-1)[0] for prompt in prompts]
+        encoded = [text.encode(*text.tokenize([prompt])) for prompt in prompts]
+        parts = [F.normalize(vector, dim=-1)[0] for vector in encoded]
         rows.append(F.normalize(torch.stack(parts).mean(0), dim=-1))
     return torch.stack(rows)
 

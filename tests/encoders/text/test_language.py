@@ -48,7 +48,7 @@ def tiny_row(monkeypatch):
 def test_every_row_builds_without_weights_on_meta(name):
     encoder = load_language_encoder(name, "openai" if name.startswith("clip") else "hub", "meta")
     channels, length, millions = ROWS[name]
-    assert (encoder.channels, encoder.context_length) == (channels, length)
+    assert (encoder.embed_dim, encoder.context_length) == (channels, length)
     assert sum(parameter.numel() for parameter in encoder.parameters()) / 1e6 == pytest.approx(
         millions, abs=0.06
     )
@@ -68,16 +68,16 @@ def test_it_never_changes(encoder):
     assert not any(module.training for module in encoder.modules())
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     tokens = encoder.tokenize(WORDS)
-    assert torch.equal(encoder(tokens), encoder.encode(tokens))
+    assert torch.equal(encoder(*tokens), encoder.encode(*tokens))
 
 
 def test_it_serves_the_text_classifier(encoder, tmp_path):
     """Prompts of unequal length in one batch, padded; each as if it were alone."""
     builder = TextClassifierBuilder(encoder, templates=["{}", "a {}."], cache_dir=tmp_path / "text")
     rows = builder(Vocabulary.from_names(WORDS)).embeddings_SK
-    assert rows.shape == (5, encoder.channels)
+    assert rows.shape == (5, encoder.embed_dim)
     prompts = ["blue star", "a blue star."]
-    alone = torch.cat([encoder.encode(encoder.tokenize([prompt])) for prompt in prompts])
+    alone = torch.cat([encoder.encode(*encoder.tokenize([prompt])) for prompt in prompts])
     expected = F.normalize(F.normalize(alone.float(), dim=-1).mean(0), dim=-1)
     torch.testing.assert_close(rows[1], expected, atol=1e-5, rtol=1e-5)
 
@@ -90,15 +90,15 @@ def test_a_clip_keeps_its_text_tower_only(clip_config, make_clip, tmp_path):
     text = ClipText(clip)
     assert encoder.digest == text.digest  # so that they share the cache of the classifier
     tokens = encoder.tokenize(WORDS)
-    assert torch.equal(tokens, text.tokenize(WORDS))
-    torch.testing.assert_close(encoder.encode(tokens), text.encode(tokens), atol=1e-5, rtol=1e-5)
+    assert all(map(torch.equal, tokens, text.tokenize(WORDS)))
+    torch.testing.assert_close(encoder.encode(*tokens), text.encode(*tokens), atol=1e-5, rtol=1e-5)
 
 
 def test_a_folder_brings_its_own_weights(bert, bert_folder, make_bert, caplog):
     encoder = load_language_encoder(str(bert))
     tokens = encoder.tokenize(["red cat"])
-    expected = make_bert()(input_ids=tokens).last_hidden_state.mean(1)
-    torch.testing.assert_close(encoder.encode(tokens), expected, atol=1e-5, rtol=1e-5)
+    expected = make_bert()(input_ids=tokens[0]).last_hidden_state.mean(1)
+    torch.testing.assert_close(encoder.encode(*tokens), expected, atol=1e-5, rtol=1e-5)
     assert "random weights" not in caplog.text
     bare = load_language_encoder(str(bert_folder()), str(bert / "model.safetensors"))
     assert bare.digest == encoder.digest

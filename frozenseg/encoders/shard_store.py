@@ -1,0 +1,123 @@
+"""Tensors on disk, found by a text, for any number of processes that read and write at once.
+
+Legend: N tensors of one shape.
+
+A store is a folder of shards (.safetensors), one for every group of tensors that was computed
+together: "rows" (N, ...), and as metadata their keys and checksums. A shard is written once, under
+a temporary name, then renamed, and never changed, so that no process loses what another one wrote.
+Tensors are read row by row, each against its checksum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from frozenseg.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".safetensors"
+_TENSOR = "rows"
+
+
+class ShardStore:
+    """The tensors of one folder."""
+
+    def __init__(self, folder: Path, content: str):
+        """Opens a store; the folder is made when something is added.
+
+        Args:
+            folder: its name belongs to the checksums: shards of another folder are damaged ones.
+            content: what is kept, for messages.
+        """
+        self._folder = folder
+        self._content = content
+        self._places: dict[str, tuple[Path, int, int]] = {}  # shard, row and checksum of a key
+        self._seen_shards: set[str] = set()
+
+    def find(self, keys: Iterable[str]) -> dict[str, Tensor]:
+        """Those of the tensors that are in the store, on the CPU, after a look at new shards.
+
+        A damaged shard costs a warning and is removed, as if nothing of it had been kept.
+        """
+        wanted = dict.fromkeys(keys)
+        if any(key not in self._places for key in wanted):
+            self._open_new_shards()
+        shards = defaultdict(list)
+        for key in wanted:
+            if key in self._places:
+                shards[self._places[key][0]].append(key)
+        found: dict[str, Tensor] = {}
+        for path, members in shards.items():
+            with self._damage_is_forgotten(path), safe_open(str(path), framework="pt") as shard:
+                rows = shard.get_slice(_TENSOR)
+                for key in members:
+                    _, index, check = self._places[key]
+                    row = rows[index : index + 1][0].clone()
+                    if self._checksum(key, row) != check:
+                        raise ValueError("wrong checksum")
+                    found[key] = row
+        return found
+
+    def add(self, keys: Sequence[str], rows: Tensor) -> None:
+        """Keeps N tensors; a folder that cannot be written costs a warning, nothing else."""
+        rows = rows.detach().cpu().contiguous()
+        checks = [self._checksum(key, row) for key, row in zip(keys, rows, strict=True)]
+        names = json.dumps(list(keys))
+        metadata = {"keys": names, "checks": json.dumps(checks)}
+        path = self._folder / (hashlib.sha256(names.encode()).hexdigest()[:32] + _SUFFIX)
+        try:
+            write_atomically(path, lambda part: save_file({_TENSOR: rows}, part, metadata))
+        except (OSError, SafetensorError) as error:
+            logger.warning("%s are not kept on disk: %s", self._content, error)
+            return
+        self._open(path)
+
+    def _open_new_shards(self) -> None:
+        if self._folder.is_dir():
+            for path in sorted(self._folder.glob(f"[!.]*{_SUFFIX}")):
+                if path.name not in self._seen_shards:
+                    self._open(path)
+
+    def _open(self, path: Path) -> None:
+        self._seen_shards.add(path.name)
+        with self._damage_is_forgotten(path), safe_open(str(path), framework="pt") as shard:
+            metadata = shard.metadata() or {}
+            keys, checks = json.loads(metadata["keys"]), json.loads(metadata["checks"])
+            count = shard.get_slice(_TENSOR).get_shape()[0]
+            if not len(keys) == len(checks) == count:
+                raise ValueError(f"{len(keys)} keys, {len(checks)} checksums, {count} tensors")
+            self._places |= {key: (path, row, checks[row]) for row, key in enumerate(keys)}
+
+    @contextlib.contextmanager
+    def _damage_is_forgotten(self, path: Path) -> Iterator[None]:
+        """Forgets a shard that cannot be read, and removes one whose content is not whole."""
+        try:
+            yield
+            return
+        except OSError as error:
+            reason = f"cannot be read: {error}"
+        except (SafetensorError, ValueError, KeyError) as error:
+            reason = f"is damaged: {str(error).splitlines()[0]}"
+            with contextlib.suppress(OSError):
+                path.unlink()
+        logger.warning("%s %s; %s are computed again", path, reason, self._content)
+        self._places = {key: place for key, place in self._places.items() if place[0] != path}
+
+    def _checksum(self, key: str, row: Tensor) -> int:
+        """CRC-32 of a tensor, its shape, whose it is and where it belongs."""
+        header = f"{self._folder.name} {key} {tuple(row.shape)} {row.dtype}".encode()
+        data = row.contiguous().reshape(-1).view(torch.uint8).numpy().data
+        return zlib.crc32(data, zlib.crc32(header))
