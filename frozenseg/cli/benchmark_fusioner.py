@@ -70,7 +70,7 @@ def measure(model: Any, words: int, args: argparse.Namespace) -> dict[str, float
 
     size, method = (model.crop, model.crop), model.method
     images = torch.randn(args.batch, 3, *size)
-    words_TK = F.normalize(torch.randn(words, model.language.channels), dim=-1)
+    words_TK = F.normalize(torch.randn(words, model.language.embed_dim), dim=-1)
     words_BTK = words_TK.expand(args.batch, -1, -1)
     with torch.no_grad():
         patches = model.patches(images)
