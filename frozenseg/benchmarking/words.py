@@ -73,9 +73,9 @@ def _counted(text: Any) -> Iterator[list[int]]:
     prompts: list[int] = []
     encode = text.encode
 
-    def counting(tokens_NL: Any) -> Any:
+    def counting(tokens_NL: Any, is_token_NL: Any) -> Any:
         prompts.append(len(tokens_NL))
-        return encode(tokens_NL)
+        return encode(tokens_NL, is_token_NL)
 
     with mock.patch.object(text, "encode", counting):
         yield prompts
