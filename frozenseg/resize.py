@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,5 +34,4 @@ def _take(maps: Map, indices: NDArray[np.int64], axis: int) -> Map:
         return maps.take(indices, axis)
     import torch
 
-    tensor = cast("Tensor", maps)
-    return tensor.index_select(axis, torch.from_numpy(indices).to(tensor.device))
+    return maps.index_select(axis, torch.from_numpy(indices).to(maps.device))

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frozenseg.inference.strips import bilinear_taps
+
 _SMALLEST = 1e-12  # of squared norms, as in F.normalize (1e-6 squared would shift float16)
 
 
@@ -39,7 +41,7 @@ def resized_norm(features_BDhw: Tensor, size: tuple[int, int]) -> Tensor:
     lower and two diagonal neighbours. These five maps have one channel each.
     """
     rows, columns = (
-        _taps(source, target, features_BDhw)
+        _weights(source, target, features_BDhw)
         for source, target in zip(features_BDhw.shape[-2:], size, strict=True)
     )
     square = (features_BDhw * features_BDhw).sum(1)
@@ -78,18 +80,15 @@ def _products(first: Tensor, second: Tensor) -> Tensor:
     return (first * second).sum(1)
 
 
-def _taps(source: int, target: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _weights(source: int, target: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """For one axis: squared weights (target, source), twice the products (target, source - 1).
 
     Raises: ValueError for an empty axis.
     """
     if min(source, target) < 1:
         raise ValueError(f"cannot resize {source} cells to {target} pixels: the image is empty")
-    place = torch.arange(target, device=like.device, dtype=torch.float32) + 0.5
-    place = (place * (source / target) - 0.5).clamp(0, source - 1)
-    low = place.floor().long()
-    high = (low + 1).clamp(max=source - 1)
-    weight = (place - low).to(like.dtype)
+    low, high, weight_T1 = (each.to(like.device) for each in bilinear_taps(source, target))
+    weight = weight_T1[:, 0].to(like.dtype)
     own = like.new_zeros(target, source)
     index = torch.arange(target, device=like.device)
     own[index, low] += (1 - weight) ** 2

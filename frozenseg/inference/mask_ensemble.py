@@ -6,7 +6,7 @@ and proposals is still one matrix product, and no task looks at a mask twice.
 
 Source: FrozenSeg, arXiv:2409.03525 (semantic segmentation; proposals as queries are ours).
 Legend: Q queries, M proposals, N proposals that take part, R = Q + N rows, C classes,
-C1 = C + 1 (void last), I, J, Y, X see tiles.py, P pixels of a strip, K sampled cells.
+C1 = C + 1 (void last), I, J, Y, X see strips.py, P pixels of a strip, K sampled cells.
 """
 
 from __future__ import annotations

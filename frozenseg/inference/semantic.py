@@ -1,7 +1,7 @@
 """Semantic segmentation from classified masks.
 
 Legend: Q queries, N proposals, R = Q + N rows, C classes, C1 = C + 1 (void last), P pixels of a
-strip, I, J, Y, X see tiles.py.
+strip, I, J, Y, X see strips.py.
 """
 
 from __future__ import annotations

@@ -198,18 +198,21 @@ def axis_weights(source: int, padded: int, image: int, output: int) -> Tensor:
         )
     if image > padded:
         raise ValueError(f"an image of {image} pixels does not fit its padded input of {padded}")
-    low_P, high_P, weight_P1 = _taps(source, padded)
+    low_P, high_P, weight_P1 = bilinear_taps(source, padded)
     weights_PS = torch.zeros(padded, source, dtype=torch.float64)
     weights_PS.scatter_add_(1, low_P[:, None], 1.0 - weight_P1)
     weights_PS.scatter_add_(1, high_P[:, None], weight_P1)
     if image == output:
         return weights_PS[:image]
-    low_O, high_O, weight_O1 = _taps(image, output)
+    low_O, high_O, weight_O1 = bilinear_taps(image, output)
     return torch.lerp(weights_PS[low_O], weights_PS[high_O], weight_O1)
 
 
-def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two source cells of every target cell, and the weight (target, 1) of the second."""
+def bilinear_taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two source cells (target,) of every target cell, and the weight of the second.
+
+    The weight is float64 (target, 1). Without antialiasing, align_corners=False.
+    """
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
     centre.clamp_(0.0, source - 1.0)
     low = centre.floor().long()

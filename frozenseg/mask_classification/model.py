@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from frozenseg.encoders.clip.backbone import FrozenCLIP
@@ -61,7 +62,7 @@ class MaskClassificationModel(OpenVocabularyModel):
         sam: FrozenSAM | None = None,
         injects_sam: bool = False,
         use_sam_masks: bool = False,
-        mask_generator: Callable[[np.ndarray], Tensor] | None = None,
+        mask_generator: Callable[[NDArray[np.uint8]], Tensor] | None = None,
         **shared: Any,
     ) -> None:
         """
