@@ -32,7 +32,7 @@ from frozenseg.data.image_mask_pairs import read_semantic_labels
 from frozenseg.data.reading import ids_of_rgb, read_panoptic_png, semantic_of_panoptic
 from frozenseg.data.verify.run import verify
 from frozenseg.engine.evaluate import evaluate_dataset
-from frozenseg.evaluation.build import build_evaluators
+from frozenseg.evaluation.evaluators import build_evaluators
 from tests.data import raw_datasets
 from tests.data.raw_writers import save_json
 from tests.data.test_verify_rows import MAKERS, run

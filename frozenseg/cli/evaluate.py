@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     from frozenseg.checkpoints.named_models import model_config
     from frozenseg.data.catalog.register import register_datasets
     from frozenseg.device import usable_device
-    from frozenseg.engine.launch import launch, process_rank
+    from frozenseg.engine.processes import launch, process_rank
     from frozenseg.engine.zero_shot import RESULTS, data_sets, table
     from frozenseg.evaluation.results import read_results, read_skipped
 

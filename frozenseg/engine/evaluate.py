@@ -29,7 +29,7 @@ from frozenseg.engine.protocol import (
     mask_ensemble,
     protocol,
 )
-from frozenseg.evaluation.build import (
+from frozenseg.evaluation.evaluators import (
     CoverageCheck,
     build_evaluators,
     instance_sources,

@@ -19,7 +19,7 @@ from frozenseg.config.sources import read_files
 from frozenseg.data.catalog.register import register_datasets, registered_split
 from frozenseg.device import retry_out_of_memory, usable_device
 from frozenseg.engine.evaluate import evaluate
-from frozenseg.engine.launch import launch, process_rank
+from frozenseg.engine.processes import launch, process_rank
 from frozenseg.engine.trainer import Trainer
 from frozenseg.engine.wandb_sync import require_wandb
 from frozenseg.files import write_atomically

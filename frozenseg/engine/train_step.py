@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from frozenseg.engine.accumulation import BatchParts
-from frozenseg.engine.launch import unwrap
 from frozenseg.engine.non_finite import FOLDER, NonFiniteError, save_bad_step
 from frozenseg.engine.precision import Precision
+from frozenseg.engine.processes import unwrap
 
 
 class TrainStep(SimpleTrainer):

@@ -23,10 +23,10 @@ from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.checkpointer import Checkpointer
 from frozenseg.engine.evaluate import evaluate
-from frozenseg.engine.launch import unwrap, wrap_for_processes
 from frozenseg.engine.moving_average import MovingAverage
 from frozenseg.engine.optimizer import build_optimizer, build_schedule, with_epochs
 from frozenseg.engine.precision import choose_precision
+from frozenseg.engine.processes import unwrap, wrap_for_processes
 from frozenseg.engine.train_step import TrainStep
 from frozenseg.engine.wandb_sync import start_wandb
 from frozenseg.files import flatten

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from frozenseg.predict import coco_export, segmentation_files
 from frozenseg.predict.segmented_image import Segment, SegmentedImage, make_segment
-from frozenseg.visualization.regions import ids_of
+from frozenseg.visualization.segment_geometry import ids_of
 from frozenseg.vocab import Vocabulary
 
 LARGEST_ID = 65535  # of a 16-bit PNG

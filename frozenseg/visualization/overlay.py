@@ -12,8 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.visualization.labels import PlacedLabel, draw_labels
-from frozenseg.visualization.regions import Anchor, boundaries, crop, label_anchors, masks_of
+from frozenseg.visualization.segment_geometry import (
+    Anchor,
+    boundaries,
+    crop,
+    label_anchors,
+    masks_of,
+)
+from frozenseg.visualization.segment_labels import PlacedLabel, draw_labels
 from frozenseg.visualization.text import BLACK, RGB, WHITE, text_size
 
 OUTLINE_OPACITY = 0.75

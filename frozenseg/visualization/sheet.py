@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.visualization.labels import caption
 from frozenseg.visualization.overlay import SegmentStyle, check_image
+from frozenseg.visualization.segment_labels import caption
 from frozenseg.visualization.text import BLACK, RGB, WHITE, draw_line, measure, shorten
 
 LOWEST_SHEET, HIGHEST_SHEET = 320, 900  # heights of the pictures on a sheet

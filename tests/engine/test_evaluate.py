@@ -171,7 +171,7 @@ import tests.engine.conftest
 from frozenseg.config import load_config
 from frozenseg.data.catalog.lookup import datasets_root
 from frozenseg.engine.evaluate import evaluate
-from frozenseg.engine.launch import launch
+from frozenseg.engine.processes import launch
 from tests.shapes_world import register_shapes
 
 def main():

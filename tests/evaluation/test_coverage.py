@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from frozenseg.evaluation import build as coverage
-from frozenseg.evaluation.build import CoverageCheck
+from frozenseg.evaluation import evaluators as coverage
+from frozenseg.evaluation.evaluators import CoverageCheck
 
 
 def records(*names):

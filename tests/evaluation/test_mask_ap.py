@@ -10,7 +10,7 @@ import torch
 from detectron2.structures import Instances
 
 from frozenseg.evaluation.averages import class_groups
-from frozenseg.evaluation.instance import LvisEvaluator, frequency_groups
+from frozenseg.evaluation.instance_ap import LvisEvaluator, frequency_groups
 from frozenseg.evaluation.instance_truth import encode
 from frozenseg.evaluation.mask_ap import federated_ap, mask_ap
 

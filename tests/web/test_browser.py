@@ -161,7 +161,7 @@ def names(page):
 
 def center(name):
     """(x, y) in 0..1 of the pixel of a class that lies deepest in it."""
-    from frozenseg.visualization.regions import label_anchors
+    from frozenseg.visualization.segment_geometry import label_anchors
 
     number = next(s["id"] for s in SCENE.segments if CLASSES[s["category"]].name == name)
     x, y, _ = label_anchors((0, 0), number == SCENE.ids)[0]

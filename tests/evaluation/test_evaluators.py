@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from frozenseg.data.catalog.lookup import find_split, load_vocabulary, row_vocabulary
-from frozenseg.evaluation.build import build_evaluators, instance_sources, scored_tasks
+from frozenseg.evaluation.evaluators import build_evaluators, instance_sources, scored_tasks
 from tests.data import raw_datasets
 from tests.shapes_world import VAL
 

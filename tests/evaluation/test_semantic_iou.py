@@ -9,7 +9,7 @@ from PIL import Image
 
 from frozenseg.data.reading import rgb_of_ids
 from frozenseg.evaluation.averages import class_groups
-from frozenseg.evaluation.semantic import SemanticEvaluator, confusion_matrix, semantic_scores
+from frozenseg.evaluation.semantic_iou import SemanticEvaluator, confusion_matrix, semantic_scores
 
 NAMES = ("a", "b", "c", "d")
 GROUPS = class_groups([True] * 4, [True, True, False, False])

@@ -12,16 +12,17 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
-from frozenseg.engine import launch as module
-from frozenseg.engine.launch import (
+from frozenseg.engine import processes as module
+from frozenseg.engine.non_finite import NonFiniteError
+from frozenseg.engine.precision import Precision
+from frozenseg.engine.processes import (
     TORCHRUN_VARIABLES,
     launch,
     process_rank,
     started_by_torchrun,
+    unwrap,
     wrap_for_processes,
 )
-from frozenseg.engine.non_finite import NonFiniteError
-from frozenseg.engine.precision import Precision
 from frozenseg.engine.train_step import TrainStep
 from frozenseg.mask_classification import criterion
 from tests.smooth_decoder import smooth_model
@@ -246,3 +247,21 @@ def test_the_module_uses_nothing_of_torchrun_unless_all_variables_are_there(monk
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert not module.started_by_torchrun()
     assert process_rank() == 0
+
+
+def test_one_process_needs_no_wrapper():
+    model = torch.nn.Linear(1, 1)
+    assert wrap_for_processes(model) is model
+    assert unwrap(model) is model
+
+
+def test_a_cpu_model_can_be_wrapped_for_several_processes(tmp_path, monkeypatch):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+        model = torch.nn.Linear(1, 1)
+        wrapped = wrap_for_processes(model)
+        assert wrapped is not model
+        assert unwrap(wrapped) is model
+    finally:
+        dist.destroy_process_group()

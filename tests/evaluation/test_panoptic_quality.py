@@ -11,7 +11,7 @@ from PIL import Image
 
 from frozenseg.data.reading import rgb_of_ids
 from frozenseg.evaluation.averages import class_groups
-from frozenseg.evaluation.panoptic import PanopticEvaluator, panoptic_scores
+from frozenseg.evaluation.panoptic_quality import PanopticEvaluator, panoptic_scores
 
 NAMES = ("cat", "dog", "grass", "sky")
 GROUPS = class_groups([True, True, False, False], [True, False, True, False])

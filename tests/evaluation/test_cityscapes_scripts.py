@@ -19,14 +19,14 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from frozenseg.data.catalog.lookup import class_of_category, find_split, row_vocabulary
-from frozenseg.evaluation import cityscapes
-from frozenseg.evaluation.cityscapes import official_evaluators
+from frozenseg.evaluation import cityscapes_scripts
+from frozenseg.evaluation.cityscapes_scripts import official_evaluators
 from tests.data import raw_datasets
 
 ROW = find_split("openvocab_cityscapes_fine_panoptic_val")
 LABELS = class_of_category(ROW, row_vocabulary(ROW))
 CAR = LABELS[26]
-INSTALLED = importlib.util.find_spec(cityscapes.PACKAGE) is not None
+INSTALLED = importlib.util.find_spec(cityscapes_scripts.PACKAGE) is not None
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def scripts(monkeypatch):
 
         module.evaluateImgLists = evaluate
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(cityscapes.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(cityscapes_scripts.importlib.util, "find_spec", lambda name: object())
     return calls
 
 
@@ -110,7 +110,7 @@ def test_the_scripts_get_pairs_of_files_and_their_scores_become_percent(scripts,
 
 def test_label_maps_have_label_ids_not_train_ids(data, tmp_path):
     folder, records = data
-    judge = cityscapes.CityscapesLabels(LABELS, folder)
+    judge = cityscapes_scripts.CityscapesLabels(LABELS, folder)
     judge.reset()
     judge.process(records[:1], outputs(folder, records[:1]))
     written = np.array(Image.open(judge.files[0][0]))
@@ -136,7 +136,7 @@ def test_a_mistake_that_the_script_reports_is_one_error(scripts, data):
 
 
 def test_without_the_package_the_log_says_what_differs(monkeypatch, caplog):
-    monkeypatch.setattr(cityscapes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cityscapes_scripts.importlib.util, "find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING):
         assert official_evaluators(["instance"], LABELS, "x") == []
     assert "pip install cityscapesscripts" in caplog.text

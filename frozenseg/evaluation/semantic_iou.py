@@ -64,7 +64,7 @@ def semantic_scores(confusion: np.ndarray, groups: Groups) -> dict[str, Any]:
 def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
     """Class indices (H, W) of an output: its `semantic_labels`, or the best of `sem_seg` (C, H, W).
 
-    The first is what our models give in evaluations (see `engine.evaluation_settings`).
+    The first is what our models give in evaluations (see `engine.evaluate.settings_for`).
     """
     labels = output.get("semantic_labels")
     return (output["sem_seg"].argmax(0) if labels is None else labels).cpu().numpy()

@@ -23,7 +23,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from PIL import Image
 
-from frozenseg.evaluation.semantic import predicted_labels
+from frozenseg.evaluation.semantic_iou import predicted_labels
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from frozenseg.evaluation.averages import per_class
-from frozenseg.evaluation.semantic import predicted_labels
+from frozenseg.evaluation.semantic_iou import predicted_labels
 from frozenseg.structures import IGNORED
 
 

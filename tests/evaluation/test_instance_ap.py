@@ -10,7 +10,7 @@ from PIL import Image
 
 from frozenseg.data.reading import rgb_of_ids
 from frozenseg.evaluation.averages import class_groups
-from frozenseg.evaluation.instance import InstanceEvaluator
+from frozenseg.evaluation.instance_ap import InstanceEvaluator
 
 NAMES = ("cat", "dog", "grass")
 GROUPS = class_groups([True, True, False], [True, False, True], stuff=False)

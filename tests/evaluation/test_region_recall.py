@@ -12,7 +12,12 @@ from PIL import Image
 
 from frozenseg.data.reading import rgb_of_ids
 from frozenseg.evaluation.averages import class_groups
-from frozenseg.evaluation.regions import RegionEvaluator, count_image, region_ious, region_scores
+from frozenseg.evaluation.region_recall import (
+    RegionEvaluator,
+    count_image,
+    region_ious,
+    region_scores,
+)
 from frozenseg.evaluation.results import flat_scores
 
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.evaluation import episodes
-from frozenseg.evaluation.episodes import EpisodeEvaluator, item_confusion
+from frozenseg.evaluation import episode_iou
+from frozenseg.evaluation.episode_iou import EpisodeEvaluator, item_confusion
 from frozenseg.structures import BACKGROUND, IGNORED, OTHER_CLASS
 
 NAMES = ("cat", "dog", "bus")
@@ -135,9 +135,9 @@ def test_processes_together_score_as_one(many, parts, monkeypatch):
         others = [(one.class_counts, one.totals) for one in split[1:]]
         return [mine, *others]
 
-    monkeypatch.setattr(episodes.comm, "gather", gather)
+    monkeypatch.setattr(episode_iou.comm, "gather", gather)
     assert split[0].evaluate()["episodes"] == whole
-    monkeypatch.setattr(episodes.comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(episode_iou.comm, "is_main_process", lambda: False)
     assert split[0].evaluate() is None
 
 

@@ -12,10 +12,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from frozenseg.data.catalog.lookup import DatasetSplit, class_of_category
-from frozenseg.evaluation import cityscapes
+from frozenseg.evaluation import cityscapes_scripts
 from frozenseg.evaluation.averages import Groups, class_groups
-from frozenseg.evaluation.episodes import EpisodeEvaluator
-from frozenseg.evaluation.instance import InstanceEvaluator, LvisEvaluator
+from frozenseg.evaluation.episode_iou import EpisodeEvaluator
+from frozenseg.evaluation.instance_ap import InstanceEvaluator, LvisEvaluator
 from frozenseg.evaluation.instance_truth import (
     CITYSCAPES_MAPS,
     THING_SEGMENTS,
@@ -24,9 +24,9 @@ from frozenseg.evaluation.instance_truth import (
     annotated_objects,
     thing_segments,
 )
-from frozenseg.evaluation.panoptic import PanopticEvaluator
-from frozenseg.evaluation.regions import RegionEvaluator
-from frozenseg.evaluation.semantic import SemanticEvaluator
+from frozenseg.evaluation.panoptic_quality import PanopticEvaluator
+from frozenseg.evaluation.region_recall import RegionEvaluator
+from frozenseg.evaluation.semantic_iou import SemanticEvaluator
 from frozenseg.vocab import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,9 @@ def build_evaluators(
     if "regions" in scored:
         built.append(RegionEvaluator(names, groups))
     if row.evaluator.startswith("cityscapes") and gt_dir:
-        built += cityscapes.official_evaluators(scored, class_of_category(row, vocabulary), gt_dir)
+        built += cityscapes_scripts.official_evaluators(
+            scored, class_of_category(row, vocabulary), gt_dir
+        )
     return built
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from frozenseg.visualization import regions
+from frozenseg.visualization import segment_geometry
 
 
 def disk(size, center, radius):
@@ -10,8 +10,8 @@ def disk(size, center, radius):
 
 
 def anchors_of(mask, **options):
-    corner, part = regions.crop(mask)
-    return regions.label_anchors(corner, part, **options)
+    corner, part = segment_geometry.crop(mask)
+    return segment_geometry.label_anchors(corner, part, **options)
 
 
 def test_anchor_is_the_center_of_a_disk():
@@ -63,17 +63,17 @@ def test_separate_parts_get_their_own_anchor_deepest_first():
 
 
 def test_crop_of_nothing_is_none():
-    assert regions.crop(np.zeros((3, 4), dtype=bool)) is None
+    assert segment_geometry.crop(np.zeros((3, 4), dtype=bool)) is None
 
 
 def test_masks_of_partitions_the_labelled_pixels():
     rng = np.random.default_rng(0)
     label_map = rng.choice([0, 3, 70000, 16_000_000], size=(20, 30))
     again = np.zeros_like(label_map)
-    for number, (top, left), mask in regions.masks_of(label_map):
+    for number, (top, left), mask in segment_geometry.masks_of(label_map):
         again[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = number
     assert np.array_equal(again, label_map)
-    assert regions.ids_of(label_map) == [3, 70000, 16_000_000]
+    assert segment_geometry.ids_of(label_map) == [3, 70000, 16_000_000]
 
 
 def test_boundaries_are_where_labels_change_inside_segments_only():
@@ -83,12 +83,15 @@ def test_boundaries_are_where_labels_change_inside_segments_only():
     expected = np.zeros((6, 8), dtype=bool)
     expected[:, 4] = True
     expected[2:4, 4:] = True
-    assert np.array_equal(regions.boundaries(label_map), expected)
+    assert np.array_equal(segment_geometry.boundaries(label_map), expected)
 
 
 def test_thicker_boundaries_contain_thinner_ones():
     label_map = disk((60, 60), (30, 30), 20).astype(np.int32)
-    thin, thick = regions.boundaries(label_map, 1), regions.boundaries(label_map, 3)
+    thin, thick = (
+        segment_geometry.boundaries(label_map, 1),
+        segment_geometry.boundaries(label_map, 3),
+    )
     assert (thick >= thin).all()
     assert thick.sum() > 2 * thin.sum()
     assert not (thick & (label_map == 0)).any()
@@ -96,14 +99,16 @@ def test_thicker_boundaries_contain_thinner_ones():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
 def test_degenerate_sizes(shape):
-    assert not regions.boundaries(np.ones(shape, dtype=int)).any()
+    assert not segment_geometry.boundaries(np.ones(shape, dtype=int)).any()
 
 
 @pytest.mark.parametrize("numbers", [(1, 2), (65535, 7), (2**30, 3), (-5, 4)])
 def test_masks_of_any_ids_are_the_same(numbers):
     label_map = np.zeros((6, 9), dtype=np.int64)
     label_map[1:3, 2:5], label_map[3:, 6:] = numbers
-    found = {number: (corner, mask) for number, corner, mask in regions.masks_of(label_map)}
+    found = {
+        number: (corner, mask) for number, corner, mask in segment_geometry.masks_of(label_map)
+    }
     assert list(found) == sorted(numbers)
     assert found[numbers[0]][0] == (1, 2)
     assert found[numbers[1]][0] == (3, 6)
