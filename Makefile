@@ -6,16 +6,17 @@
 #   make test         all tests; ARGS="-m 'not slow'" for an answer in a minute or two,
 #                     ARGS="tests/vocab -k parse" for a part of them
 #   make lint         ruff, its format check, mypy
+#   make docs         the documentation site, in site/ (needs no network)
 #   make format       applies the format and the safe fixes
 #   make setup        only makes .venv; PYTHON=/path/to/python3.11 chooses the interpreter
-#   make clean        removes .venv, output/ and caches; not datasets
+#   make clean        removes .venv, output/, site/ and caches; not datasets
 
 PY := .venv/bin/python
 ARGS ?=
 DEMO_DATA := output/demo/datasets
 export PYTHON MIN_DISK_GB
 
-.PHONY: help setup quickstart demo app test lint format clean
+.PHONY: help setup quickstart demo app test lint docs format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,10 +42,13 @@ lint: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+docs: setup
+	$(PY) -m mkdocs build
+
 format: setup
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
 clean:
-	rm -rf .venv output build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv output site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
-"""The documents name links, config keys, programs and options that exist."""
+"""The documents name links, files, config keys, programs and options that exist."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from frozenseg.cli.main import COMMANDS, command_of, parser_of
 from frozenseg.config import get_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,10 @@ _KEY = re.compile(
 )
 _COMMAND = re.compile(r"^\s*(?:\$ )?python ((?:-m )?[\w./]+)([^\n`]*)", re.MULTILINE)
 _OPTION = re.compile(r"(?<=\s)(--[a-z][\w-]*)")
+# At the beginning of a line or of inline code, also as `torchrun ... -m frozenseg train`.
+_FROZENSEG = re.compile(r"(?:^\s*|`|-m )frozenseg ([a-z][^\n`#]*)", re.MULTILINE)
+_FILE = re.compile(r"\b(?:configs|frozenseg|tests|tools|demo)/[\w/.-]+\.(?:py|yaml|json|md)\b")
+_PLACEHOLDER = re.compile(r"[A-Z]{4,}")
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 
@@ -67,6 +73,38 @@ def commands(text):
 
 
 @lru_cache
+def options_of(command):
+    """The options of a command of the console program, those of its own commands included."""
+    known, parsers = set(), [parser_of(command)]
+    while parsers:
+        for action in parsers.pop()._actions:
+            known.update(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+    return known
+
+
+def unknown_commands(text):
+    """What `frozenseg` does not know: commands, and their options."""
+    unknown = []
+    for line in _FROZENSEG.findall(re.sub(r"\s*\\\n\s*", " ", text)):
+        command = command_of(line.split())
+        if not command:
+            unknown.append(line.split()[0])
+            continue
+        options = set(_OPTION.findall(f" {line}"))
+        unknown += [f"{command} {option}" for option in sorted(options - options_of(command))]
+    return unknown
+
+
+def missing_files(text):
+    """Files of the checkout that a page names and that are not there."""
+    written = set(re.findall(r"^# ([\w/.]+)$", text, re.MULTILINE))
+    named = {name for name in _FILE.findall(text) if not _PLACEHOLDER.search(Path(name).stem)}
+    return sorted(name for name in named - written if not (ROOT / name).exists())
+
+
+@lru_cache
 def help_of(program):
     words = program.split()
     if words[0] != "-m":
@@ -110,6 +148,18 @@ def test_programs_and_their_options_exist(path):
     assert unknown_options(path.read_text(encoding="utf-8")) == []
 
 
+@each_document
+def test_commands_of_the_console_program_exist(path):
+    text = path.read_text(encoding="utf-8")
+    groups = {name.split()[0] for name in COMMANDS if " " in name}  # "`frozenseg data`"
+    assert [name for name in unknown_commands(text) if name not in groups] == []
+
+
+@each_document
+def test_files_exist(path):
+    assert missing_files(path.read_text(encoding="utf-8")) == []
+
+
 def test_mistakes_are_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# A title: yes\n[a](gone.md) [b](#a-title-yes) [c](#no) [d](https://x.y)\n")
@@ -121,3 +171,9 @@ def test_mistakes_are_found(tmp_path):
         "    python train_net.py --config-file a \\\n        --no-such 3\npython gone.py --help\n"
     )
     assert unknown_options(text) == ["train_net.py --no-such", "gone.py", "gone.py --help"]
+    text = "`frozenseg gone` and\n    frozenseg train --config-file a \\\n      --no-such\n"
+    text += "frozenseg data prepare ade20k --parts semantic --nor-this\n"
+    assert unknown_commands(text) == ["gone", "train --no-such", "data prepare --nor-this"]
+    assert missing_files("`configs/gone.yaml`, frozenseg/files.py, configs/evaluation/NAME.yaml") == [
+        "configs/gone.yaml"
+    ]
