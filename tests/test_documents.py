@@ -174,6 +174,6 @@ def test_mistakes_are_found(tmp_path):
     text = "`frozenseg gone` and\n    frozenseg train --config-file a \\\n      --no-such\n"
     text += "frozenseg data prepare ade20k --parts semantic --nor-this\n"
     assert unknown_commands(text) == ["gone", "train --no-such", "data prepare --nor-this"]
-    assert missing_files("`configs/gone.yaml`, frozenseg/files.py, configs/evaluation/NAME.yaml") == [
-        "configs/gone.yaml"
-    ]
+    assert missing_files(
+        "`configs/gone.yaml`, frozenseg/files.py, configs/evaluation/NAME.yaml"
+    ) == ["configs/gone.yaml"]

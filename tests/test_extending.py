@@ -81,7 +81,7 @@ def run_block(folder, line, language, content, namespace=None):
 
 def run_command(folder, command):
     program, *words = shlex.split(command)
-    assert program == "python"
+    words = {"python": words, "frozenseg": ["-m", "frozenseg", *words]}[program]
     paths = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     settings = {"DETECTRON2_DATASETS": str(folder / "datasets"), "PYTHONPATH": paths}
     settings["FROZENSEG_CACHE"] = str(folder / "cache")

@@ -1,4 +1,4 @@
-"""What `tools/benchmark.py` measures: stages of one image, text embeddings, FLOPs, parameters."""
+"""What `frozenseg benchmark` measures: stages of one image, text embeddings, FLOPs, parameters."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from frozenseg.errors import nearest
 
-_MINIATURE = "trained by this project (docs/miniature_pretraining.md, README.md)"
+_MINIATURE = "trained by this project (docs/miniature_pretraining.md, docs/miniature.md)"
 _SAM = "github.com/facebookresearch/segment-anything, README, 'Model Checkpoints'"
 _SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything"
 _FCCLIP = "github.com/bytedance/fc-clip"

@@ -58,7 +58,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "MODEL.SAM_PRECISION",
         "float32",
-        "of SAM's image encoder: float32, or bfloat16 (faster, its deviation: GETTING_STARTED.md)",
+        "of SAM's image encoder: float32, or bfloat16 (faster, its deviation: docs/frozenseg.md)",
     ),
     Key(
         "MODEL.SAM_BRANCH",

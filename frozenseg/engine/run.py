@@ -1,4 +1,4 @@
-"""What `train_net.py` does: train, or evaluate weights; one process per GPU, or torchrun's."""
+"""What `frozenseg train` does: train, or evaluate weights; one process per GPU, or torchrun's."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def read_losses(metrics_json: Path) -> dict[str, dict[int, float]]:
     Raises: FileNotFoundError; ValueError for a line that is no JSON object and for no losses.
     """
     if not metrics_json.is_file():
-        raise FileNotFoundError(f"{metrics_json} does not exist: train first (train_net.py)")
+        raise FileNotFoundError(f"{metrics_json} does not exist: train first (frozenseg train)")
     rows: dict[int, Mapping[str, Any]] = {}
     for number, line in enumerate(metrics_json.read_text(encoding="utf-8").splitlines(), start=1):
         row = _parse(line, f"{metrics_json}, line {number}")

@@ -85,8 +85,8 @@ def test_links_within_the_page_have_a_heading():
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_key_of_an_own_data_set_is_explained(key):
-    table = TEXT[TEXT.index("## Data sets of your own") :]
+def test_every_key_of_your_own_dataset_is_explained(key):
+    table = TEXT[TEXT.index("## Datasets of your own") :]
     assert re.search(rf"^\|[^|]*`{key}`", table, re.MULTILINE)
 
 

@@ -80,7 +80,7 @@ def register_datasets(cfg: CfgNode) -> None:
         if not is_dataset_file(name):
             raise ValueError(
                 f"DATASETS.FILES names {name!r}: give .yaml files of your own data sets "
-                "(datasets/README.md, 'Data sets of your own')"
+                "(datasets/README.md, 'Datasets of your own')"
             )
         register_dataset_file(name)
 
