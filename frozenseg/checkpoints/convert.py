@@ -45,7 +45,7 @@ def convert_weights(source: Path, target: Path) -> list[str]:
     """
     if target.suffix.lower() != ".safetensors":
         raise ValueError(f"{target}: the name of the result must end in .safetensors")
-    state = _read_arrays(source) if source.suffix.lower() == ".pkl" else read_state_dict(source)[0]
+    state = _read_arrays(source) if source.suffix.lower() == ".pkl" else read_state_dict(source)
     # Tensors that share memory would be refused by the format.
     content = {name: tensor.clone().contiguous() for name, tensor in state.items()}
     write_atomically(target, lambda part: save_file(content, str(part)))

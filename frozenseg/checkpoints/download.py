@@ -62,8 +62,8 @@ def _fetch(url: str, folder: Path, target: Path, source: str) -> Path:
         try:
             return _transfer(url, folder / target.name)
         except HTTPError as error:
-            response = error.response
-            reason = f"HTTP {response.status_code} {response.reason}"
+            answer = error.response
+            reason = f"HTTP {answer.status_code} {answer.reason}" if answer is not None else ""
             raise _failure(url, folder, target, source, reason) from error
         except (RequestException, DownloadError) as error:
             if before and "byte range" in str(error):  # the server only sends whole files

@@ -12,6 +12,8 @@ class SkipInitialisers(TorchFunctionMode):
     """Leaves new parameters unset where an initialiser would compute their starting values.
 
     For models whose every parameter is overwritten by weights, or which only lend their names.
+    Building on the meta device instead would lose buffers that no file carries, and open_clip
+    cannot be built there. (transformers does the same itself: see `build_bert`.)
     """
 
     _NAMES = frozenset(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
 from frozenseg.encoders.sam.attention import SamViT
 from frozenseg.encoders.sam.tiny_vit import TinyVitEncoder
+from frozenseg.files import read_json
 
 
 @dataclass(frozen=True)
@@ -151,9 +150,46 @@ SAM_CONFIGS: Mapping[str, SamConfig] = MappingProxyType(
     }
 )
 
-_ENCODER_KEYS = ("width", "depth", "heads", "patch_size")
-_DECODER_KEYS = ("image_size", "decoder_width", "decoder_heads", "decoder_mlp")
-_WINDOW_KEYS = ("window_size", "global_attn_indexes")
+
+@dataclass(frozen=True)
+class _JsonSizes:
+    """The content of a JSON file of sizes. Raises: ValueError, with the key, for impossible ones.
+
+    Attributes: as of `VitSizes` and `SamConfig`; without windows every block is global.
+    """
+
+    image_size: int
+    patch_size: int
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_heads: int
+    decoder_mlp: int
+    window_size: int | None = None
+    global_attn_indexes: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        for key, value in asdict(self).items():
+            is_left_out = key == "window_size" and value is None
+            if key != "global_attn_indexes" and not is_left_out and not _is_size(value):
+                raise ValueError(f"{key} is {value!r}: it must be a whole number above 0")
+        for whole, part in (
+            ("image_size", "patch_size"),
+            ("width", "heads"),
+            ("decoder_width", "decoder_heads"),
+        ):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"{whole} {getattr(self, whole)} is not a multiple of {part} "
+                    f"{getattr(self, part)}"
+                )
+        blocks, indexes = range(self.depth), self.global_attn_indexes
+        if (self.window_size is None) != (indexes is None):
+            raise ValueError("window_size and global_attn_indexes belong together, found only one")
+        is_list = isinstance(indexes, list) and all(index in blocks for index in indexes)
+        if indexes is not None and not is_list:
+            raise ValueError(f"global_attn_indexes is {indexes!r}: it must list blocks of {blocks}")
 
 
 def read_sam_config(name: str) -> SamConfig:
@@ -174,67 +210,30 @@ def read_sam_config(name: str) -> SamConfig:
         raise ValueError(
             f"MODEL.SAM_NAME is {name!r}: it must be one of {known}, or the path of a .json file"
         )
-    sizes = _read_json(name)
-    depth = sizes["depth"]
-    window_size, indexes = (sizes.get(key) for key in _WINDOW_KEYS)
-    encoder = VitSizes(
-        **{key: sizes[key] for key in _ENCODER_KEYS},
-        window_size=window_size or 0,
-        global_attn_indexes=tuple(range(depth) if indexes is None else indexes),
-    )
-    return SamConfig(name, encoder, **{key: sizes[key] for key in _DECODER_KEYS})
-
-
-def _read_json(name: str) -> dict[str, Any]:
     path = Path(name).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"SAM config file not found: {path}")
+    content = read_json(path, "give the path of a file with SAM's sizes")
     try:
-        sizes = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"SAM config {path} is no JSON: {error}") from error
-    problem = _problem(sizes)
-    if problem:
-        raise ValueError(f"SAM config {path}: {problem}")
-    return dict(sizes)
+        sizes = _JsonSizes(**content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"SAM config {path}: {str(error).rpartition('__init__() ')[2]}") from error
+    indexes = sizes.global_attn_indexes
+    encoder = VitSizes(
+        width=sizes.width,
+        depth=sizes.depth,
+        heads=sizes.heads,
+        patch_size=sizes.patch_size,
+        window_size=sizes.window_size or 0,
+        global_attn_indexes=tuple(range(sizes.depth) if indexes is None else indexes),
+    )
+    return SamConfig(
+        name,
+        encoder,
+        image_size=sizes.image_size,
+        decoder_width=sizes.decoder_width,
+        decoder_heads=sizes.decoder_heads,
+        decoder_mlp=sizes.decoder_mlp,
+    )
 
 
-def _problem(sizes: Any) -> str:
-    """What is wrong with the content of a JSON file of sizes; "" where nothing is."""
-    if not isinstance(sizes, dict):
-        return f"expected an object with sizes, found a {type(sizes).__name__}"
-    required = (*_ENCODER_KEYS, *_DECODER_KEYS)
-    missing = [key for key in required if key not in sizes]
-    unknown = [key for key in sizes if key not in (*required, *_WINDOW_KEYS)]
-    if missing or unknown:
-        parts = [("missing", missing), ("unknown", unknown)]
-        return "; ".join(f"{what} {', '.join(keys)}" for what, keys in parts if keys)
-    for key in required:
-        if not _is_size(sizes[key]):
-            return f"{key} is {sizes[key]!r}: it must be a whole number above 0"
-    for whole, part in (
-        ("image_size", "patch_size"),
-        ("width", "heads"),
-        ("decoder_width", "decoder_heads"),
-    ):
-        if sizes[whole] % sizes[part]:
-            return f"{whole} {sizes[whole]} is no multiple of {part} {sizes[part]}"
-    return _window_problem(sizes)
-
-
-def _window_problem(sizes: dict[str, Any]) -> str:
-    present = [key for key in _WINDOW_KEYS if key in sizes]
-    if len(present) == 1:
-        return f"{' and '.join(_WINDOW_KEYS)} belong together, found only {present[0]}"
-    if present:
-        window_size, indexes = (sizes[key] for key in _WINDOW_KEYS)
-        if not _is_size(window_size):
-            return f"window_size is {window_size!r}: it must be a whole number above 0"
-        blocks = range(sizes["depth"])
-        if not isinstance(indexes, list) or any(index not in blocks for index in indexes):
-            return f"global_attn_indexes is {indexes!r}: it must list blocks of {blocks}"
-    return ""
-
-
-def _is_size(value: Any) -> bool:
+def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
+from frozenseg.checkpoints.skip_init import SkipInitialisers
 from frozenseg.encoders.sam.attention import SamViT
 from frozenseg.encoders.sam.config import read_sam_config
 from frozenseg.encoders.sam.tiny_vit import TinyVitEncoder
@@ -102,16 +103,13 @@ def load_sam(
     config = read_sam_config(name)
     is_meta = "meta" in (torch.device(device).type, torch.get_default_device().type)
     # Initial values take seconds to compute for large models, and the weights overwrite them.
-    with torch.device("meta") if weights or is_meta else nullcontext():
-        modules = config.build_modules()
+    with SkipInitialisers() if weights or is_meta else nullcontext():
+        sam = FrozenSAM(*config.build_modules(), precision=precision)
     if is_meta:
-        return FrozenSAM(*modules, precision=precision).to("meta")
-    sam = FrozenSAM(*modules, precision=precision)
+        return sam.to("meta")
     if weights:
         state = read_sam_weights(config, weights, sam.state_dict())
         sam.load_state_dict(state, assign=True)
-        if isinstance(sam.image_encoder, TinyVitEncoder):
-            sam.image_encoder.reset_buffers()
     else:
         logger.warning(
             "SAM %s has random weights: its features mean nothing until weights are loaded. %s",

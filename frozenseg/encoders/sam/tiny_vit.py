@@ -82,15 +82,6 @@ class TinyVitEncoder(nn.Module):
             x_BCHW = images_B3HW.contiguous(memory_format=torch.channels_last)
             return self.neck(self.layers(self.patch_embed(x_BCHW))).float()
 
-    def reset_buffers(self) -> None:
-        """Computes the buffers that no file carries (after building on the meta device)."""
-        for module in self.modules():
-            if isinstance(module, Attention):
-                module.attention_bias_idxs = torch.empty_like(
-                    module.attention_bias_idxs, device=module.attention_biases.device
-                )
-                module.init_non_persistent_buffers()
-
 
 class _Stage(nn.Module):
     """Blocks, convolutional or transformer blocks of timm, and what follows them, if anything."""

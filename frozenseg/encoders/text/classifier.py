@@ -94,7 +94,10 @@ class TextClassifierBuilder:
         self._text = text
         self._cache_dir = cache_dir
         self._batch_size = batch_size
-        self.forget()
+        self._built: dict[tuple[str, tuple[tuple[str, ...], ...]], TextClassifier] = {}
+        self._rows: dict[str, Tensor] = {}  # unit vectors (K,) of words
+        self._rows_key = ""
+        self._store: ShardStore | None = None
 
     def __call__(self, vocabulary: Vocabulary) -> TextClassifier:
         """The classifier of a vocabulary, on the device of the text tower."""
@@ -133,10 +136,7 @@ class TextClassifierBuilder:
 
     def forget(self) -> None:
         """Drops what is kept in memory; the disk cache stays."""
-        self._built: dict[tuple[str, tuple[tuple[str, ...], ...]], TextClassifier] = {}
-        self._rows: dict[str, Tensor] = {}  # unit vectors (K,) of words
-        self._rows_key = ""
-        self._store: ShardStore | None = None
+        self._built, self._rows, self._rows_key, self._store = {}, {}, "", None
 
     def _key(self) -> str:
         content = [_FORMAT, self._text.digest, self.templates]

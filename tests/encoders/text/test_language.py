@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +27,14 @@ ROWS = {
     "bert-base": (768, 512, 108.9),
     "bert-large": (1024, 512, 334.1),
 }
+
+
+# Of the miniature BERT, recorded before transformers read its files.
+TOKENS = [[2, 8, 61, 56, 8, 71, 21, 7, 3], [2, 1, 3, 0, 0, 0, 0, 0, 0]]
+RECORDED = [
+    [0.13947219, -0.060845912, 0.51418376, -0.71710128, 0.32650715],
+    [0.3962976, -0.46657217, -0.069888584, -0.048117537, 0.0083391666],
+]
 
 
 @pytest.fixture
@@ -55,6 +64,16 @@ def test_every_row_builds_without_weights_on_meta(name):
     assert {tensor.device.type for tensor in encoder.state_dict().values()} == {"meta"}
     with pytest.raises(ValueError, match="meta device"):
         _ = encoder.digest
+
+
+def test_the_miniature_bert_says_what_it_said_before_transformers_read_it():
+    folder = Path(__file__).parents[3] / "configs" / "miniature" / "miniature_bert"
+    weights = Path(__file__).parents[3] / "frozenseg" / "weights" / "miniature_bert.safetensors"
+    encoder = load_language_encoder(str(folder), str(weights))
+    tokens, is_token = encoder.tokenize(["A photo of a red circle.", "cats"])
+    assert tokens.tolist() == TOKENS
+    recorded = torch.tensor(RECORDED)
+    torch.testing.assert_close(encoder.encode(tokens, is_token)[:, :5], recorded, atol=1e-6, rtol=0)
 
 
 @pytest.fixture(params=["clip", "bert"])
