@@ -1,4 +1,4 @@
-"""A stand-in for a model (a few convolutions, random points in its loss) on a tiny data set."""
+"""A stand-in for a model (a few convolutions, random points in its loss) on a tiny dataset."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Every row of the catalog from end to end: files as they are published, prepare, verify, scores.
 
-The tiny data sets are those of tests/data/raw_datasets.py, whose functions cite the official
+The tiny datasets are those of tests/data/raw_datasets.py, whose functions cite the official
 formats and have their traps. What is in them was counted by hand (`FACTS`): the evaluators' ground
 truth must have these pixels, segments and objects; a prediction that equals it scores 100, and one
 that calls a single class by the name of another scores what follows from the counts alone. The
@@ -48,7 +48,7 @@ MADE = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What two images of a benchmark hold, by the data set's own category ids.
+    """What two images of a benchmark hold, by the dataset's own category ids.
 
     Attributes:
         pixels: labelled pixels of every class.
@@ -286,7 +286,7 @@ def scores_of(row, root, cfg, mistakes):
 
 
 def index_of(vocabulary, key: int) -> int:
-    """A class by its category id in the data set, or its index where it has none."""
+    """A class by its category id in the dataset, or its index where it has none."""
     ids = vocabulary.dataset_ids
     return ids.index(key) if ids[0] is not None else key
 

@@ -1,6 +1,6 @@
 """Every episodic row from end to end: files as they are published, prepare, verify, scores.
 
-The tiny data sets are those of tests/data/raw_episodes.py. Their items were counted by hand
+The tiny datasets are those of tests/data/raw_episodes.py. Their items were counted by hand
 (`ITEMS`): a prediction that equals the ground truth scores 100, one that says yes everywhere what
 follows from the counts alone.
 """
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/miniature/fusioner_clip_clip.yaml"
 ROWS = [row for row in DATASET_SPLITS if row.kind == "episodes"]
-# Data set -> class -> its pixels in the items that ask for it, see raw_episodes.py.
+# Dataset -> class -> its pixels in the items that ask for it, see raw_episodes.py.
 ITEMS = {
     "pascal_5i_fold0_val": {"aeroplane": [4124]},
     "pascal_5i_fold1_val": {"car": [4524, 4524], "cat": [3000]},

@@ -26,7 +26,7 @@ CONFIG = Path(__file__).parents[1] / "configs" / "miniature" / "fusioner_clip_cl
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """An empty root of data sets."""
+    """An empty root of datasets."""
     folder = tmp_path / "datasets"
     folder.mkdir()
     monkeypatch.setenv("DETECTRON2_DATASETS", str(folder))

@@ -1,4 +1,4 @@
-"""The synthetic data set is real COCO panoptic data, deterministic, and seen classes stay seen."""
+"""The synthetic dataset is real COCO panoptic data, deterministic, and seen classes stay seen."""
 
 from __future__ import annotations
 

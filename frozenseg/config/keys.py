@@ -214,7 +214,7 @@ KEYS: tuple[Key, ...] = (
             ("MAX_MASKS", 50, "the largest masks that are kept of an image"),
         )
     ),
-    Key("DATASETS.FILES", [], "YAML files of your own data sets (see datasets/README.md)"),
+    Key("DATASETS.FILES", [], "YAML files of your own datasets (see datasets/README.md)"),
     # data and optimizer (sizes at test time, batch, schedule and clipping are detectron2's keys)
     Key("INPUT.FORMAT", "RGB", "images are RGB, as PIXEL_MEAN and PIXEL_STD of CLIP", ("RGB",)),
     Key("INPUT.RANDOM_FLIP", "horizontal", "flips in training", ("horizontal", "none")),

@@ -36,7 +36,7 @@ class Source(NamedTuple):
 def read_files(path: Path) -> Iterator[Source]:
     """The `_BASE_` files of a YAML file, outermost first, then the file itself: later ones win.
 
-    Raises: FileNotFoundError; ValueError for YAML that is no valid tree of sections, with the line.
+    Raises: FileNotFoundError; ValueError with the line for YAML that is not a tree of sections.
     """
     yield from _read_chain(find_config(path), ())
 

@@ -29,12 +29,12 @@ def load_coco_instances(
     """One record per image (those without objects included), in detectron2's format.
 
     Args:
-        class_of_category: the data set's category id -> index in the vocabulary.
+        class_of_category: the dataset's category id -> index in the vocabulary.
         image_file: path below `image_root` of an entry of the JSON's `images`.
         remedy: what to do about missing files, for the error message.
     Returns: dicts with file_name, image_id, height, width and annotations (id, category_id as class
         index, bbox, bbox_mode, segmentation, area, iscrowd), sorted by image id; for LVIS also
-        neg_category_ids and not_exhaustive_category_ids (the data set's own ids).
+        neg_category_ids and not_exhaustive_category_ids (the dataset's own ids).
         Polygons of fewer than 3 points are dropped; objects without any other are, too, and
         counted in the log, as in detectron2.
     Raises: FileNotFoundError for missing files, ValueError for a broken or inconsistent JSON.
@@ -82,7 +82,7 @@ def read_object(
     if category not in class_of_category:
         raise ValueError(
             f"{where}: category id {category} is not one of the {len(class_of_category)} classes "
-            "of this data set; check that file and data set match"
+            "of this dataset; check that file and dataset match"
         )
     segmentation = _valid_segmentation(annotation["segmentation"], where)
     if segmentation is None:
@@ -121,5 +121,5 @@ def _image_file(
     except KeyError as error:
         raise ValueError(
             f"{json_file}: image {image.get('id')} has no {error.args[0]}; check that file and "
-            "data set match"
+            "dataset match"
         ) from None

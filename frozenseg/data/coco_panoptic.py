@@ -30,7 +30,7 @@ def load_coco_panoptic(
     """One record per image, in detectron2's format, categories as class indices.
 
     Args:
-        class_of_category: the data set's category id -> index in the vocabulary.
+        class_of_category: the dataset's category id -> index in the vocabulary.
         thing_classes: the class indices that are things.
         image_file: path below `image_root` of an entry of the JSON's `images`, by default its
             file_name (Cityscapes has names there that do not exist).
@@ -89,13 +89,13 @@ def _read_segment(
             raise ValueError(
                 f"{where}: {name} of segment {segment.get('id')} is {segment.get(name)}, but every "
                 f"segment needs the numbers {', '.join(SEGMENT_NUMBERS)} (of pixels): prepare "
-                "the data set again"
+                "the dataset again"
             )
     category = segment["category_id"]
     if category not in class_of_category:
         raise ValueError(
             f"{where}: category id {category} of segment {segment['id']} is not one of the "
-            f"{len(class_of_category)} classes of this data set; check that file and data set match"
+            f"{len(class_of_category)} classes of this dataset; check that file and dataset match"
         )
     index = class_of_category[category]
     converted = {"iscrowd": 0, **segment, "category_id": index}

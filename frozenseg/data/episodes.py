@@ -3,7 +3,7 @@
 The images of a split and the classes in them are listed in an index file, made by a prepare script:
     {"format": 1, "images": [{"image": "coco/val2014/a.jpg", "labels": "coco/.../a.png",
                               "width": 640, "height": 480, "pixels": {"7": 1234}}, ...]}
-Paths are relative to the root of the data sets; `pixels` counts the pixels of every class that
+Paths are relative to the root of the datasets; `pixels` counts the pixels of every class that
 occurs, by its id in the label maps: 0 background, 1, 2, ... the classes, 255 not scored.
 Nothing here needs torch.
 Legend: H and W pixels.
@@ -11,7 +11,6 @@ Legend: H and W pixels.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from frozenseg.data.reading import DAMAGED, require_file
+from frozenseg.files import read_json
 
 FORMAT = 1
 UNLABELLED, IGNORE_LABEL = 0, 255
@@ -62,13 +62,10 @@ def read_index(path: Path, remedy: str = "") -> tuple[EpisodeImage, ...]:
         one that lists an image twice.
     """
     require_file(path, remedy)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); {remedy or DAMAGED}") from error
+    content = read_json(path, remedy or DAMAGED)
     order = f"; {remedy}" if remedy else ""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path}: is no index of episodes of format {FORMAT}{order}")
+        raise ValueError(f"{path}: is not an index of episodes of format {FORMAT}{order}")
     try:
         images = tuple(_read_entry(entry) for entry in content["images"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

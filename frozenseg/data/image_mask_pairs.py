@@ -87,8 +87,8 @@ def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> np.nda
     """Class indices (H, W) int64 of a record's `sem_seg_file_name`, -1 where nothing is scored.
 
     A record with `label_ids` has a mask of these instead of indices 0, 1, ...
-    Raises: as `read_label_png`; ValueError for a value that is no id (an index that is too large
-        is left to the caller, who knows the number of classes).
+    Raises: the errors of `read_label_png`; ValueError for a value that is not an id (an index that
+        is too large is left to the caller, who knows the number of classes).
     """
     path = record["sem_seg_file_name"]
     values = read_label_png(path)
@@ -117,11 +117,11 @@ def _index_of_ids(
 def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """("sub/name.png", path) of the files below `folder`, sorted, hidden ones left out.
 
-    Links to folders are followed, as data sets often lie elsewhere.
+    Links to folders are followed, as datasets often lie elsewhere.
     Raises: FileNotFoundError if there is no such folder.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} does not exist (or is no folder)")
+        raise FileNotFoundError(f"{folder} does not exist (or is not a folder)")
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         prefix = Path(place).relative_to(folder).as_posix()

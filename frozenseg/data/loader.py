@@ -28,7 +28,7 @@ class StreamSampler(Sampler):
     ) -> None:
         """`start` samples of the whole stream (all ranks together) have been used already."""
         if size <= 0:
-            raise ValueError("the training data set is empty: check DATASETS.TRAIN")
+            raise ValueError("the training dataset is empty: check DATASETS.TRAIN")
         self.size, self.seed, self.start = size, seed, start
         self.rank, self.world_size = rank, world_size
 

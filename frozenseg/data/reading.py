@@ -6,7 +6,6 @@ pixel is R + 256 G + 65536 B; id 0 is unlabelled.
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from frozenseg.files import read_json
 
 DAMAGED = "delete the file and get it again"
 
@@ -24,7 +25,8 @@ def read_rgb(path: Path, formats: list[str] | None = None) -> NDArray[np.uint8]:
     Transparent images are laid on white; 16-bit and float greys are scaled to 8 bits; of an
     animation the first frame is taken.
     Args: formats: Pillow's names of those that are read; None: all that it knows.
-    Raises: FileNotFoundError; ValueError for a file that is empty, no image, damaged or too large.
+    Raises: FileNotFoundError; ValueError for a file that is empty, damaged, too large or not
+        an image.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such image file")
@@ -78,15 +80,12 @@ def require_file(path: Path, remedy: str = "") -> None:
 def read_annotation_file(path: Path, remedy: str = "", kind: str = "panoptic") -> dict[str, Any]:
     """The content of a COCO annotation file, which has `images` and `annotations`.
 
-    Raises: FileNotFoundError, or ValueError if it is no JSON or lacks one of the two.
+    Raises: FileNotFoundError, or ValueError if it is not JSON or lacks one of the two.
     """
     require_file(path, remedy)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); {DAMAGED}") from error
+    content = read_json(path, DAMAGED)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: is no JSON object; it is not a COCO {kind} annotation file")
+        raise ValueError(f"{path}: is not a JSON object; it is not a COCO {kind} annotation file")
     missing = [key for key in ("images", "annotations") if not isinstance(content.get(key), list)]
     if missing:
         raise ValueError(f"{path}: lacks {missing}; it is not a COCO {kind} annotation file")
@@ -94,7 +93,7 @@ def read_annotation_file(path: Path, remedy: str = "", kind: str = "panoptic") -
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """A data set's image (H, W, 3) uint8 RGB, turned as its EXIF data say.
+    """A dataset's image (H, W, 3) uint8 RGB, turned as its EXIF data say.
 
     Raises: FileNotFoundError, or ValueError naming the file if it cannot be decoded.
     """
@@ -111,7 +110,7 @@ def read_label_png(path: str | Path) -> np.ndarray:
     if labels.ndim != 2:
         raise ValueError(
             f"{path}: is a label map of {labels.ndim} dimensions {labels.shape}; one channel is "
-            "expected: prepare the data set again"
+            "expected: prepare the dataset again"
         )
     return labels.astype(np.int64)
 
@@ -120,13 +119,13 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
     """A panoptic map (H, W, 3) uint8, see `ids_of_rgb`; an alpha channel is left out.
 
     Unlike `read_image`, which lays transparent colours on white and so would change the ids.
-    Errors as `read_image`, also for a grey or palette file, whose values are no ids.
+    Errors as `read_image`, also for a grey or palette file, whose values are not ids.
     """
     rgb, mode = read_values(path)
     if mode not in ("RGB", "RGBA"):
         raise ValueError(
             f"{path}: is a PNG of mode {mode}; a panoptic map has its segment ids in 8-bit RGB: "
-            "prepare the data set again"
+            "prepare the dataset again"
         )
     return rgb[..., :3]
 
@@ -151,7 +150,7 @@ def check_same_size(
     if tuple(size) != tuple(expected):
         raise ValueError(
             f"{path}: is {size[1]}x{size[0]} but its image {image} is {expected[1]}x{expected[0]} "
-            "(width x height): the files do not belong together; prepare the data set again"
+            "(width x height): the files do not belong together; prepare the dataset again"
         )
 
 

@@ -51,7 +51,7 @@ def evaluate(
         model: answers `set_vocabulary` and, in eval mode, detectron2's outputs.
         checkpoint: file that the weights came from, for the record.
     Returns: data set -> {"panoptic/all/PQ": percent, ...}; empty on processes other than the main.
-    Raises: ValueError for an unknown data set or one that cannot score the model's outputs.
+    Raises: ValueError for an unknown dataset or one that cannot score the model's outputs.
     """
     register_datasets(cfg)
     for name in cfg.DATASETS.TEST:

@@ -105,7 +105,7 @@ class SemanticEvaluator(DatasetEvaluator):
             raise ValueError(
                 f"{source}: has label {labels.max()}, but the vocabulary has "
                 f"{len(self.class_names)} classes and {self.ignore_label} means ignored: the file "
-                "belongs to another set of classes; prepare the data set again"
+                "belongs to another set of classes; prepare the dataset again"
             )
         return labels, source
 

@@ -25,7 +25,7 @@ from frozenseg.fusioner.method import FusionSegmenter
 from frozenseg.fusioner.spnet import SPNet
 from frozenseg.fusioner.zs3net import ZS3Net
 from frozenseg.vocab import Vocabulary, get_templates
-from frozenseg.vocab.datasets import data_sets_vocabulary
+from frozenseg.vocab.datasets import datasets_vocabulary
 
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -159,4 +159,4 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
 
 
 def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
-    return data_sets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)
+    return datasets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

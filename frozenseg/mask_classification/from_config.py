@@ -27,7 +27,7 @@ from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
 from frozenseg.vocab import Vocabulary, get_templates
-from frozenseg.vocab.datasets import data_sets_vocabulary
+from frozenseg.vocab.datasets import datasets_vocabulary
 
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -201,4 +201,4 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
 
 
 def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
-    return data_sets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)
+    return datasets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

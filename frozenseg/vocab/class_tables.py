@@ -9,15 +9,15 @@ contiguous ids. `color` is the benchmark's own where it has one of its own for t
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from importlib import resources
 from pathlib import Path
 
+from frozenseg.errors import nearest
 from frozenseg.vocab.class_lists import read_entries
 from frozenseg.vocab.entries import Entry, entry_from_object
 
-# Vocabularies that come with the data set, and how to read them.
+# Vocabularies that come with the dataset, and how to read them.
 _FROM_DATASET = {
     "lvis": "Vocabulary.from_lvis_annotations('.../lvis_v1_val.json')",
     "ade20k_847": "Vocabulary.from_file(<list of its 847 names>, allow_shared=True)",
@@ -67,8 +67,8 @@ def _read_table(name: str) -> list[Entry]:
     names = table_names()
     if name not in names:
         if name in _FROM_DATASET:
-            raise ValueError(f"{name!r} is read from the data set: use {_FROM_DATASET[name]}")
-        near = difflib.get_close_matches(str(name), [*names, *_FROM_DATASET], n=1, cutoff=0.0)
+            raise ValueError(f"{name!r} is read from the dataset: use {_FROM_DATASET[name]}")
+        near = nearest(name, [*names, *_FROM_DATASET])
         raise ValueError(
             f"no built-in class table {name!r}; did you mean {near[0]!r}? known: {', '.join(names)}"
         )

@@ -1,4 +1,4 @@
-"""The words of the data sets that a config names."""
+"""The words of the datasets that a config names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from frozenseg.vocab.vocabulary import Vocabulary
 
 
-def data_sets_vocabulary(
+def datasets_vocabulary(
     key: str, names: Sequence[str], metadata_of: Callable[[str], object]
 ) -> Vocabulary:
-    """The vocabulary of the first data set of `DATASETS.TRAIN` or `.TEST`.
+    """The vocabulary of the first dataset of `DATASETS.TRAIN` or `.TEST`.
 
     Args:
         key: "DATASETS.TRAIN" or "DATASETS.TEST".
@@ -19,7 +19,7 @@ def data_sets_vocabulary(
         indices would mean different words).
     """
     if not names:
-        raise ValueError(f"{key} is empty: name a registered data set")
+        raise ValueError(f"{key} is empty: name a registered dataset")
     first, *others = (Vocabulary.from_metadata(metadata_of(name)) for name in names)
     for name, vocabulary in zip(names[1:], others, strict=True):
         if key == "DATASETS.TRAIN" and vocabulary != first:

@@ -1,4 +1,4 @@
-"""Class entries from a data set's metadata as detectron2's catalog holds it.
+"""Class entries from a dataset's metadata as detectron2's catalog holds it.
 
 Duck-typed: anything with the attributes (or keys) of detectron2's Metadata will do.
 """
@@ -28,11 +28,11 @@ def metadata_entries(meta: object) -> list[Entry]:
     """
     things = list(metadata_value(meta, "thing_classes") or [])
     stuff = list(metadata_value(meta, "stuff_classes") or [])
-    where = f"metadata of {metadata_value(meta, 'name') or 'the data set'}"
+    where = f"metadata of {metadata_value(meta, 'name') or 'the dataset'}"
     if not things and not stuff:
         raise ValueError(
             f"{where}: neither vocabulary nor thing_classes nor stuff_classes is set; "
-            "register the data set with a vocabulary"
+            "register the dataset with a vocabulary"
         )
     flags: Sequence[bool | None]
     id_maps = ["stuff_dataset_id_to_contiguous_id", "thing_dataset_id_to_contiguous_id"]

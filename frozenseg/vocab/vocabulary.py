@@ -35,7 +35,7 @@ class VocabularyClass:
         synonyms: all names that are put into prompts, `name` first.
         is_thing: countable (True), stuff (False) or unknown (None, to be treated as a thing).
         color: RGB, 0..255.
-        dataset_id: category id in the annotations of the data set, if there is one.
+        dataset_id: category id in the annotations of the dataset, if there is one.
         official: name that the benchmark publishes, `name` where it has none.
     """
 
@@ -192,7 +192,7 @@ class Vocabulary:
 
     @property
     def dataset_ids(self) -> list[int | None]:
-        """Category id of every class in the data set's annotations, None if there is none."""
+        """Category id of every class in the dataset's annotations, None if there is none."""
         return [item.dataset_id for item in self.classes]
 
     def __len__(self) -> int:

@@ -52,7 +52,7 @@ def test_verify_runs_without_torch_and_tells_by_its_exit_code(shapes_root, tmp_p
     assert report["findings"][1]["remedy"] == "run frozenseg data prepare ade20k"
     wrong = start("verify", "miniature_vall", "--root", tmp_path, cwd=tmp_path)
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("error: unknown data set 'miniature_vall'; did you mean")
+    assert wrong.stderr.startswith("error: unknown dataset 'miniature_vall'; did you mean")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"], ["list", "--help"]])

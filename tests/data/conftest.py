@@ -1,4 +1,4 @@
-"""A few synthetic pictures on disk, registered as data sets."""
+"""A few synthetic pictures on disk, registered as datasets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.shapes_world import register_shapes, write_shapes
 
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory) -> Path:
-    """A root with the shapes data set: 6 training and 4 validation images of 48 x 64."""
+    """A root with the shapes dataset: 6 training and 4 validation images of 48 x 64."""
     root = tmp_path_factory.mktemp("datasets")
     write_shapes(root / "shapes", train=6, val=4, size=(48, 64), seed=3)
     return root

@@ -11,7 +11,7 @@ import pytest
 
 from frozenseg.data.episodes import EpisodeImage, describe, index_content, load_episodes, read_index
 
-# Classes 3, 5 and 9 of the data set are those of the row, under the indices 0, 1 and 2.
+# Classes 3, 5 and 9 of the dataset are those of the row, under the indices 0, 1 and 2.
 CLASSES = {3: 0, 5: 1, 9: 2}
 PIXELS = {
     "b": {3: 10, 9: 2047, 4: 5000},
@@ -103,8 +103,8 @@ def test_an_index_reads_back_as_written(root):
     ("text", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "is no index of episodes of format 1"),
-        ('{"format": 2, "images": []}', "is no index of episodes of format 1"),
+        ("[]", "is not an index of episodes of format 1"),
+        ('{"format": 2, "images": []}', "is not an index of episodes of format 1"),
         ('{"format": 1}', "an entry is incomplete"),
         ('{"format": 1, "images": [{"image": "a.jpg"}]}', "an entry is incomplete"),
         ('{"format": 1, "images": []}', "no image has one of the 3 classes"),

@@ -1,4 +1,4 @@
-"""`verify` finds what is wrong with label maps and index of an episodic data set."""
+"""`verify` finds what is wrong with label maps and index of an episodic dataset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def edit(root, change):
     path.write_text(json.dumps(content))
 
 
-def test_a_prepared_data_set_is_in_order(root):
+def test_a_prepared_dataset_is_in_order(root):
     report = check(root)
     assert report.findings == []
     assert (report.images, report.checked) == (2, 2)
@@ -93,7 +93,7 @@ def test_missing_files_of_an_entry_are_found(root):
 def test_a_damaged_index_is_an_error(root, text):
     (root / ROW.episodes_json).write_text(text)
     [finding] = check(root).findings
-    assert finding.problem == "the data set cannot be used"
+    assert finding.problem == "the dataset cannot be used"
     assert finding.remedy == AGAIN
     assert re.match(re.escape(str(root / ROW.episodes_json)), finding.where[0])
 

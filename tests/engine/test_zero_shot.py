@@ -53,7 +53,7 @@ def test_names_are_benchmarks_data_sets_files_and_all(stand_in_cfg, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("{name: zero_shot_mine, images: i, semantic_masks: m, classes: [cat, dog]}")
     assert data_sets([str(file)]) == ("zero_shot_mine",)
-    with pytest.raises(ValueError, match=r"unknown data set 'ade20k_15'; did you mean"):
+    with pytest.raises(ValueError, match=r"unknown dataset 'ade20k_15'; did you mean"):
         data_sets(["ade20k_15"])
 
 

@@ -171,5 +171,5 @@ def test_override_may_set_flags(tmp_path: Path) -> None:
 def test_unknown_table_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="'cityscape'; did you mean 'cityscapes'"):
         Vocabulary.from_table("cityscape")
-    with pytest.raises(ValueError, match=r"'lvis' is read from the data set: use .*from_lvis"):
+    with pytest.raises(ValueError, match=r"'lvis' is read from the dataset: use .*from_lvis"):
         Vocabulary.from_table("lvis")

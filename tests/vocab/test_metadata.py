@@ -1,4 +1,4 @@
-"""Vocabularies of registered data sets, from metadata in the shapes that are in use."""
+"""Vocabularies of registered datasets, from metadata in the shapes that are in use."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_published_metadata_may_share_names() -> None:
     ("meta", "message"),
     [
         ({"name": "toy"}, "metadata of toy: neither vocabulary nor thing_classes nor stuff"),
-        ({"thing_classes": [], "stuff_classes": []}, "metadata of the data set: neither"),
+        ({"thing_classes": [], "stuff_classes": []}, "metadata of the dataset: neither"),
         ({"thing_classes": ["a", "b"], "stuff_classes": ["b", "c"]}, "share 'b' but neither"),
         ({"name": "toy", "stuff_classes": ["a", ","]}, "metadata of toy: class 1: empty class"),
     ],

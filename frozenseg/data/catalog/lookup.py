@@ -1,18 +1,18 @@
 """Finding a benchmark by its name, its words, and where its files are.
 
-The rows stand in `rows.py`; a new benchmark is a new row there, a data set of one's own a
+The rows stand in `rows.py`; a new benchmark is a new row there, a dataset of one's own a
 row in a YAML file (`own_datasets.py`).
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from frozenseg.data.catalog.rows import DATASET_SPLITS
 from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.errors import nearest
 from frozenseg.files import checkout
 from frozenseg.vocab import Vocabulary
 
@@ -35,8 +35,8 @@ def find_split(name: str, rows: Iterable[DatasetSplit] = DATASET_SPLITS) -> Data
     """The row of a registered name. Raises: ValueError that names the nearest known ones."""
     by_name = {known: row for row in rows for known in row.names}
     if name not in by_name:
-        near = difflib.get_close_matches(name, by_name, n=3, cutoff=0.3) or sorted(by_name)
-        raise ValueError(f"unknown data set {name!r}; did you mean {', '.join(near)}?")
+        near = nearest(name, by_name, cutoff=0.3, most=3) or sorted(by_name)
+        raise ValueError(f"unknown dataset {name!r}; did you mean {', '.join(near)}?")
     return by_name[name]
 
 
@@ -65,7 +65,7 @@ def load_vocabulary(
 
 
 def row_vocabulary(row: DatasetSplit, root: Path | None = None) -> Vocabulary:
-    """The classes of `row`; those of some benchmarks are read from a file of the data set.
+    """The classes of `row`; those of some benchmarks are read from a file of the dataset.
 
     Raises: FileNotFoundError with the remedy if that file is missing; ValueError if it has another
         number of classes than the benchmark.
@@ -87,19 +87,19 @@ def row_vocabulary(row: DatasetSplit, root: Path | None = None) -> Vocabulary:
 
 
 def class_of_category(row: DatasetSplit, vocabulary: Vocabulary) -> dict[int, int]:
-    """The data set's category id -> class index. Raises: ValueError if their numbers differ."""
+    """The dataset's category id -> class index. Raises: ValueError if their numbers differ."""
     own_ids = tuple(i for i in vocabulary.dataset_ids if i is not None)
     ids = row.category_ids or own_ids or tuple(range(len(vocabulary)))
     if len(set(ids)) != len(vocabulary):
         raise ValueError(
-            f"data set {row.name!r} has {len(set(ids))} category ids but its vocabulary "
+            f"dataset {row.name!r} has {len(set(ids))} category ids but its vocabulary "
             f"{row.vocabulary!r} has {len(vocabulary)} classes: one of them must change"
         )
     return {category: index for index, category in enumerate(ids)}
 
 
 def datasets_root() -> Path:
-    """Absolute folder of all data sets: $DETECTRON2_DATASETS, else `datasets/` of a checkout.
+    """Absolute folder of all datasets: $DETECTRON2_DATASETS, else `datasets/` of a checkout.
 
     Never depends on the working directory unless the variable's own value is relative.
     Raises: ValueError if the variable is unset and the package does not run from a checkout.

@@ -1,4 +1,4 @@
-"""Data sets of one's own: rows of the catalog in a YAML file, no code.
+"""Datasets of one's own: rows of the catalog in a YAML file, no code.
 
     name: my_streets_val
     images: images                # paths are relative to the YAML file
@@ -15,7 +15,6 @@ Several rows are a list of such mappings. `KEYS` has all keys; datasets/README.m
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ import yaml
 
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, class_of_category, load_vocabulary
 from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit, Origin
+from frozenseg.errors import nearest
 
 SUFFIXES = (".yaml", ".yml")
 # Key -> the Python types that it may have, and how a message calls them.
@@ -71,7 +71,7 @@ def read_dataset_file(path: str | Path) -> tuple[DatasetSplit, ...]:
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such data set file; check the path")
+        raise FileNotFoundError(f"{file}: no such dataset file; check the path")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -79,7 +79,7 @@ def read_dataset_file(path: str | Path) -> tuple[DatasetSplit, ...]:
     entries = content if isinstance(content, list) else [content]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(
-            f"{file}: must hold one data set (name: ..., images: ..., ...) or a list of them"
+            f"{file}: must hold one dataset (name: ..., images: ..., ...) or a list of them"
         )
     rows = tuple(_row(entry, file, number) for number, entry in enumerate(entries, 1))
     # A name that a benchmark has would replace it without a word.
@@ -92,7 +92,7 @@ def read_dataset_file(path: str | Path) -> tuple[DatasetSplit, ...]:
 
 
 def _row(entry: Mapping[str, Any], file: Path, number: int) -> DatasetSplit:
-    where = f"{file}: data set {entry.get('name', number)!r}"
+    where = f"{file}: dataset {entry.get('name', number)!r}"
     _check_keys(entry, where)
     paths: dict[str, Any] = {key: _absolute(file, entry[key]) for key in PATHS if key in entry}
     json_file = paths.get("panoptic_json") or paths.get("instance_json", "")
@@ -127,7 +127,7 @@ def _check_keys(entry: Mapping[str, Any], where: str) -> None:
     """Raises ValueError for keys that are unknown, missing, or of a wrong type."""
     for key, value in entry.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            near = nearest(key, KEYS, cutoff=0.6)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}"
             raise ValueError(f"{where}: unknown key {key!r}; {hint}")
         types, called = KEYS[key]
@@ -144,7 +144,7 @@ def _check_keys(entry: Mapping[str, Any], where: str) -> None:
     if missing:
         raise ValueError(f"{where}: lacks {', '.join(missing)}")
     if len(truths) > 1 and truths != ["panoptic_json", "semantic_masks"]:
-        raise ValueError(f"{where}: has {' and '.join(truths)}; make them data sets of their own")
+        raise ValueError(f"{where}: has {' and '.join(truths)}; make them datasets of their own")
     if entry.get("mask_values", "index") not in MASK_VALUES:
         raise ValueError(f"{where}: mask_values must be {' or '.join(MASK_VALUES)}")
 

@@ -1,4 +1,4 @@
-"""Registers the benchmarks with detectron2; no file of a data set is touched before it is used."""
+"""Registers the benchmarks with detectron2; no file of a dataset is touched before it is used."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def register_splits(
 ) -> tuple[str, ...]:
     """Makes every row known to DatasetCatalog and MetadataCatalog; calling it again is harmless.
 
-    Aliases are registered, too; detectron2's own data sets of the same name ("lvis_v1_val") are
+    Aliases are registered, too; detectron2's own datasets of the same name ("lvis_v1_val") are
     replaced. A second call with another root (or another $DETECTRON2_DATASETS) moves the paths.
     Returns: the registered names. Without a root the names are registered all the same, and
-    loading a data set explains how to set it.
+    loading a dataset explains how to set it.
     """
     folder = root if root is not None else _root_or_placeholder()
     names = []
@@ -59,27 +59,27 @@ def registered_split(name: str) -> DatasetSplit:
 def register_dataset_file(path: str | Path) -> tuple[str, ...]:
     """Registers the rows of a YAML file; calling it again is harmless. Returns: their names.
 
-    Raises: as `read_dataset_file`; ValueError for a name that another data set has.
+    Raises: as `read_dataset_file`; ValueError for a name that another dataset has.
     """
     rows = read_dataset_file(path)
     for row in rows:
         taken = row.name in DatasetCatalog
         known = MetadataCatalog.get(row.name).get("dataset_split") if taken else None
         if taken and known != row:
-            raise ValueError(f"{path}: name {row.name!r} is taken by another data set; choose one")
+            raise ValueError(f"{path}: name {row.name!r} is taken by another dataset; choose one")
     return register_splits(rows, root=Path(path).expanduser().absolute().parent)
 
 
 def register_datasets(cfg: CfgNode) -> None:
     """Registers the benchmarks and the rows of `DATASETS.FILES`; calling it again is harmless.
 
-    Raises: ValueError for a file that is no YAML; what `register_dataset_file` raises.
+    Raises: ValueError for a file that is not YAML; what `register_dataset_file` raises.
     """
     register_splits()
     for name in cfg.DATASETS.FILES:
         if not is_dataset_file(name):
             raise ValueError(
-                f"DATASETS.FILES names {name!r}: give .yaml files of your own data sets "
+                f"DATASETS.FILES names {name!r}: give .yaml files of your own datasets "
                 "(datasets/README.md, 'Datasets of your own')"
             )
         register_dataset_file(name)
@@ -88,7 +88,7 @@ def register_datasets(cfg: CfgNode) -> None:
 class LazyMetadata(Metadata):
     """detectron2's metadata; what depends on the class names is made when it is first asked for.
 
-    The names of some benchmarks lie in files of the data set, which need not be there as long as
+    The names of some benchmarks lie in files of the dataset, which need not be there as long as
     it is not used. Asking for them then raises FileNotFoundError with the remedy.
     """
 

@@ -80,7 +80,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class DatasetSplit:
-    """One split of one benchmark; all paths are relative to the root of the data sets.
+    """One split of one benchmark; all paths are relative to the root of the datasets.
 
     Attributes:
         name: registered name, as in DATASETS.TRAIN and DATASETS.TEST.
@@ -102,7 +102,7 @@ class DatasetSplit:
         aliases: further registered names.
         classes: number of classes; 0 where it is not fixed.
         shared_names: two classes may have a name in common (published lists).
-        category_ids: the data set's own id of every class, in vocabulary order; () means those of
+        category_ids: the dataset's own id of every class, in vocabulary order; () means those of
             the vocabulary, or 0..C-1 if it has none.
         labels_are_ids: semantic masks hold these ids; otherwise class indices 0..C-1.
         ignore_label: the value of semantic masks that is not scored.

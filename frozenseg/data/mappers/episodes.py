@@ -1,4 +1,4 @@
-"""From a record of an episodic data set to what Fusioner takes: an image, labels, words asked for.
+"""From a record of an episodic dataset to what Fusioner takes: an image, labels, words asked for.
 
 Legend: S side of the training square, H and W pixels.
 """
@@ -147,7 +147,7 @@ def _asked(record: dict[str, Any]) -> tuple[int, ...]:
     lacking = [key for key in ("asked", "label_ids", "sem_seg_file_name") if not record.get(key)]
     if lacking:
         raise ValueError(
-            f"{record['file_name']}: the record has no {' and no '.join(lacking)}: only data sets "
+            f"{record['file_name']}: the record has no {' and no '.join(lacking)}: only datasets "
             "of the kind 'episodes' (such as pascal_5i_fold0_train) ask for classes"
         )
     return tuple(int(index) for index in record["asked"])

@@ -54,7 +54,7 @@ def resize_to_edges(
 
     Args:
         shortest_edge: wanted length in pixels; 0 keeps the image's own size.
-        longest_edge: limit of the other side; it goes before `shortest_edge`.
+        longest_edge: limit of the other side; it takes precedence over `shortest_edge`.
     """
     from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 

@@ -1,4 +1,4 @@
-"""From a record of a data set to what the models take.
+"""From a record of a dataset to what the models take.
 
 Legend: N segments, M proposals, H and W pixels.
 """
@@ -141,8 +141,8 @@ class SegmentationMapper:
     ) -> Instances:
         if not set(self.targets.needs) & record.keys():
             raise ValueError(
-                f"{record['file_name']}: this data set has no {' or '.join(self.targets.needs)}, "
-                "which INPUT.DATASET_MAPPER_NAME needs: take another mapper or data set"
+                f"{record['file_name']}: this dataset has no {' or '.join(self.targets.needs)}, "
+                "which INPUT.DATASET_MAPPER_NAME needs: take another mapper or dataset"
             )
         classes, masks = self.targets(record, size, transform, self.image_size)
         instances = Instances((self.image_size, self.image_size))
@@ -197,7 +197,7 @@ def _ignore_label(cfg: CfgNode) -> int:
     labels = {MetadataCatalog.get(name).get("ignore_label", 255) for name in cfg.DATASETS.TRAIN}
     if len(labels) > 1:
         raise ValueError(
-            f"DATASETS.TRAIN: the data sets ignore different labels ({sorted(labels)}); train on "
+            f"DATASETS.TRAIN: the datasets ignore different labels ({sorted(labels)}); train on "
             "sets that share one"
         )
     return labels.pop() if labels else 255

@@ -71,7 +71,7 @@ class SemanticTargets:
     def __call__(
         self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
     ) -> Targets:
-        """See `TargetReader`; also raises ValueError for a label that is no class."""
+        """See `TargetReader`; also raises ValueError for a label that is not a class."""
         if "sem_seg_file_name" in record:
             source = record["sem_seg_file_name"]
             labels = read_semantic_labels(record, self.ignore_label)
@@ -84,7 +84,7 @@ class SemanticTargets:
             raise ValueError(
                 f"{source}: has label {labels.max()}, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is "
                 f"{self.num_classes} and {self.ignore_label} means ignored: check that key, and "
-                "the data set with python -m frozenseg.data verify"
+                "the dataset with python -m frozenseg.data verify"
             )
         # As uint8 like a panoptic map, 0 for nothing: detectron2 resizes other types differently.
         rgb = transform.apply_segmentation(rgb_of_ids(labels + 1))

@@ -1,6 +1,6 @@
 """The words of the miniature world: 64 things (8 shapes x 8 colours), 6 stuff, seen and unseen.
 
-Class indices: thing = shape * 8 + colour, then the stuff. The data set's category id is index + 1.
+Class indices: thing = shape * 8 + colour, then the stuff. The dataset's category id is index + 1.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ shows all. They are different worlds: scene i of a split is draw_scene(split see
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from PIL import Image
 from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN, vocabulary_text
 from frozenseg.data.miniature.scenes import SIZE, MiniatureScene, draw_scene
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import write_atomically
+from frozenseg.files import read_json, write_atomically, write_json
 from frozenseg.progress import bar
 from frozenseg.vocab import Vocabulary
 
@@ -92,19 +91,19 @@ def begin(index: Path, info: dict[str, Any]) -> str:
         run with these settings (the number of images aside) was interrupted: its files may be kept;
         "new" otherwise: files that are there are from other settings, and are to be replaced.
     """
-    if index.is_file() and json.loads(index.read_text(encoding="utf-8")).get("info") == info:
+    if index.is_file() and read_json(index).get("info") == info:
         return "finished"
     index.unlink(missing_ok=True)
     partial, settings = _unfinished(index), {k: v for k, v in info.items() if k != "images"}
-    if partial.is_file() and json.loads(partial.read_text(encoding="utf-8")) == settings:
+    if partial.is_file() and read_json(partial) == settings:
         return "begun"
-    _write_json(partial, settings)
+    write_json(partial, settings, indent=None)
     return "new"
 
 
 def finish(index: Path, content: dict[str, Any]) -> None:
     """Writes the index (whose `info` is that of `begin`) when all it describes is written."""
-    _write_json(index, content)
+    write_json(index, content, indent=None)
     _unfinished(index).unlink()
 
 
@@ -150,7 +149,3 @@ def _categories() -> dict[str, Any]:
 def write_picture(path: Path, array: np.ndarray, **options: Any) -> None:
     """Writes an image in the format of the name, whole or not at all; `options` are Pillow's."""
     write_atomically(path, lambda part: Image.fromarray(array).save(part, **options))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, lambda part: part.write_text(json.dumps(content), encoding="utf-8"))

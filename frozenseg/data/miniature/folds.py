@@ -48,7 +48,7 @@ def write_folds(root: Path, counts: Mapping[str, int] | None = None, *, seed: in
     is left alone; an interrupted one goes on with the first picture that lacks a file.
 
     Args:
-        root: folder of all data sets.
+        root: folder of all datasets.
         counts: pictures of "train", "val" and "mosaics"; the defaults of COUNTS where not given.
         seed: another number, another world.
     Raises: ValueError for an unknown part or a negative number.

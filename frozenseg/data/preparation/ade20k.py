@@ -9,7 +9,7 @@ and category ids 0..149 in both JSON files. Where both annotations label a pixel
 counts; pixels of a thing that belong to no instance are void in the panoptic files.
 
 Mask2Former's script states the area of stuff before things are laid on it; here areas and boxes are
-those of the pixels in the PNG, and stuff that is wholly covered is no segment.
+those of the pixels in the PNG, and stuff that is wholly covered is not a segment.
 Legend: H and W pixels.
 """
 
@@ -93,7 +93,7 @@ def thing_ids() -> list[int]:
 def _check_category_mapping(path: Path) -> None:
     """Raises ValueError if the file of the instance release contradicts the class table.
 
-    Lines of instance category, label (1..150) and label of the full data set, below a header.
+    Lines of instance category, label (1..150) and label of the full dataset, below a header.
     """
     if not path.is_file():
         return
@@ -103,7 +103,7 @@ def _check_category_mapping(path: Path) -> None:
         if not words:
             continue
         if len(words) < 2 or not (words[0].isdecimal() and words[1].isdecimal()):
-            raise ValueError(f"{path}: {line!r} is no line of numbers; {AGAIN}")
+            raise ValueError(f"{path}: {line!r} is not a line of numbers; {AGAIN}")
         label = known.get(int(words[0]), -2) + 1
         if label != int(words[1]):
             raise ValueError(

@@ -4,7 +4,7 @@ Published are images/ADE/<split>/**/ADE_*.jpg and beside each *_seg.png (RGB), w
 pixel is R // 10 * 256 + G: one of some 3,000, of which the benchmark scores 847. Which ones, with
 which names, is in no file of the release but its index, a pickle, which is never loaded here: a
 class list must be given (see `read_classes`). As in the family's script, images whose shorter edge
-is above 512 are scaled to it, labels by nearest neighbour, and all images are saved as JPEG anew;
+is above 512 are scaled to it, labels by nearest neighbour, and all images are saved as JPEG again;
 published scores are on such files.
 Legend: H and W pixels.
 """

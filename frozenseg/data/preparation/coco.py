@@ -77,8 +77,8 @@ def _semantic_jobs(folder: Path, split: str) -> list[SemanticJob]:
         ]
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: an annotation lacks or refers to {error}, which is no key, image or category "
-            f"of COCO panoptic; {AGAIN}"
+            f"{path}: an annotation lacks or refers to {error}, which is not a key, image or "
+            f"category of COCO panoptic; {AGAIN}"
         ) from error
     if not jobs:
         raise ValueError(f"{path}: has no annotations; {AGAIN}")

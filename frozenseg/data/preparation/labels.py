@@ -61,7 +61,7 @@ class LabelTable:
             y, x = np.argwhere(wrong_HW)[0]
             raise ValueError(
                 f"{path}: label {values_HW[y, x]} at x={x}, y={y} is out of range: {self.meaning}. "
-                "Is this the benchmark's own file? Unpack the archive of the data set again"
+                "Is this the benchmark's own file? Unpack the archive of the dataset again"
             )
         dtype = np.uint8 if self.ignored == IGNORED_8 else np.uint16
         return np.where(classes_HW == _VOID, self.ignored, classes_HW).astype(dtype)

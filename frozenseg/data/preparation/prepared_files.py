@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -55,9 +53,3 @@ def place_image(source: Path, target: Path) -> None:
 
     if not (target.is_file() and os.path.samefile(source, target)):
         write_atomically(target, place)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file; the same content gives the same bytes."""
-    text = json.dumps(content, separators=(",", ":"))
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from frozenseg.data.reading import DAMAGED
 
-AGAIN = "unpack the archive of the data set again"
+AGAIN = "unpack the archive of the dataset again"
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -39,7 +39,7 @@ def require_tree(source: Source, root: Path, paths: Sequence[str]) -> None:
         raise FileNotFoundError(
             f"{root} lacks {', '.join(missing)}: {source.name} needs {', '.join(paths)} there. "
             f"Get them from {source.page} (datasets/README.md, section {source.section}); "
-            "--root or $DETECTRON2_DATASETS is the folder of all data sets, --splits chooses splits"
+            "--root or $DETECTRON2_DATASETS is the folder of all datasets, --splits chooses splits"
         )
 
 
@@ -103,7 +103,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def require_raw(path: Path) -> None:
-    """Raises FileNotFoundError if a file is missing that others of its data set point to."""
+    """Raises FileNotFoundError if a file is missing that others of its dataset point to."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist, but its image, mask or list entry does; {AGAIN}"
@@ -113,7 +113,7 @@ def require_raw(path: Path) -> None:
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image as it is shown, that is, turned as its EXIF data say.
 
-    Reads the head of the file only. Raises: FileNotFoundError, or ValueError if it is no image.
+    Reads the head of the file only. Raises: FileNotFoundError, or ValueError if it is not an image.
     """
     require_raw(path)
     try:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frozenseg.data.preparation.prepared_files import write_json
+from frozenseg.files import write_json
 from frozenseg.progress import Progress
 
 EXIT_SOME_FAILED = 1
@@ -47,7 +47,7 @@ class Preparation:
     """What was asked for, and what has come of it.
 
     Attributes:
-        root: folder of all data sets, absolute.
+        root: folder of all datasets, absolute.
         splits: "train", "val".
         workers: number of processes.
         overwrite: make files again that are there.
@@ -94,7 +94,7 @@ class Preparation:
         if values is None:
             self.lines.append(f"{path}: not written, because images failed")
         else:
-            write_json(path, content(values))
+            write_json(path, content(values), indent=None, separators=(",", ":"))
 
     def finish(self) -> int:
         """Prints what was made and what failed; returns the exit code."""

@@ -42,9 +42,9 @@ def images_of_folder(folder: Path) -> Images:
 
 
 def images_of_dataset(name: str) -> Images:
-    """The images of a data set that detectron2's catalog or ours knows.
+    """The images of a dataset that detectron2's catalog or ours knows.
 
-    The folder is the data set's `image_root`, or where its images have no common one, their
+    The folder is the dataset's `image_root`, or where its images have no common one, their
     nearest common folder.
     Raises: ValueError for an unknown name; FileNotFoundError for missing files, with the remedy.
     """

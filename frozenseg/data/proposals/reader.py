@@ -23,7 +23,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from frozenseg.files import file_digest
+from frozenseg.files import file_digest, read_json
 
 FORMAT, VERSION = "frozenseg proposals", 1
 INDEX_NAME = "index.json"
@@ -80,10 +80,8 @@ class Index:
 def read_index(folder: Path) -> Index:
     """Raises: FileNotFoundError without an index; ValueError for one that is not of this format."""
     path = folder / INDEX_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: make it with {MAKE} --output {folder}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, f"make it with {MAKE} --output {folder}")
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise ValueError(f"format {content['format']!r}, version {content['version']}")
         return Index(

@@ -1,4 +1,4 @@
-"""Which files a data set should have, and whether they are there; nothing but JSON is read.
+"""Which files a dataset should have, and whether they are there; nothing but JSON is read.
 
 Every function gives the samples of one kind of ground truth and adds to the report what is wrong.
 """
@@ -214,7 +214,7 @@ def _report_strays(
     expected: Iterable[Path | None],
     report: Report,
 ) -> None:
-    """Warns of maps that no annotation names; folders that other data sets share are left out."""
+    """Warns of maps that no annotation names; folders that other datasets share are left out."""
     if what != "panoptic map" or not folder:
         return
     known = set(expected)

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: problems of one kind are counted, a few are shown."""
+"""What is wrong with a dataset: problems of one kind are counted, a few are shown."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Finding:
 
 @dataclass
 class Report:
-    """The state of one data set.
+    """The state of one dataset.
 
     Attributes:
         name: of the row.
-        root: where the data sets lie.
+        root: where the datasets lie.
         images: how many images the split has there.
         checked: how many of them were read, with their masks.
         findings: in the order they were met.
@@ -76,7 +76,7 @@ class Report:
         return {"ok": not self.errors, **asdict(self)}
 
     def text(self) -> str:
-        """For a terminal: one line on the data set and three or more for every finding."""
+        """For a terminal: one line on the dataset and three or more for every finding."""
         state = "in order, with warnings" if self.findings else "in order"
         state = "problems found" if self.errors else state
         amount = f"{self.images} images, {self.checked} of them read"

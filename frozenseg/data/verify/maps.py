@@ -24,7 +24,7 @@ MANY = 10  # so many files without an ignored pixel are suspicious where most fi
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and what belongs to it; None where the data set has no such thing.
+    """One image and what belongs to it; None where the dataset has no such thing.
 
     Attributes:
         image: its file.
@@ -53,7 +53,7 @@ class MapChecker:
 
     Attributes:
         values: what semantic masks may hold besides `row.ignore_label`.
-        allow_empty: an annotation without a labelled pixel is no finding.
+        allow_empty: an annotation without a labelled pixel is not a finding.
     """
 
     row: DatasetSplit

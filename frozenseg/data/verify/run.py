@@ -1,4 +1,4 @@
-"""Says whether a data set on disk is complete and consistent, and what repairs it.
+"""Says whether a dataset on disk is complete and consistent, and what repairs it.
 
 Names, counts and annotation files are checked in full; images and masks are read for as many
 samples as wished. Needs neither torch nor detectron2.
@@ -36,7 +36,7 @@ def verify(
     allow_empty: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Checks one data set.
+    """Checks one dataset.
 
     Args:
         images: how many images are read with their masks, spread evenly; 0 means all.
@@ -52,7 +52,7 @@ def verify(
         samples = list_samples(row, vocabulary, root, report)
         classes = class_of_category(row, vocabulary)
     except (ValueError, OSError) as error:
-        report.error("the data set cannot be used", row.origin.repair, str(error))
+        report.error("the dataset cannot be used", row.origin.repair, str(error))
         return report
     if not subset:
         _check_count(row, report)
@@ -82,7 +82,7 @@ def root_of(names: Sequence[str], given: Path | None) -> Path:
 def rows_named(names: Sequence[str], root: Path) -> tuple[DatasetSplit, ...]:
     """The rows that `names` stand for, without repeats.
 
-    A name is a data set, an alias, a benchmark ("ade20k_150": all of its rows), the path of a YAML
+    A name is a dataset, an alias, a benchmark ("ade20k_150": all of its rows), the path of a YAML
     file, or "all": every row of which anything is on disk.
     Raises: ValueError for an unknown name, FileNotFoundError for a YAML file that is not there.
     """

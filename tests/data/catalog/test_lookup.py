@@ -36,7 +36,7 @@ CLASSES = {
     "bdd100k_19": 19,
     "bdd100k_40": 40,
 }
-# Images of the official validation splits, from the data sets' own pages.
+# Images of the official validation splits, from the datasets' own pages.
 VAL_IMAGES = {
     "coco_panoptic": (5000,),
     "coco_stuff_171": (5000,),
@@ -148,7 +148,7 @@ def test_an_alias_finds_its_row_and_an_unknown_name_gets_a_suggestion():
         find_split("openvocab_ade20k_panoptic_vall")
 
 
-def test_class_names_that_lie_in_the_data_set_are_read_from_there(tmp_path):
+def test_class_names_that_lie_in_the_dataset_are_read_from_there(tmp_path):
     row = replace(find_split("openvocab_pascal_ctx459_sem_seg_val"), classes=3)
     with pytest.raises(FileNotFoundError, match=r"labels\.txt.*data prepare pascal_context"):
         row_vocabulary(row, tmp_path)

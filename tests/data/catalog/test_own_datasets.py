@@ -1,4 +1,4 @@
-"""A user's own data set is a YAML file: what it may say, and what is wrong with it in words."""
+"""A user's own dataset is a YAML file: what it may say, and what is wrong with it in words."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write(folder, *entries, name="own.yaml"):
     return path
 
 
-def test_folders_of_images_and_masks_are_a_data_set(folder, monkeypatch):
+def test_folders_of_images_and_masks_are_a_dataset(folder, monkeypatch):
     path = write(folder, STREETS)
     monkeypatch.chdir("/")
     assert register_dataset_file(path) == ("streets_val",)
@@ -96,7 +96,7 @@ def test_a_panoptic_file_brings_its_own_classes_with_their_ids(folder):
     assert registered_split("kitchen_val").tasks == ("panoptic", "instance", "semantic")
 
 
-def test_coco_instances_are_a_data_set(folder):
+def test_coco_instances_are_a_dataset(folder):
     entry = {"name": "kitchen_val", "images": "pictures", "instance_json": "instances.json"}
     content = json.loads((folder / "panoptic.json").read_text())
     square = {"bbox": [0, 0, 2, 2], "area": 4, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}
@@ -111,7 +111,7 @@ def test_coco_instances_are_a_data_set(folder):
     assert verify(row, folder, progress=False).findings == []
 
 
-def test_one_file_has_several_data_sets_and_verify_takes_it(folder):
+def test_one_file_has_several_datasets_and_verify_takes_it(folder):
     path = write(folder, STREETS, KITCHEN)
     rows = rows_named([str(path)], folder / "elsewhere")
     assert [row.name for row in rows] == ["streets_val", "kitchen_val"]
@@ -183,7 +183,7 @@ def without(entry, key):
     [
         ({**STREETS, "imges": "x"}, "'streets_val': unknown key 'imges'; did you mean 'images'"),
         ({**STREETS, "xyz": "x"}, "unknown key 'xyz'; known: name, benchmark"),
-        (without(STREETS, "name"), "data set 1: lacks name"),
+        (without(STREETS, "name"), "dataset 1: lacks name"),
         (without(STREETS, "images"), "lacks images"),
         (without(STREETS, "classes"), "lacks classes"),
         (without(STREETS, "semantic_masks"), "lacks one of panoptic_json, instance_json, semantic"),
@@ -207,17 +207,17 @@ def without(entry, key):
         ({**STREETS, "name": "ade20k_panoptic_val"}, "'ade20k_panoptic_val' is taken"),
     ],
 )
-def test_mistakes_are_named_with_file_data_set_and_key(folder, entry, message):
+def test_mistakes_are_named_with_file_dataset_and_key(folder, entry, message):
     path = write(folder, entry)
     with pytest.raises(ValueError, match=message) as error:
         read_dataset_file(path)
     assert str(path) in str(error.value)
 
 
-def test_files_that_are_no_list_of_data_sets(folder):
+def test_files_that_are_no_list_of_datasets(folder):
     for text in ("", "- 3", "name", "[]"):
         (folder / "own.yaml").write_text(text)
-        with pytest.raises(ValueError, match=r"own\.yaml: must hold one data set"):
+        with pytest.raises(ValueError, match=r"own\.yaml: must hold one dataset"):
             read_dataset_file(folder / "own.yaml")
     (folder / "own.yaml").write_text("name: [")
     with pytest.raises(ValueError, match=r"own\.yaml: not valid YAML"):
@@ -234,11 +234,11 @@ def test_names_may_not_clash(folder, tmp_path_factory):
         read_dataset_file(path)
     register_dataset_file(write(folder, STREETS))
     other = tmp_path_factory.mktemp("other")
-    with pytest.raises(ValueError, match="'streets_val' is taken by another data set"):
+    with pytest.raises(ValueError, match="'streets_val' is taken by another dataset"):
         register_dataset_file(write(other, STREETS))
 
 
-def test_a_data_set_file_is_known_by_its_ending():
+def test_a_dataset_file_is_known_by_its_ending():
     assert is_dataset_file("a/own.yaml")
     assert is_dataset_file("own.YML")
     assert not is_dataset_file("ade20k_150")

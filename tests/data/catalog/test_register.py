@@ -70,7 +70,7 @@ def test_a_class_file_of_a_row_lies_in_the_root_that_was_given(tmp_path):
     DatasetCatalog.remove("words_val")
 
 
-def test_class_names_are_read_from_the_data_set_when_they_are_asked_for(tmp_path):
+def test_class_names_are_read_from_the_dataset_when_they_are_asked_for(tmp_path):
     row = replace(find_split(LVIS), classes=0)
     register_splits([row], root=tmp_path)
     meta = MetadataCatalog.get(LVIS)

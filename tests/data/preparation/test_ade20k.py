@@ -174,7 +174,7 @@ def test_a_mapping_of_another_release_is_an_error(tmp_path, run):
     with pytest.raises(ValueError, match=r"instance category 2 is label 10, but in ADE20K it is 9"):
         run("ade20k")
     path.write_text("header\nbed 8 165\n")
-    with pytest.raises(ValueError, match="no line of numbers"):
+    with pytest.raises(ValueError, match="not a line of numbers"):
         run("ade20k")
 
 

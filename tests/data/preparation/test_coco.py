@@ -85,7 +85,10 @@ def test_broken_json_is_named(tmp_path, run):
         (whole[:50], "not valid JSON"),
         ('{"images": []}', r"lacks \['annotations'\]"),
         ('{"images": [], "annotations": []}', "has no annotations"),
-        (whole.replace('"category_id": 200', '"category_id": 12'), "refers to 12, which is no key"),
+        (
+            whole.replace('"category_id": 200', '"category_id": 12'),
+            "refers to 12, which is not a key",
+        ),
         (whole.replace('"image_id": 285', '"image_id": 286'), "refers to 286, which"),
     ):
         index.write_text(text)

@@ -109,7 +109,7 @@ def test_wrong_labels_name_the_file_and_nothing_is_half_done(tmp_path, run, caps
     assert run("pascal_5i") == 1
     error = capsys.readouterr().err
     assert f"{MADE}/2007_000033.png: label 21 at x=2, y=1 is out of range" in error
-    assert "unpack the archive of the data set again" in error
+    assert "unpack the archive of the dataset again" in error
     assert not (tmp_path / "pascal_5i/val.json").exists()
     assert not (tmp_path / MADE / "2007_000033.png").exists()
     assert (tmp_path / MADE / "2007_000042.png").exists()

@@ -11,7 +11,6 @@ from PIL import Image
 from frozenseg.data.preparation.prepared_files import (
     is_complete,
     place_image,
-    write_json,
     write_mask,
 )
 
@@ -66,9 +65,3 @@ def test_images_are_linked_or_copied(tmp_path, monkeypatch):
     place_image(source, tmp_path / "made/b.jpg")
     assert (tmp_path / "made/b.jpg").read_bytes() == b"image"
     assert not os.path.samefile(source, tmp_path / "made/b.jpg")
-
-
-def test_json_is_the_same_each_time(tmp_path):
-    for name in ("a", "b"):
-        write_json(tmp_path / name, {"x": [1, {"y": "ü"}]})
-        assert (tmp_path / name).read_bytes() == b'{"x":[1,{"y":"\\u00fc"}]}'

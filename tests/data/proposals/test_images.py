@@ -1,4 +1,4 @@
-"""Which files of a folder, or of a data set, an export takes."""
+"""Which files of a folder, or of a dataset, an export takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify` finds each kind of damage and names file and remedy; a good data set has none."""
+"""`verify` finds each kind of damage and names file and remedy; a good dataset has none."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def label_map(*values, dtype=np.uint8):
     return np.resize(np.array(values, dtype), SIZE)
 
 
-def test_a_good_data_set_has_no_findings(shapes):
+def test_a_good_dataset_has_no_findings(shapes):
     report = check(SHAPES, shapes)
     assert report.findings == []
     assert (report.images, report.checked, report.errors) == (4, 4, 0)
@@ -202,7 +202,7 @@ def damage_repeat(content):
         (damage_repeat, "unknown or repeated image_id"),
         (lambda c: c["annotations"].pop(), "an image has no annotation"),
         (lambda c: c.update(annotations=[]), "annotation file has no annotations"),
-        (lambda c: c.pop("images"), "the data set cannot be used"),
+        (lambda c: c.pop("images"), "the dataset cannot be used"),
         (lambda c: c["categories"][0].update(isthing=0), "differ in what is a thing"),
     ],
 )
@@ -288,11 +288,11 @@ def test_eight_bits_cannot_hold_847_classes(tmp_path):
     assert finding.remedy == "run frozenseg data prepare ade20k_full --classes FILE --overwrite"
 
 
-def test_the_class_list_of_a_data_set_must_be_there_and_have_its_classes(tmp_path):
+def test_the_class_list_of_a_dataset_must_be_there_and_have_its_classes(tmp_path):
     write_pair(FULL, tmp_path, "a", label_map(0, dtype=np.uint16))
     assert "the class list is missing" in check(FULL, tmp_path).findings[0].problem
     (tmp_path / FULL.vocabulary).write_text("id\tname\n0\twall\n")
-    finding = the_finding(check(FULL, tmp_path), "the data set cannot be used")
+    finding = the_finding(check(FULL, tmp_path), "the dataset cannot be used")
     assert "has 1 classes" in finding.where[0]
 
 
