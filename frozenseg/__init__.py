@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from frozenseg.config import load_config
     from frozenseg.predict.coco_export import save_coco
     from frozenseg.predict.segmentation import Segmentation
-    from frozenseg.predict.segmenter import Segmenter, load, models, segment
+    from frozenseg.predict.segmented_image import Segment
+    from frozenseg.predict.segmenter import Results, Segmenter, load, models, segment
     from frozenseg.vocab import Vocabulary
 
 _EXPORTS = {
+    "Results": "frozenseg.predict.segmenter",
+    "Segment": "frozenseg.predict.segmented_image",
     "Segmentation": "frozenseg.predict.segmentation",
     "Segmenter": "frozenseg.predict.segmenter",
     "Vocabulary": "frozenseg.vocab",
@@ -36,6 +39,8 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "Results",
+    "Segment",
     "Segmentation",
     "Segmenter",
     "Vocabulary",

@@ -87,6 +87,37 @@ def test_a_benchmark_by_name_and_a_background(segmenter, scene):
     assert (with_rest.label_map == 0).any()
 
 
+# Whoever imports frozenseg may use these names: adding one is a decision, removing one a breach.
+PUBLIC = {
+    "frozenseg": """
+        Results Segment Segmentation Segmenter Vocabulary
+        load load_config models sample_image save_coco segment __version__
+    """,
+    "Segmenter": "about batch name predictor set_vocabulary task tasks vocabulary",
+    "Results": "skipped",
+    "Segmentation": """
+        image_HW3 label_map label_map_HW overlay save save_coco segments sheet source styles task
+        to_json to_supervision vocabulary without
+    """,
+    "Segment": "area box class_index id is_thing mask name rle score to_json",
+    "Vocabulary": """
+        all_synonyms classes colors dataset_ids digest from_file from_json from_lvis_annotations
+        from_metadata from_names from_table names parse save synonyms thing_mask to_json
+    """,
+}
+
+
+def test_no_public_name_disappears(segmenter, scene):
+    assert set(frozenseg.__all__) == set(PUBLIC["frozenseg"].split())
+    results = segmenter([scene])
+    found = next(results)
+    for thing in (segmenter, results, found, found.segments[0], found.vocabulary):
+        kind = type(thing).__name__
+        assert type(thing) is getattr(frozenseg, kind)
+        public = {name for name in dir(thing) if not name.startswith("_")}
+        assert public == set(PUBLIC[kind].split()), kind
+
+
 def test_names(segmenter):
     assert "fcclip-convnext-large" in frozenseg.models()
     assert set(frozenseg.__all__) <= set(dir(frozenseg))
