@@ -13,6 +13,7 @@ class BuildWithConfigs(build_py):
     """Copies the YAML and JSON files, so that models have names without a checkout too."""
 
     def run(self) -> None:
+        """Copies the package, then configs/ into it (not in an editable installation)."""
         super().run()
         if not self.editable_mode:
             for path in self._configs():

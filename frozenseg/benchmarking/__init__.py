@@ -1,0 +1,1 @@
+"""Time, memory and agreement of a model, measured (the command `frozenseg benchmark`)."""

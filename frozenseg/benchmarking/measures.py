@@ -57,6 +57,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Adds the seconds of the `with` block to the stage of this run."""
         self.synchronise()
         start = time.perf_counter()
         yield
@@ -64,6 +65,8 @@ class StageClock:
         self.current[name] += time.perf_counter() - start
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, each call timed as the stage `name`."""
+
         def timed(*args: Any, **kwargs: Any) -> Any:
             with self.stage(name):
                 return function(*args, **kwargs)
@@ -71,12 +74,14 @@ class StageClock:
         return timed
 
     def finish_run(self, keep: bool) -> None:
+        """Ends a run; its seconds count only with `keep` (not in a warm-up)."""
         if keep:
             for name, value in self.current.items():
                 self.seconds[name].append(value)
         self.current.clear()
 
     def medians(self) -> dict[str, float]:
+        """Seconds by stage, the median of the runs kept."""
         return {name: statistics.median(values) for name, values in self.seconds.items()}
 
 

@@ -1,6 +1,6 @@
-"""Draws what a model sees in images of a dataset: image | ground truth | prediction.
+r"""Draws what a model sees in images of a dataset: image | ground truth | prediction.
 
-    frozenseg draw --config-file configs/miniature/fcclip.yaml \\
+    frozenseg draw --config-file configs/miniature/fcclip.yaml \
         --weights miniature-fcclip --dataset miniature_val_panoptic
 
 Writes one sheet for each image, NAME.png. A star marks classes that were not trained on; the legend

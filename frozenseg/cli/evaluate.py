@@ -1,6 +1,6 @@
-"""Scores one model zero-shot on many benchmarks, each with its own words.
+r"""Scores one model zero-shot on many benchmarks, each with its own words.
 
-    frozenseg evaluate --config-file configs/fcclip/convnext_large.yaml --weights fcclip.pth \\
+    frozenseg evaluate --config-file configs/fcclip/convnext_large.yaml --weights fcclip.pth \
         --benchmarks ade20k_150 cityscapes pascal_context_459
     frozenseg evaluate --config-file ... --weights ... --benchmarks all
 

@@ -1,10 +1,10 @@
-"""Writes SAM's automatic masks of a folder of images or of a dataset, as proposals.
+r"""Writes SAM's automatic masks of a folder of images or of a dataset, as proposals.
 
-    frozenseg sam-masks --dataset openvocab_ade20k_panoptic_val \\
+    frozenseg sam-masks --dataset openvocab_ade20k_panoptic_val \
         --sam vit_b --weights sam_vit_b_01ec64.pth --output output/proposals/ade20k_val
-    frozenseg sam-masks --images photos/ --sam configs/miniature/miniature_sam.json \\
-        --weights frozenseg/weights/miniature_sam.safetensors --output output/proposals/photos \\
-        --points-per-side 16 --pred-iou-thresh 0.4 --stability-score-thresh 0.5 \\
+    frozenseg sam-masks --images photos/ --sam configs/miniature/miniature_sam.json \
+        --weights frozenseg/weights/miniature_sam.safetensors --output output/proposals/photos \
+        --points-per-side 16 --pred-iou-thresh 0.4 --stability-score-thresh 0.5 \
         --stability-score-offset 0.5
 
 It may be stopped at any time; the same command continues, and the files are then, byte for byte,

@@ -1,7 +1,7 @@
-"""Segments images and videos with your own words.
+r"""Segments images and videos with your own words.
 
     frozenseg segment --input photo.jpg --vocabulary "cat, kitten; dog; sky:stuff"
-    frozenseg segment --model fcclip-convnext-large --input photos/ "more/*.png" clip.mp4 \\
+    frozenseg segment --model fcclip-convnext-large --input photos/ "more/*.png" clip.mp4 \
         --vocabulary words.txt --output output/demo
     frozenseg segment --webcam --vocabulary "person; chair; wall:stuff" --max-frames 300
 

@@ -31,6 +31,7 @@ class Counts:
 
     @property
     def total(self) -> int:
+        """The number of files met."""
         return self.done + self.kept + self.bad
 
     def __add__(self, other: Counts) -> Counts:

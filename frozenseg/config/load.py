@@ -68,6 +68,7 @@ def load_config(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         path: a YAML file (one of your own, a released one, a full dump) or a packaged one by its
             name: see `find_config`.
         opts: command-line pairs KEY VALUE, flat: `["MODEL.WEIGHTS", "model.pth", ...]`.
+
     Raises:
         FileNotFoundError: no such file. ValueError: YAML syntax, unknown key, wrong type, a value
             that is not supported, an odd number of opts. Each names the source and the key.

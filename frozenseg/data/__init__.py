@@ -1,0 +1,1 @@
+"""Datasets: catalog, mappers, proposals, preparation, verification, the miniature world."""

@@ -1,0 +1,1 @@
+"""Frozen foundation models: CLIP, SAM, and the text and visual encoders of Fusioner."""

@@ -26,6 +26,7 @@ def start_wandb(project: str, folder: Path, config: Mapping[str, Any]) -> None:
 
     The run's id is kept in `folder`, so that a resumed training continues its run. wandb ends the
     run with the process.
+
     Args:
         project: name of the project there.
         folder: OUTPUT_DIR; wandb's own files are kept in it too.

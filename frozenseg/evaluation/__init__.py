@@ -1,0 +1,1 @@
+"""Scores by task, for seen and unseen classes apart, and the files that keep them."""

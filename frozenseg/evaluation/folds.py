@@ -35,7 +35,7 @@ class FoldMean(NamedTuple):
 
     @property
     def title(self) -> str:
-        """ "pascal_5i val, mean of 4 folds"."""
+        """As in "pascal_5i val, mean of 4 folds"."""
         plural = "s" if len(self.folds) != 1 else ""
         return f"{self.benchmark} {self.kind}, mean of {len(self.folds)} fold{plural}"
 

@@ -67,7 +67,8 @@ class RegionEvaluator(CountingEvaluator):
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds images. Raises: ValueError naming a ground-truth file that does not fit, or an
-        image that has SAM's proposals where others have none, or the other way round."""
+        image that has SAM's proposals where others have none, or the other way round.
+        """
         for record, output in zip(inputs, outputs, strict=True):
             self._check_sam(record["file_name"], "sam_proposals" in output)
             truth = record["pan_seg_file_name"]
@@ -94,7 +95,8 @@ class RegionEvaluator(CountingEvaluator):
 
     def evaluate(self) -> dict[str, Any] | None:
         """Recall and accuracy in percent by group, on the main process: {"regions": ...}, and with
-        SAM's proposals "regions_sam" (these alone), "regions_with_sam" (queries and these)."""
+        SAM's proposals "regions_sam" (these alone), "regions_with_sam" (queries and these).
+        """
         counts = self.gathered()
         if counts is None:
             return None

@@ -194,7 +194,7 @@ def add_as_queries(
 def covered_by_queries(
     proposals: ChosenProposals, mask_logits_QIJ: Tensor, geometry: ImageGeometry, max_iou: float
 ) -> Tensor:
-    """bool (N,): some query's mask (logit > 0) overlaps the proposal with an IoU above `max_iou`.
+    """Whether a mask of a query (logit > 0) overlaps the proposal, IoU above `max_iou`: bool (N,).
 
     Compared on the cells of the mask logits that lie in the image, a proposal being sampled at
     their centres: a mask that falls between all centres is covered by none.

@@ -29,7 +29,8 @@ class Segmentation(SegmentedImage):
 
     def without(self, *names: str) -> Segmentation:
         """The same without the segments of these names; their pixels get the id 0, or that of the
-        next best instance. The words stay."""
+        next best instance. The words stay.
+        """
         kept = tuple(segment for segment in self.segments if segment.name not in names)
         label_map_HW = np.zeros_like(self.label_map_HW)
         for segment in kept[::-1]:

@@ -60,6 +60,7 @@ def save_all(
 
     The label map is a 16-bit grey PNG of segment ids. Each file is complete or not there. The JSON
     object's "files" are the others of this call by kind: those of an earlier one may lie beside.
+
     Args:
         about: further entries of the JSON object, put first (image, model, weights, ...).
         kinds: which of the files are written.

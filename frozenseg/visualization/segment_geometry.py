@@ -71,6 +71,7 @@ def label_anchors(
     Depth is the distance to the nearest pixel outside, the image's border being outside; of
     places about as deep the most central one is taken. The first is the deepest of the whole
     mask; up to `most - 1` others follow, for parts at least `share` times as deep.
+
     Args:
         corner: (top, left) of the mask in the image, added to the result.
         mask_HW: not empty.

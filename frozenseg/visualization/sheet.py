@@ -98,6 +98,7 @@ def side_by_side(
 
     Very wide pictures stand below one another, others side by side. Small ones are enlarged
     without smoothing, large ones reduced, to 320 to 900 pixels high.
+
     Args:
         pictures: (title, image) pairs, left to right.
         styles: the legend's entries; None leaves the legend out.

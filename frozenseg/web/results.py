@@ -35,6 +35,7 @@ class ResultFolder:
         """NAME_overlay.png, NAME_labels.png and NAME.json.
 
         The label map has the image's size; the overlay is reduced to a longer side of 2048.
+
         Args:
             segmentation: knows its image.
             image_name: the visitor's file; NAME is made of it.

@@ -138,7 +138,7 @@ def message_html(message: str, *, is_error: bool = True) -> str:
 
 
 def status_line(segments: int, seconds: float, new_words: int) -> str:
-    """ "6 segments in 0.4 s, 3 new words"."""
+    """As in "6 segments in 0.4 s, 3 new words"."""
     line = f"{_count(segments, 'segment')} in {seconds:.1f} s"
     return f"{line}, {_count(new_words, 'new word')}" if new_words else line
 

@@ -157,7 +157,8 @@ class DatasetSplit:
     @property
     def kind(self) -> str:
         """Format of the ground truth: "panoptic", "instances", "lvis", "instance maps",
-        "episodes" or "semantic"."""
+        "episodes" or "semantic".
+        """
         if self.episodes_json:
             return "episodes"
         if self.panoptic_json:
@@ -169,7 +170,8 @@ class DatasetSplit:
     @property
     def asks_per_image(self) -> bool:
         """Whether an image is one episode: in training, where one of its classes is drawn later,
-        and where they are asked together; otherwise each of its classes is an episode."""
+        and where they are asked together; otherwise each of its classes is an episode.
+        """
         return self.asked_together or self.split.endswith("train")
 
     @property
@@ -206,5 +208,5 @@ class DatasetSplit:
 
 
 def city_path(image_id: str) -> str:
-    """ "aachen/aachen_000000_000019" of the image "aachen_000000_000019"."""
+    """The image with its folder: "aachen/aachen_000000_000019" of "aachen_000000_000019"."""
     return f"{image_id.split('_')[0]}/{image_id}"

@@ -83,7 +83,8 @@ def prepare_fss_mosaic(preparation: Preparation, class_list: Path | None, seed: 
 
 def read_classes(path: Path) -> list[str]:
     """The names of the test classes, sorted. Raises: FileNotFoundError, or ValueError if they are
-    not 240 different ones."""
+    not 240 different ones.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist: it lists the {MOSAIC_CLASSES} test classes, one per line. It "

@@ -94,7 +94,7 @@ def rows_named(names: Sequence[str], root: Path) -> tuple[DatasetSplit, ...]:
 
 
 def state(row: DatasetSplit, root: Path) -> str:
-    """ "yes", "missing", or "lacks" and the first path of the row that is not there."""
+    """One of "yes", "missing", or "lacks" and the first path of the row that is not there."""
     paths = [path for _, path in row.paths()]
     missing = [path for path in paths if not (root / path).exists()]
     if not missing:

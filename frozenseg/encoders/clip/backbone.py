@@ -101,6 +101,7 @@ class FrozenCLIP(Backbone):
             dense_BChw: the map `clip_vis_dense`.
             mask_logits_BQHW: a cell belongs to the mask where its logit is positive; resized
                 bilinearly to the map where sizes differ.
+
         Returns:
             embeddings (B, Q, K), not normalised, and bool (B, Q): the mask has a positive cell at
             the map's size. Embeddings of the others are finite but mean nothing.

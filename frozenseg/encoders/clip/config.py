@@ -38,6 +38,7 @@ class ClipConfig:
 
     @property
     def quick_gelu(self) -> bool:
+        """Whether the towers use QuickGELU, as OpenAI's weights expect."""
         return bool(self.arguments.get("quick_gelu", False))
 
 

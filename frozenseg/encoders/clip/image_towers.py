@@ -65,6 +65,7 @@ class ConvNeXtTower:
         self._projection: Any = visual.head
 
     def shapes(self) -> dict[str, ShapeSpec]:
+        """Read from the layers of the trunk and what timm says of its stages."""
         convs = [layer for layer in self._trunk.stem.modules() if isinstance(layer, nn.Conv2d)]
         stem_stride = math.prod(conv.stride[0] for conv in convs)
         shapes = {"stem": ShapeSpec(channels=convs[-1].out_channels, stride=stem_stride)}
@@ -75,6 +76,7 @@ class ConvNeXtTower:
         return shapes | {"clip_vis_dense": shapes["res5"]}
 
     def features(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """The dense map is "res5" through the norm before the pooling."""
         maps = {"stem": self._trunk.stem(images_B3HW)}
         x = maps["stem"]
         for index, stage in enumerate(self._trunk.stages):
@@ -99,6 +101,7 @@ class ResNetTower:
         self._layers: list[Any] = [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
 
     def shapes(self) -> dict[str, ShapeSpec]:
+        """Read from the layers: the stem, its pooling, the blocks."""
         visual = self._visual
         convs = (visual.conv1, visual.conv2, visual.conv3)
         stride = math.prod(conv.stride[0] for conv in convs)
@@ -111,6 +114,7 @@ class ResNetTower:
         return shapes | {"clip_vis_dense": shapes["res5"]}
 
     def features(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """The dense map is "res5", before the attention pool."""
         visual = self._visual
         x = visual.act1(visual.bn1(visual.conv1(images_B3HW)))
         x = visual.act2(visual.bn2(visual.conv2(x)))

@@ -61,14 +61,17 @@ class FrozenSAM(Sam):
 
     @property
     def image_size(self) -> int:
+        """Side of the square of pixels that the image encoder takes."""
         return int(self.image_encoder.img_size)
 
     @property
     def out_channels(self) -> int:
+        """Channels of the image embedding."""
         return int(self.image_encoder.out_channels)
 
     @property
     def stride(self) -> int:
+        """Pixels between the cells of the image embedding."""
         return int(self.image_encoder.stride)
 
     def train(self, mode: bool = True) -> FrozenSAM:
@@ -96,6 +99,7 @@ def load_sam(
         weights: path of a .pth or .safetensors file; "" for random numbers, with one warning.
         device: "meta" builds names and shapes only; no file is then read.
         precision: see `FrozenSAM`.
+
     Raises:
         FileNotFoundError: the config or the weights file is missing.
         ValueError: unknown name, unreadable file, or weights of another model.

@@ -109,7 +109,7 @@ def _rename_convolutions(root: nn.Module) -> None:
 
 
 def _forget_biases(module: nn.Module, incompatible_keys: Any) -> None:
-    """timm caches the biases of windows; new weights make the cache wrong."""
+    """Clears the biases of windows that timm caches; new weights make them wrong."""
     for child in module.modules():
         if isinstance(child, Attention):
             child.attention_bias_cache = {}

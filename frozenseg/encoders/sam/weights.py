@@ -26,6 +26,7 @@ def read_sam_weights(
         weights: path of the file. Where it has a name under which the authors publish weights,
             the digits in that name must begin its MD5.
         expected: the model's state; names and shapes must be equal to the file's.
+
     Raises:
         FileNotFoundError: the file is missing; says where to get it.
         ValueError: it is damaged, or made for another model.

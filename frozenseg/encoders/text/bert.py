@@ -173,7 +173,7 @@ def find_weights(folder: Path) -> Path | None:
 def build_bert(
     config: Mapping[str, Any], weights: Path | None, device: torch.device | str, *, label: str
 ) -> Any:
-    """transformers' `BertModel` without pooler, on `device`, in float32.
+    """A `BertModel` of transformers without pooler, on `device`, in float32.
 
     Args:
         config: the content of config.json.

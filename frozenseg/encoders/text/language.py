@@ -75,6 +75,7 @@ def load_language_encoder(
             authors publish, from the hub or its local cache; "" - the weights in the folder, else
             random numbers with one warning.
         device: "meta" builds names and shapes only; no weights are then read or downloaded.
+
     Raises:
         FileNotFoundError: a file is missing. ConnectionError: weights could not be downloaded.
         ValueError: unknown name, bad file, or weights of another model.

@@ -50,7 +50,7 @@ class ConvStem(PatchEmbed):
 
 
 def build_vit(arguments: dict[str, Any]) -> VisionTransformer:
-    """timm's VisionTransformer of these arguments; with `stem_channels` among them, a `ConvStem`.
+    """A VisionTransformer of timm; with `stem_channels` among the arguments, it has a `ConvStem`.
 
     Raises: TypeError and the like for arguments that do not fit, as timm does; ValueError.
     """

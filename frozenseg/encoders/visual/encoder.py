@@ -108,6 +108,7 @@ class FrozenVisualEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
@@ -136,6 +137,7 @@ def load_visual_encoder(
             "timm" - the weights that timm publishes, from its hub - or the path of a local file
             (.pth, .pt, .bin, .tar, .safetensors; see `load_timm_weights`).
         device: "meta" builds names and shapes only; no weights are then read or downloaded.
+
     Raises:
         FileNotFoundError: the JSON or weights file is missing.
         ValueError: unknown name, unreadable file, or weights of another model.

@@ -72,6 +72,7 @@ class ClipVitTower(PatchTower):
         super().__init__(visual, channels=visual.proj.shape[1], stride=patch[0])
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Projected patch tokens (B, K, h, w)."""
         size = _patches(images_B3HW, self.stride)
         positions_PD = resample_abs_pos_embed(
             self.visual.positional_embedding[None],
@@ -98,6 +99,7 @@ class TimmVitTower(PatchTower):
         super().__init__(visual, channels=visual.embed_dim, stride=patch[0])
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Normalised patch tokens (B, C, h, w)."""
         tokens_BND = self.visual.forward_features(images_B3HW)[:, self.visual.num_prefix_tokens :]
         return _to_map(tokens_BND, _patches(images_B3HW, self.stride))
 
@@ -115,6 +117,7 @@ class ClipConvNeXtTower(PatchTower):
         self._tower = tower
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Projected cells (B, K, h, w)."""
         dense_BDhw = self._tower.features(to_channels_last(images_B3HW))["clip_vis_dense"]
         cells_BhwD = dense_BDhw.permute(0, 2, 3, 1)
         embeddings_NC = self._tower.embed(cells_BhwD.flatten(0, 2))
@@ -132,6 +135,7 @@ class ClipResNetTower(PatchTower):
         self._tower = tower
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """The last map (B, C, h, w)."""
         return self._tower.features(to_channels_last(images_B3HW))["clip_vis_dense"]
 
 
@@ -144,6 +148,7 @@ class TimmResNetTower(PatchTower):
         super().__init__(visual, channels=visual.num_features, stride=stride)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """The last map (B, C, h, w)."""
         return self.visual.forward_features(to_channels_last(images_B3HW))
 
 
