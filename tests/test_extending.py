@@ -51,6 +51,7 @@ def reader(checkout, monkeypatch):
     """Works in the checkout; registries and modules are as before afterwards."""
     from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
+    import frozenseg.build  # noqa: F401  registers what is ours, for good
     from frozenseg.mask_classification.decoder import TRANSFORMER_DECODER_REGISTRY
 
     registries = (BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, TRANSFORMER_DECODER_REGISTRY)
