@@ -33,9 +33,9 @@ def bar(items: Iterable[T], title: str, unit: str, *, shown: bool = True) -> Ite
 
 
 class Progress:
-    """Counts work done out of `total` units, with rate and time left; a context manager."""
+    """Counts work done, with rate and, where `total` is known, time left; a context manager."""
 
-    def __init__(self, total: int, title: str, unit: str, *, done: int = 0) -> None:
+    def __init__(self, total: int | None, title: str, unit: str, *, done: int = 0) -> None:
         """`done`: units that an earlier run did."""
         self._title, self._unit, self._total = title, unit, total
         self._earlier, self._done = done, float(done)
@@ -51,19 +51,14 @@ class Progress:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(round(self._done) - before)
             return
-        now = time.monotonic()
-        if now - self._last_line >= _SECONDS_BETWEEN_LINES and self._done < self._total:
+        now, total = time.monotonic(), self._total
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES and (not total or self._done < total):
             self._last_line = now
             rate = (self._done - self._earlier) / (now - self._start)
-            logger.info(
-                "%s: %d of %d %ss, %.3g per second, %.0f s left",
-                self._title,
-                round(self._done),
-                self._total,
-                self._unit,
-                rate,
-                (self._total - self._done) / rate,
-            )
+            of = f" of {total}" if total else ""
+            left = f", {(total - self._done) / rate:.0f} s left" if total else ""
+            counted = f"{round(self._done)}{of} {self._unit}s"
+            logger.info("%s: %s, %.3g per second%s", self._title, counted, rate, left)
 
     def close(self) -> None:
         """Ends the bar; it stays on the screen."""

@@ -45,7 +45,6 @@ def main(args: argparse.Namespace) -> None:
     """Draws the sheets."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from PIL import Image
-    from tqdm import tqdm
 
     from frozenseg.config import load_config
     from frozenseg.data.catalog.register import register_datasets, registered_split
@@ -54,6 +53,7 @@ def main(args: argparse.Namespace) -> None:
     from frozenseg.engine.evaluate import seen_of
     from frozenseg.files import write_atomically
     from frozenseg.predict.predictor import build_predictor
+    from frozenseg.progress import bar
 
     cfg = load_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = pick_device(args.device)
@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> None:
     predictor.set_vocabulary(vocabulary)
     seen = seen_of(cfg, vocabulary)
     unseen = {i for i, known in enumerate(seen or ()) if not known}
-    for record in tqdm(records, desc="pictures", unit="image", disable=None):
+    for record in bar(records, "pictures", "image"):
         image = read_image(record["file_name"])
         sheet = draw_sheet(image, ground_truth(record, vocabulary), predictor(image), unseen)
         path = args.output / f"{Path(record['file_name']).stem}.png"

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -124,7 +125,9 @@ class Inputs(NamedTuple):
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs the demo; returns the exit code."""
+    """Segments everything; returns the exit code."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("frozenseg.progress").setLevel(logging.INFO)  # lines where there is no bar
     if args.score_threshold is not None and args.task == "semantic":
         raise ValueError("--score-threshold has no meaning for --task semantic: leave it out")
     if not args.input and args.webcam is None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.cli.frame_progress import FrameProgress
 from frozenseg.cli.keys import pressed
 from frozenseg.cli.segment_job import Counts, Job
 from frozenseg.errors import describe
 from frozenseg.predict.clip_files import ClipFiles
+from frozenseg.progress import Progress
 
 if TYPE_CHECKING:
     from frozenseg.predict.segmentation import Segmentation
@@ -72,7 +72,7 @@ def segment_clip(
     files = ClipFiles(job.folder, name, kinds=job.kinds, fps=video.fps)
     about = {**about, **job.words()}
     try:
-        with FrameProgress(Path(video.name).name, _total(job, video)) as progress:
+        with Progress(_total(job, video), Path(video.name).name, "frame") as progress:
             for frame, result, segmented in segmented_frames(job, _wanted(job, video, stop)):
                 files.add(frame, result, segmented)
                 progress.advance()
