@@ -94,7 +94,7 @@ def test_a_wrong_device_is_reported_before_anything_is_built(stand_in_cfg, tmp_p
     stand_in_cfg.MODEL.DEVICE = "gpu"
     monkeypatch.setattr(module, "load_config", lambda *_: stand_in_cfg)
     args = Namespace(config_file="", recipe=None, opts=[], debug=False, num_gpus=0)
-    with pytest.raises(ValueError, match=r"MODEL\.DEVICE 'gpu' is no device"):
+    with pytest.raises(ValueError, match=r"MODEL\.DEVICE 'gpu' is not a device"):
         module.run(args)
 
 
