@@ -43,12 +43,12 @@ def main(args: argparse.Namespace) -> int:
     from frozenseg.data.catalog.register import register_datasets
     from frozenseg.device import usable_device
     from frozenseg.engine.processes import launch, process_rank
-    from frozenseg.engine.zero_shot import RESULTS, data_sets, table
+    from frozenseg.engine.zero_shot import RESULTS, dataset_names, table
     from frozenseg.evaluation.results import read_results, read_skipped
 
     cfg, args.weights = model_config(args.model or args.config_file, args.weights, args.opts)
     register_datasets(cfg)
-    names = data_sets(args.benchmarks or cfg.DATASETS.TEST)
+    names = dataset_names(args.benchmarks or cfg.DATASETS.TEST)
     default = Path(cfg.OUTPUT_DIR) / "zero_shot" / Path(args.weights).stem
     folder = (args.output or default).expanduser().absolute()
     if args.overwrite and process_rank() == 0:
@@ -67,9 +67,9 @@ def score(cfg: Any, args: argparse.Namespace, names: tuple[str, ...], folder: Pa
     """One process."""
     from frozenseg.data.catalog.register import register_datasets
     from frozenseg.engine.run import set_up_logging
-    from frozenseg.engine.zero_shot import data_sets, score_benchmarks
+    from frozenseg.engine.zero_shot import dataset_names, score_benchmarks
 
     set_up_logging(str(folder), debug=args.debug)
     register_datasets(cfg)  # in this process, as in the one before
-    data_sets(args.benchmarks or ())
+    dataset_names(args.benchmarks or ())
     score_benchmarks(cfg, args.weights, names, folder)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from frozenseg.checkpoints.initial_weights import load_initial_weights
 from frozenseg.checkpoints.loading import FROZEN_PREFIXES, load_state
 from frozenseg.checkpoints.reading import read_checkpoint
-from frozenseg.files import write_atomically
+from frozenseg.files import write_atomically, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,11 @@ AVERAGED_SUFFIX = "_ema"
 
 
 class Checkpointer(FvcoreCheckpointer):
-    """The trainer's checkpoints: atomic, plain tensors, without encoders that exist elsewhere."""
+    """The trainer's checkpoints: atomic, plain tensors, without encoders that exist elsewhere.
+
+    fvcore's own class does not do for an exact resume that trusts no file: it writes in place,
+    which a killed run leaves half done, and reads pickles.
+    """
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class Checkpointer(FvcoreCheckpointer):
         return str(averaged) if averaged.is_file() else ""
 
     def _weights(self) -> dict[str, Tensor]:
-        state = self.model.state_dict()
+        state: dict[str, Tensor] = self.model.state_dict()
         if self.save_frozen:
             return state
         return {k: v for k, v in state.items() if not k.startswith(FROZEN_PREFIXES)}
@@ -89,10 +93,10 @@ class Checkpointer(FvcoreCheckpointer):
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """The last checkpoint with all states if `resume`, else weights of `init_from` or `path`.
 
-        Raises: as `load` and `load_initial_weights`.
+        Raises: the errors of `load` and `load_initial_weights`.
         """
         if not self.init_from or (resume and self.has_checkpoint()):
-            return super().resume_or_load(path, resume=resume)
+            return dict(super().resume_or_load(path, resume=resume))
         report = load_initial_weights(
             self.model, self.init_from, encoders_without_weights=self.encoders_without_weights
         )
@@ -131,7 +135,7 @@ class Checkpointer(FvcoreCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Notes the newest checkpoint's name in the file that resuming reads."""
         path = Path(self.save_dir) / LAST_CHECKPOINT
-        write_atomically(path, lambda part: part.write_text(last_filename_basename))
+        write_text(path, last_filename_basename)
 
 
 def _averaged_file(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Scores one model on every data set of DATASETS.TEST, each with its own words."""
+"""Scores one model on every dataset of DATASETS.TEST, each with its own words."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluate(
     Args:
         model: answers `set_vocabulary` and, in eval mode, detectron2's outputs.
         checkpoint: file that the weights came from, for the record.
-    Returns: data set -> {"panoptic/all/PQ": percent, ...}; empty on processes other than the main.
+    Returns: dataset -> {"panoptic/all/PQ": percent, ...}; empty on processes other than the main.
     Raises: ValueError for an unknown dataset or one that cannot score the model's outputs.
     """
     register_datasets(cfg)
@@ -71,7 +71,7 @@ def evaluate(
 def evaluate_dataset(
     cfg: CfgNode, model: nn.Module, name: str, weights: EvaluatedWeights = UNKNOWN_WEIGHTS
 ) -> dict[str, Any]:
-    """The results.json entry of one data set.
+    """The results.json entry of one dataset.
 
     Entries of processes other than the main one have no metrics.
     """
@@ -93,8 +93,8 @@ def evaluate_dataset(
     proposals = proposals_of(cfg, name)
     mapper = build_mapper(cfg, is_train=False, proposals=proposals, episodes=row.kind == "episodes")
     cast(Any, model).set_vocabulary(vocabulary)
-    loader = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
-    loader = bar(loader, name, "image", shown=comm.is_main_process())
+    batches = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
+    loader = bar(batches, name, "image", shown=comm.is_main_process())
     with settings_for(model, cfg, scored_tasks(row, tasks)):
         metrics = inference_on_dataset(model, loader, [*evaluators, CoverageCheck(len(records))])
     return {
@@ -128,9 +128,9 @@ def description(cfg: CfgNode, name: str, weights: EvaluatedWeights) -> dict[str,
 
 
 def proposals_of(cfg: CfgNode, name: str) -> ProposalFolder | None:
-    """The exported SAM masks of a data set; None where they are not used or made by the model.
+    """The exported SAM masks of a dataset; None where they are not used or made by the model.
 
-    `TEST.SAM_MASKS_DIR` is an export, or a folder of exports named after the data sets.
+    `TEST.SAM_MASKS_DIR` is an export, or a folder of exports named after the datasets.
     """
     if not (cfg.TEST.USE_SAM_MASKS and cfg.TEST.SAM_MASKS_DIR):
         return None

@@ -123,7 +123,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if clip.CLIP_TYPE == "full_model":
         clip_full_model(optimizer, clip.CLIP_VALUE, clip.NORM_TYPE)
         return optimizer
-    return maybe_add_gradient_clipping(cfg, optimizer)
+    clipped: torch.optim.Optimizer = maybe_add_gradient_clipping(cfg, optimizer)
+    return clipped
 
 
 CONSTANT = "constant"  # entry of a parameter group: its learning rate stays
@@ -191,7 +192,7 @@ def cosine(start: float, end: float, done: float) -> float:
 def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
     """The schedule that SOLVER.LR_SCHEDULER_NAME names: "CosineGroups", or one of detectron2's.
 
-    Raises: ValueError where one of detectron2's gets keys that it does not heed.
+    Raises: ValueError where one of detectron2's gets keys that it ignores.
     """
     solver = cfg.SOLVER
     if CosineGroups.__name__ != solver.LR_SCHEDULER_NAME:
@@ -203,7 +204,7 @@ def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
         if any(asked.values()):
             keys = ", ".join(f"SOLVER.{key}" for key, is_set in asked.items() if is_set)
             raise ValueError(
-                f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}, which does not heed "
+                f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}, which ignores "
                 f"{keys}: set CosineGroups, or these to their defaults ([], -1, 0)"
             )
         return build_lr_scheduler(cfg, optimizer)

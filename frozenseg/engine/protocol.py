@@ -24,7 +24,7 @@ FROZEN_ENCODERS = {
 
 
 class EvaluatedWeights(NamedTuple):
-    """Which weights are evaluated: reading them takes seconds, so once for all data sets.
+    """Which weights are evaluated: reading them takes seconds, so once for all datasets.
 
     Attributes:
         checkpoint, checkpoint_hash: name and hash of the file; "" and None without one.
@@ -62,7 +62,7 @@ def protocol(
     ignore_label: int,
     instance_ground_truth: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What config and vocabulary decide; `mask_ensemble` stands apart.
+    """What config and vocabulary decide; `mask_ensemble` adds the proposals'.
 
     Args:
         cfg: with the row's settings, see `frozenseg.engine.evaluate.with_row`.

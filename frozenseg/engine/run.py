@@ -22,7 +22,7 @@ from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.processes import launch, process_rank
 from frozenseg.engine.trainer import Trainer
 from frozenseg.engine.wandb_sync import require_wandb
-from frozenseg.files import write_atomically
+from frozenseg.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 def recipe_opts(path: str | None) -> list[str]:
     """The keys and values of a recipe (configs/recipes/*.yaml), as pairs for the command line.
 
-    Raises: FileNotFoundError or ValueError as `read_files`.
+    Raises: the errors of `read_files`.
     """
     if not path:
         return []
@@ -59,14 +59,14 @@ def recipe_opts(path: str | None) -> list[str]:
 def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
     """One process: trains (or resumes) and evaluates at the end; with --eval-only only the latter.
 
-    Raises: ValueError or FileNotFoundError as `check_inputs`, before anything is built.
+    Raises: the errors of `check_inputs`, before anything is built.
     """
     cfg.freeze()
     set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
     register_datasets(cfg)
     check_inputs(cfg, args.eval_only)
     if comm.is_main_process():
-        write_atomically(Path(cfg.OUTPUT_DIR) / "config.yaml", lambda p: p.write_text(cfg.dump()))
+        write_text(Path(cfg.OUTPUT_DIR) / "config.yaml", cfg.dump())
     if not args.eval_only:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
@@ -80,7 +80,7 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:
 def check_inputs(cfg: CfgNode, eval_only: bool) -> None:
     """What can be wrong is said at once, not after hours of training.
 
-    Raises: ValueError for a data set that is not registered, --eval-only without weights, two
+    Raises: ValueError for a dataset that is not registered, --eval-only without weights, two
         files to start from, or wandb where it is not installed; FileNotFoundError for weights
         that are not there.
     """

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """Trains META_ARCHITECTURE of a config and evaluates it; exact resume, on GPUs or the CPU.
 
+    DefaultTrainer resumes neither its optimizer (v0.6), its place in the data nor its random
+    draws, and insists on CUDA; its loop, hooks, schedules and event writers are used as they are.
+
     Writes OUTPUT_DIR/{model_*.pth, model_final.pth, last_checkpoint, metrics.json, results.json};
     with SOLVER.EMA_DECAY the averaged weights too (model_*_ema.pth), and evaluates these.
     """
@@ -83,7 +86,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """See `frozenseg.build`."""
-        return build_model(cfg)
+        model: nn.Module = build_model(cfg)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -99,7 +103,7 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode, seed: int = 0) -> TrainLoader:
         """The batches of DATASETS.TRAIN, in an order that depends on the seed alone."""
         if not cfg.DATASETS.TRAIN:
-            raise ValueError("DATASETS.TRAIN is empty: name a registered data set to train on")
+            raise ValueError("DATASETS.TRAIN is empty: name a registered dataset to train on")
         records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
         return TrainLoader(
             records,
@@ -192,8 +196,8 @@ class TrainingBar(HookBase):
     def after_step(self) -> None:
         """One iteration further; the loss is the median of the last 20."""
         history = self.trainer.storage.histories().get("total_loss")
-        shown = {"loss": f"{history.median(20):.4g}"} if history is not None else {}
-        self.progress.advance(**shown)
+        loss = "" if history is None else f"{history.median(20):.4g}"
+        self.progress.advance(1, loss=loss)
 
     def after_train(self) -> None:
         """Ends the bar."""
@@ -206,7 +210,7 @@ def accumulation_steps(cfg: CfgNode, processes: int) -> int:
     Raises: ValueError if a batch of the SOLVER section cannot be split evenly.
     """
     solver = cfg.SOLVER
-    steps = solver.ACCUMULATION_STEPS  # BatchParts refuses numbers below 1
+    steps = int(solver.ACCUMULATION_STEPS)  # BatchParts refuses numbers below 1
     if solver.IMS_PER_BATCH % (processes * max(1, steps)):
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}: it must be a multiple of "

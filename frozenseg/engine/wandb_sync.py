@@ -31,7 +31,7 @@ def start_wandb(project: str, folder: Path, config: Mapping[str, Any]) -> None:
         project: name of the project there.
         folder: OUTPUT_DIR; wandb's own files are kept in it too.
         config: what the run is listed with.
-    Raises: ValueError as `require_wandb`.
+    Raises: the errors of `require_wandb`.
     """
     file = folder / RUN_FILE
     run = require_wandb().init(

@@ -32,13 +32,13 @@ from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import description, evaluate_dataset
 from frozenseg.engine.protocol import EvaluatedWeights, identify_weights
 from frozenseg.evaluation.results import format_table, overview_table, read_results, write_results
-from frozenseg.files import write_atomically
+from frozenseg.files import write_text
 
 logger = logging.getLogger(__name__)
 
 SPLIT = "val"
 RESULTS, TABLE = "results.json", "results.md"
-# What must be the same for an entry to stand for a new evaluation.
+# What must be the same for an entry to be taken instead of a new evaluation.
 IDENTITY = ("benchmark", "dataset", "split", "protocol", "config_hash", "checkpoint_hash")
 
 
@@ -49,22 +49,22 @@ class Outcome(NamedTuple):
     skipped: dict[str, str]
 
 
-def data_sets(names: Iterable[str]) -> tuple[str, ...]:
-    """The registered data sets that `names` stand for, without repeats.
+def dataset_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The registered datasets that `names` stand for, without repeats.
 
     A name is a benchmark ("ade20k_150": its validation split with the most kinds of ground truth),
-    a data set or an alias of it, a YAML file with data sets of one's own, or "all": every benchmark
+    a dataset or an alias of it, a YAML file with datasets of one's own, or "all": every benchmark
     with an official validation split.
-    Raises: ValueError for an unknown name, and as `register_dataset_file`.
+    Raises: ValueError for an unknown name, and the errors of `register_dataset_file`.
     """
     register_splits()
     found: dict[str, None] = {}
     for name in names:
-        found |= dict.fromkeys(_data_sets_of(name))
+        found |= dict.fromkeys(_dataset_names_of(name))
     return tuple(found)
 
 
-def _data_sets_of(name: str) -> Sequence[str]:
+def _dataset_names_of(name: str) -> Sequence[str]:
     if name == "all":
         official = [
             row.benchmark for row in DATASET_SPLITS if row.image_counts and row.split == SPLIT
@@ -83,7 +83,7 @@ def _fullest(benchmark: str) -> DatasetSplit:
 
 
 def missing(name: str) -> str:
-    """What a data set lacks, with the remedy; "" if all its files and folders are there."""
+    """What a dataset lacks, with the remedy; "" if all its files and folders are there."""
     row = registered_split(name)
     root = Path("/") if Path(row.images).is_absolute() else datasets_root()
     report = Report(row.name, str(root))
@@ -95,9 +95,9 @@ def missing(name: str) -> str:
 
 
 def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: Path) -> Outcome:
-    """Scores `weights` on the registered data sets `names`; see the module.
+    """Scores `weights` on the registered datasets `names`; see the module.
 
-    Every process of a run calls it. In a run of one process a data set that turns out to be broken
+    Every process of a run calls it. In a run of one process a dataset that turns out to be broken
     is reported and the next one follows.
     Raises: FileNotFoundError for the weights; ValueError if `folder` has results of another model.
     """
@@ -129,7 +129,7 @@ def _score(
     entries: dict[str, dict[str, Any]],
     skipped: dict[str, str],
 ) -> None:
-    """Adds the entry of one data set, or the reason why there is none."""
+    """Adds the entry of one dataset, or the reason why there is none."""
     try:
         about = description(cfg, name, identity)
         _require_same_model(entries, about)
@@ -159,7 +159,7 @@ def _require_same_model(entries: Mapping[str, Mapping[str, Any]], about: Mapping
             if entry.get(key) != about[key]:
                 raise OtherModelError(
                     f"{RESULTS} in the output folder has {name} with another {key}: choose another "
-                    "--output, or --overwrite to begin anew"
+                    "--output, or --overwrite to begin again"
                 )
 
 
@@ -168,7 +168,7 @@ def _is_finished(entry: Mapping[str, Any] | None, about: Mapping[str, Any]) -> b
         return False
     plain = json.loads(json.dumps({key: about[key] for key in IDENTITY}))
     same = plain == {key: entry.get(key) for key in IDENTITY}
-    return same and len(DatasetCatalog.get(about["dataset"])) == entry["images"]
+    return same and bool(entry["images"] == len(DatasetCatalog.get(about["dataset"])))
 
 
 def _earlier(folder: Path) -> dict[str, dict[str, Any]]:
@@ -182,18 +182,17 @@ def _write(
     entries: Mapping[str, dict[str, Any]],
     skipped: Mapping[str, str],
 ) -> None:
-    """results.json and a table of them, the wanted data sets first."""
+    """results.json and a table of them, the wanted datasets first."""
     if not comm.is_main_process():
         return
     order = [name for name in dict.fromkeys((*names, *entries)) if name in entries]
     chosen = [entries[name] for name in order]
     write_results(folder / RESULTS, chosen, skipped)
-    text = table(chosen, skipped)
-    write_atomically(folder / TABLE, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(folder / TABLE, table(chosen, skipped))
 
 
 def table(entries: Sequence[Mapping[str, Any]], skipped: Mapping[str, str]) -> str:
-    """The scores over all classes of every data set, and what was skipped."""
+    """The scores over all classes of every dataset, and what was skipped."""
     lines = [overview_table(entries)] if entries else []
     lines += [f"skipped: {name}: {reason}" for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from numpy.typing import NDArray
 
-Groups = Mapping[str, np.ndarray]
+Groups = Mapping[str, NDArray[Any]]
 
 
 def class_groups(
     thing_mask: Sequence[bool], seen: Sequence[bool] | None = None, stuff: bool = True
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     """Boolean class masks by group name; seen and unseen only if `seen` is known.
 
     Args:
@@ -40,7 +42,7 @@ def class_groups(
 
 
 def group_means(
-    scores: Mapping[str, np.ndarray], counted: np.ndarray, groups: Groups
+    scores: Mapping[str, NDArray[Any]], counted: NDArray[Any], groups: Groups
 ) -> dict[str, dict[str, float | int]]:
     """For every group the mean in percent of every score over its counted classes.
 
@@ -61,7 +63,7 @@ def group_means(
 
 
 def per_class(
-    scores: Mapping[str, np.ndarray], counted: np.ndarray, names: Sequence[str]
+    scores: Mapping[str, NDArray[Any]], counted: NDArray[Any], names: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """The same scores in percent by class name, counted classes only."""
     return {
@@ -90,7 +92,7 @@ class CountingEvaluator(DatasetEvaluator):
         """Forgets all images."""
         self.counts = np.zeros((len(self.class_names), len(self.columns)))
 
-    def gathered(self) -> np.ndarray | None:
+    def gathered(self) -> NDArray[Any] | None:
         """The counts of all processes, on the main process; None on the others."""
         parts = comm.gather(self.counts)
         return np.sum(parts, axis=0) if comm.is_main_process() else None

@@ -21,14 +21,14 @@ SHOWN_DIFFERENCES = 8
 
 
 def side_by_side(runs: Runs, published: Published | None) -> list[dict[str, Any]]:
-    """One row per data set and score that is published or measured, then the means over folds.
+    """One row per dataset and score that is published or measured, then the means over folds.
 
-    Args: runs: name of a run -> data set -> its entry.
+    Args: runs: name of a run -> dataset -> its entry.
     Returns: dataset, score, published (or None), source, and for every run {"value", "column"}.
     """
     rows = []
-    data_sets = dict.fromkeys(name for entries in runs.values() for name in entries)
-    for name in data_sets:
+    datasets = dict.fromkeys(name for entries in runs.values() for name in entries)
+    for name in datasets:
         entries = {run: runs[run][name] for run in runs if name in runs[run]}
         benchmark = next(iter(entries.values()))["benchmark"]
         known = _figures(published, benchmark)
@@ -39,7 +39,7 @@ def side_by_side(runs: Runs, published: Published | None) -> list[dict[str, Any]
 
 
 def _figures(published: Published | None, benchmark: str) -> Mapping[str, Any]:
-    """Score -> figure of a single data set."""
+    """Score -> figure of a single dataset."""
     figures = published.scores.get(benchmark, {}) if published else {}
     return {score: figure for score, figure in figures.items() if "folds" not in figure}
 
@@ -93,7 +93,7 @@ def _row_of(
 
 def comparison_text(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> str:
     """The rows as a table: published, then each run and its difference to it (or to the first)."""
-    headers = ["data set", "score", "published"]
+    headers = ["dataset", "score", "published"]
     for number, run in enumerate(runs):
         headers += [run, "difference"] if number or _any_published(rows) else [run]
     lines = []
@@ -108,7 +108,7 @@ def comparison_text(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> s
                 line.append(f"{value - base:+.2f}" if both else "-")
             base = value if base is None else base
         lines.append(line)
-    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
+    return str(tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True))
 
 
 def notes_of(entry: Entry, published: Published) -> list[str]:
@@ -116,7 +116,7 @@ def notes_of(entry: Entry, published: Published) -> list[str]:
     protocol, expected = entry["protocol"], published.protocol
     row = _row(entry["dataset"])
     if row is None:
-        return ["the data set is no row of the catalog; what it holds is not known here"]
+        return ["the dataset is not a row of the catalog; what it holds is not known here"]
     if "episodes" in row.tasks:
         return list(episode_notes(entry, row, published))
     return [
@@ -129,7 +129,7 @@ def notes_of(entry: Entry, published: Published) -> list[str]:
 
 def _word_notes(protocol: Mapping[str, Any], row: DatasetSplit) -> Iterator[str]:
     if row.vocabulary_file:
-        yield f"the words come from {row.vocabulary_file} of the data set"
+        yield f"the words come from {row.vocabulary_file} of the dataset"
         return
     digest = row_vocabulary(row).digest
     if protocol.get("vocabulary") != digest:
@@ -219,7 +219,7 @@ def protocol_differences(first: Entry, second: Entry) -> list[str]:
 
 
 def _row(data_set: str) -> DatasetSplit | None:
-    """The row of a registered name; None for a data set of one's own."""
+    """The row of a registered name; None for a dataset of one's own."""
     return next((row for row in DATASET_SPLITS if data_set in row.names), None)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from numpy.typing import NDArray
 
 from frozenseg.evaluation.averages import per_class
 from frozenseg.evaluation.semantic_iou import predicted_labels
@@ -18,8 +19,8 @@ from frozenseg.structures import IGNORED
 
 
 def item_confusion(
-    truth: np.ndarray, predicted: np.ndarray, asked: Sequence[int], num_classes: int
-) -> np.ndarray:
+    truth: NDArray[Any], predicted: NDArray[Any], asked: Sequence[int], num_classes: int
+) -> NDArray[Any]:
     """Pixel counts (A + 1, A + 1) int64 of an item, rows the truth, its last class the background.
 
     Background is all that is not asked for, other classes included; IGNORED pixels are left out.
@@ -80,7 +81,7 @@ class EpisodeEvaluator(DatasetEvaluator):
 
 
 def episode_scores(
-    class_counts: np.ndarray, totals: np.ndarray, class_names: Sequence[str]
+    class_counts: NDArray[Any], totals: NDArray[Any], class_names: Sequence[str]
 ) -> dict[str, Any]:
     """The scores in percent from summed counts, NaN where there is nothing to score.
 

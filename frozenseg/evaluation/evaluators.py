@@ -47,7 +47,7 @@ def scored_tasks(row: DatasetSplit, tasks: Collection[str]) -> list[str]:
         if EPISODES in row.tasks:
             remedy = "only Fusioner says what is none of the words that an item asks for"
         raise ValueError(
-            f"data set {row.name!r} has ground truth for {', '.join(row.tasks)} but the model "
+            f"dataset {row.name!r} has ground truth for {', '.join(row.tasks)} but the model "
             f"outputs {', '.join(tasks) or 'nothing'}: {remedy}"
         )
     return scored
@@ -143,7 +143,7 @@ class CoverageCheck(DatasetEvaluator):
     """
 
     def __init__(self, items: int) -> None:
-        """`items`: how many records the data set has."""
+        """`items`: how many records the dataset has."""
         self.items = items
         self.reset()
 

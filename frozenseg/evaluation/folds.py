@@ -49,7 +49,7 @@ def fold_of(entry: Mapping[str, Any]) -> Fold | None:
 def fold_means(entries: Iterable[Mapping[str, Any]]) -> list[FoldMean]:
     """A mean for every benchmark and kind among `entries`, in their order.
 
-    A column counts where all the folds have it. Entries that are no fold are left out.
+    A column counts where all the folds have it. Entries of other splits are left out.
     Raises: ValueError for two entries of one fold.
     """
     groups: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}

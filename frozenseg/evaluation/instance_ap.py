@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from numpy.typing import NDArray
 
 from frozenseg.data.reading import check_same_size, read_annotation_file
 from frozenseg.evaluation.averages import Groups, group_means, per_class
@@ -87,7 +88,7 @@ class InstanceEvaluator(DatasetEvaluator):
         truth: list[dict[str, Any]],
         predictions: list[dict[str, Any]],
         images: list[dict[str, Any]],
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, NDArray[Any]]:
         return mask_ap(truth, predictions, images, len(self.class_names))
 
 
@@ -127,7 +128,7 @@ class LvisEvaluator(InstanceEvaluator):
         truth: list[dict[str, Any]],
         predictions: list[dict[str, Any]],
         images: list[dict[str, Any]],
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, NDArray[Any]]:
         return federated_ap(truth, predictions, images, len(self.class_names))
 
 
@@ -141,8 +142,8 @@ def frequency_groups(json_file: Path, class_of_category: Mapping[int, int]) -> d
         letters[class_of_category[category["id"]]] = category.get("frequency", "")
     if not set(letters) <= set(FREQUENCIES.values()):
         raise ValueError(
-            f'{json_file}: its categories have no frequency "r", "c" or "f": it is no annotation '
-            "file of LVIS v1; get it again"
+            f'{json_file}: its categories have no frequency "r", "c" or "f": it is not a file '
+            "of LVIS v1's annotation; get it again"
         )
     return {
         name: np.array([each == letter for each in letters]) for name, letter in FREQUENCIES.items()

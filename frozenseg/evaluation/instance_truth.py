@@ -1,4 +1,4 @@
-"""Where the ground truth of instance segmentation stands: the objects of one image, as COCO's.
+"""The ground truth of instance segmentation: the objects of one image, as COCO's.
 
 Legend: H and W pixels.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.lookup import class_of_category
@@ -64,7 +65,7 @@ class AnnotationFile:
     """The objects that another annotation file has of the same images, found by their ids."""
 
     def __init__(self, json_file: Path, row: DatasetSplit, vocabulary: Vocabulary) -> None:
-        """Reads the file. Raises: as `load_coco_instances`."""
+        """Reads the file. Raises: the errors of `load_coco_instances`."""
         self.json_file = json_file
         folder = json_file.parents[len(Path(row.instance_json).parts) - 1] / row.images
         records = load_coco_instances(
@@ -110,12 +111,12 @@ class CityscapesMaps:
         return ImageTruth((ids.shape[0], ids.shape[1]), objects)
 
 
-def encode(mask: np.ndarray) -> dict[str, Any]:
+def encode(mask: NDArray[Any]) -> dict[str, Any]:
     """A mask (H, W) as compressed RLE."""
-    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
 
 
-def _object(mask: np.ndarray, label: int, crowd: int) -> dict[str, Any]:
+def _object(mask: NDArray[Any], label: int, crowd: int) -> dict[str, Any]:
     found = {"category_id": label, "iscrowd": crowd, "area": int(mask.sum())}
     return {**found, "segmentation": encode(mask)}
 

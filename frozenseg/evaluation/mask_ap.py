@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -32,7 +33,7 @@ def mask_ap(
     *,
     most: int = MOST_DETECTIONS,
     open_images: Collection[Any] = (),
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     """AP of every class in 0..1, NaN where the ground truth has none of its instances.
 
     Args:
@@ -81,7 +82,7 @@ class _OpenEvaluation(COCOeval):
 
 def federated_ap(
     truth: Annotations, predictions: Annotations, images: list[dict[str, Any]], classes: int
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     """LVIS' AP: a class is scored on the images that were searched for it.
 
     Args:
@@ -119,12 +120,12 @@ def _by_class(annotations: Annotations) -> Mapping[int, Annotations]:
     return groups
 
 
-def _select(precision: np.ndarray, name: str, area: int) -> np.ndarray:
+def _select(precision: NDArray[Any], name: str, area: int) -> NDArray[Any]:
     thresholds = {"AP50": [IOU_50], "AP75": [IOU_75]}.get(name, slice(None))
     return precision[thresholds, :, :, area, 0]
 
 
-def _mean(precision: np.ndarray) -> np.ndarray:
+def _mean(precision: NDArray[Any]) -> NDArray[Any]:
     """Mean over thresholds and recalls of (T, R, C); NaN for classes marked -1 (no truth)."""
     valid = precision > -1
     total = np.where(valid, precision, 0).sum((0, 1))

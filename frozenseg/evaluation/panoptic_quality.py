@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from frozenseg.data.reading import check_same_size, read_panoptic_png, rgb_of_ids
@@ -21,8 +22,8 @@ COUNTS = ("tp", "fp", "fn", "iou")
 
 
 def match_image(
-    record: dict[str, Any], panoptic: np.ndarray, segments: list[dict[str, Any]], num_classes: int
-) -> np.ndarray:
+    record: dict[str, Any], panoptic: NDArray[Any], segments: list[dict[str, Any]], num_classes: int
+) -> NDArray[Any]:
     """Matches of one image against its ground-truth file, as panopticapi counts them.
 
     Args:
@@ -51,7 +52,7 @@ def match_image(
     return np.array(counts, dtype=np.float64)
 
 
-def panoptic_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
+def panoptic_scores(counts: NDArray[Any], groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
     """PQ, SQ, RQ in percent over groups and per class from summed counts (C, 4).
 
     A class that occurs neither in ground truth nor in prediction is left out of the means.

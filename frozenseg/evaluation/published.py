@@ -1,7 +1,7 @@
-"""Scores that authors published, and which of ours stand beside them.
+"""Scores that authors published, and the columns of ours to compare them with.
 
 The figures are data, each with its source: published.json has those of mask classification, which
-stand in the headers of configs/, too; published_episodes.json has Fusioner's, under the labels that
+the headers of configs/ repeat; published_episodes.json has Fusioner's, under the labels that
 its authors print. Figures that were not checked are not there.
 """
 
@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("published.json")
 EPISODES_FILE = Path(__file__).with_name("published_episodes.json")
 FAMILY = "fusioner/"  # before a label of published_episodes.json
 ITEMS_MIOU = "mIoU of items"
-# Published score -> columns of ours that may stand beside it, the best match first.
+# Published score -> columns of ours to compare it with, the best match first.
 MATCHES = {
     "PQ": ("PQ",),
     "AP": ("AP, Cityscapes", "AP, official", "AP"),
@@ -50,7 +50,7 @@ class Published(NamedTuple):
     model: Mapping[str, str] = MappingProxyType({})
 
     def source(self, benchmark: str, score: str) -> str:
-        """Where a figure stands."""
+        """Where a figure is printed."""
         return self.sources[self.scores[benchmark][score]["source"]]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.reading import check_same_size, ids_of_rgb, read_panoptic_png
 from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means, per_class
@@ -19,17 +20,17 @@ FIELDS = ("query_masks", "sam_proposals")
 RESULTS = ("regions", "regions_sam", "regions_with_sam")
 
 
-def region_ious(masks_QN: np.ndarray, regions_RN: np.ndarray) -> np.ndarray:
+def region_ious(masks_QN: NDArray[Any], regions_RN: NDArray[Any]) -> NDArray[Any]:
     """Intersection over union (R, Q) of bool masks; 0 where both are empty."""
     masks, regions = masks_QN.astype(np.float32), regions_RN.astype(np.float32)
     overlap = regions @ masks.T
     union = regions.sum(1)[:, None] + masks.sum(1)[None] - overlap
-    return overlap / np.maximum(union, 1)
+    return np.divide(overlap, np.maximum(union, 1))
 
 
 def count_image(
-    ious_RQ: np.ndarray, classes_Q: np.ndarray, truth_R: np.ndarray, num_classes: int
-) -> np.ndarray:
+    ious_RQ: NDArray[Any], classes_Q: NDArray[Any], truth_R: NDArray[Any], num_classes: int
+) -> NDArray[Any]:
     """Per class (C, 5): regions, those found at each IoU of `THRESHOLDS`, those named rightly.
 
     A region is found if any mask's IoU with it is above the threshold, whatever its class. It
@@ -84,7 +85,9 @@ class RegionEvaluator(CountingEvaluator):
             truth_R = np.array([s["category_id"] for s in segments], dtype=np.int64)
             self._count(sources, truth_R)
 
-    def _count(self, sources: list[tuple[np.ndarray, np.ndarray]], truth_R: np.ndarray) -> None:
+    def _count(
+        self, sources: list[tuple[NDArray[Any], NDArray[Any]]], truth_R: NDArray[Any]
+    ) -> None:
         """Adds the counts of (IoUs (R, Q), classes (Q,)) of each source, and of all together."""
         if len(sources) > 1:
             ious, classes = zip(*sources, strict=True)
@@ -124,7 +127,7 @@ class RegionEvaluator(CountingEvaluator):
             )
 
 
-def region_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
+def region_scores(counts: NDArray[Any], groups: Groups, names: tuple[str, ...]) -> dict[str, Any]:
     """Recall at each IoU and accuracy among the found regions, by group and class, in percent."""
     pooled = {group: _scores(counts[members].sum(0)) for group, members in groups.items()}
     means = group_means({}, counts[:, 0] > 0, groups)
@@ -137,7 +140,7 @@ def region_scores(counts: np.ndarray, groups: Groups, names: tuple[str, ...]) ->
     }
 
 
-def _scores(count: np.ndarray) -> dict[str, float]:
+def _scores(count: NDArray[Any]) -> dict[str, float]:
     """Percent from one row of counts; NaN where nothing could be counted."""
     regions, found, right = count[0], count[1], count[-1]
     scores = {

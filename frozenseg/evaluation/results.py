@@ -1,6 +1,6 @@
 """results.json: the scores of a run together with the protocol that they were measured under.
 
-{"format": 1, "results": [entry, ...], "skipped": {data set: reason}}, one entry per data set:
+{"format": 1, "results": [entry, ...], "skipped": {dataset: reason}}, one entry per dataset:
 benchmark, dataset, split, images,
 metrics: {"panoptic" | "instance" | ...: {group: {score: percent}}, "semantic": ...}, where a group
     is all, things, stuff, seen, unseen, rare, ... and "per_class" holds every class; AP on the
@@ -33,7 +33,7 @@ PACKAGES = (
     "panopticapi-lite",
     "pycocotools",
 )
-COUNTS = ("classes", "items")  # what stands among the scores but is none
+COUNTS = ("classes", "items")  # numbers among the scores that are not scores
 EPISODES = ("episodes",)  # of items that ask for classes: one row of scores, not one per group
 # Column of a table -> the way to its groups below "metrics", and the score's name there.
 COLUMNS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -78,7 +78,7 @@ def write_results(
 ) -> None:
     """Writes results.json under a temporary name, then renames; NaN scores become null.
 
-    Args: skipped: data sets without an entry -> the reason.
+    Args: skipped: datasets without an entry -> the reason.
     """
     content: dict[str, Any] = {"format": FORMAT, "results": [_plain(entry) for entry in entries]}
     if skipped:
@@ -92,7 +92,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def read_skipped(path: Path) -> dict[str, str]:
-    """Data sets that a results.json has no entry of -> the reason. Raises: as `read_results`."""
+    """Datasets without an entry -> the reason. Raises: the errors of `read_results`."""
     return dict(_read(path).get("skipped", {}))
 
 
@@ -161,7 +161,7 @@ def format_table(entry: Mapping[str, Any]) -> str:
 
 
 def overview_table(entries: Iterable[Mapping[str, Any]]) -> str:
-    """One row per entry with its scores over all classes; APr of LVIS stands beside AP."""
+    """One row per entry with its scores over all classes; APr of LVIS comes last."""
     rows = []
     for entry in entries:
         scores = {name: column(entry["metrics"], name) for name in COLUMNS}
@@ -171,5 +171,5 @@ def overview_table(entries: Iterable[Mapping[str, Any]]) -> str:
         rows.append((entry["dataset"], entry["images"], row))
     names = [name for name in (*COLUMNS, "APr") if any(name in row for *_, row in rows)]
     lines = [[name, images, *(row.get(key, "") for key in names)] for name, images, row in rows]
-    headers = ["data set", "images", *names]
-    return tabulate(lines, headers=headers, floatfmt=".2f", tablefmt="github")
+    headers = ["dataset", "images", *names]
+    return str(tabulate(lines, headers=headers, floatfmt=".2f", tablefmt="github"))

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from numpy.typing import NDArray
+from torch import Tensor
 
 from frozenseg.data.image_mask_pairs import read_semantic_labels
 from frozenseg.data.reading import (
@@ -25,7 +27,9 @@ from frozenseg.evaluation.averages import Groups, group_means, per_class
 CONVENTIONS = ("ground_truth", "ground_truth_or_predicted")
 
 
-def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+def confusion_matrix(
+    truth: NDArray[Any], predicted: NDArray[Any], num_classes: int
+) -> NDArray[Any]:
     """Pixel counts (C, C + 1) int64, rows the truth, whose pixels outside 0..C-1 are left out.
 
     The last column counts what was predicted to be no class (negative values, as BACKGROUND).
@@ -37,7 +41,7 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
     return counts.reshape(num_classes, num_classes + 1)
 
 
-def semantic_scores(confusion: np.ndarray, groups: Groups) -> dict[str, Any]:
+def semantic_scores(confusion: NDArray[Any], groups: Groups) -> dict[str, Any]:
     """IoU and accuracy in percent of a `confusion_matrix` (C, C + 1).
 
     mIoU averages over the classes of the ground truth ("ground_truth": detectron2 main and most
@@ -61,13 +65,14 @@ def semantic_scores(confusion: np.ndarray, groups: Groups) -> dict[str, Any]:
     return scores
 
 
-def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
+def predicted_labels(output: Mapping[str, Any]) -> NDArray[Any]:
     """Class indices (H, W) of an output: its `semantic_labels`, or the best of `sem_seg` (C, H, W).
 
     The first is what our models give in evaluations (see `engine.evaluate.settings_for`).
     """
     labels = output.get("semantic_labels")
-    return (output["sem_seg"].argmax(0) if labels is None else labels).cpu().numpy()
+    chosen: Tensor = output["sem_seg"].argmax(0) if labels is None else labels
+    return chosen.cpu().numpy()
 
 
 class SemanticEvaluator(DatasetEvaluator):
@@ -93,7 +98,7 @@ class SemanticEvaluator(DatasetEvaluator):
             check_same_size(source, truth.shape, record["file_name"], predicted.shape)
             self.confusion += confusion_matrix(truth, predicted, classes)
 
-    def _truth(self, record: dict[str, Any]) -> tuple[np.ndarray, str]:
+    def _truth(self, record: dict[str, Any]) -> tuple[NDArray[Any], str]:
         """The labels (H, W) of an image, -1 where they are not scored, and their file."""
         source = record.get("sem_seg_file_name") or record["pan_seg_file_name"]
         if "sem_seg_file_name" in record:

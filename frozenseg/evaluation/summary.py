@@ -23,7 +23,7 @@ def read_scores(results: Path, dataset: int = 0) -> dict[str, dict[str, float | 
 
     Scores and groups that the file lacks are left out.
     Args: dataset: number of the entry, in the order of DATASETS.TEST.
-    Raises: FileNotFoundError, ValueError as `read_results`.
+    Raises: the errors of `read_results`.
     """
     metrics = read_results(results)[dataset]["metrics"]
     scores = {}
@@ -84,4 +84,5 @@ def _percent(value: float | None) -> str:
 
 def _table(rows: list[list[str]], headers: list[str]) -> str:
     align = ["left", *["right"] * (len(headers) - 1)]
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)
+    options = {"tablefmt": "github", "disable_numparse": True, "colalign": align}
+    return str(tabulate(rows, headers, **options))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class SegmentStyle:
 
 def overlay_label_map(
     image_HW3: NDArray[np.uint8],
-    label_map_HW: NDArray[np.integer],
+    label_map_HW: NDArray[np.integer[Any]],
     styles: Mapping[int, SegmentStyle],
     *,
     opacity: float = 0.5,
@@ -85,7 +86,7 @@ def overlay_masks(
     Args:
         masks: bool (H, W) each, taken one at a time; empty masks are left out.
         styles: one for each mask.
-    Raises: ValueError as `overlay_label_map`, and if there are more or fewer masks than styles.
+    Raises: ValueError like `overlay_label_map`, and if there are more or fewer masks than styles.
     """
     check_image(image_HW3)
     result_HW3 = image_HW3.copy()
@@ -128,7 +129,7 @@ def _check_size(image_HW3: NDArray[np.uint8], shape: tuple[int, ...], what: str)
 def _line_width(image_HW3: NDArray[np.uint8]) -> int:
     """Outlines of 1 pixel up to about 900 x 900, thicker above."""
     height, width = image_HW3.shape[:2]
-    return max(1, round((height * width) ** 0.5 / 600))
+    return max(1, round(math.sqrt(height * width) / 600))
 
 
 def _paint(

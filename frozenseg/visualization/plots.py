@@ -36,7 +36,7 @@ def plot_training(metrics_json: Path, path: Path, scores: Scores | None = None) 
         path: of the PNG; it is there completely or not at all.
         scores: score -> group of classes -> percent, {"PQ": {"all": 50.1, "unseen": None}}; None
             and missing groups are left out.
-    Raises: FileNotFoundError or ValueError as `read_losses`.
+    Raises: the errors of `read_losses`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def read_losses(metrics_json: Path) -> dict[str, dict[int, float]]:
 
     Where a training was resumed or started again in the same folder, the file goes back to an
     earlier iteration; what was written before from there on is left out.
-    Raises: FileNotFoundError; ValueError for a line that is no JSON object and for no losses.
+    Raises: FileNotFoundError; ValueError for a line that is not a JSON object, and without losses.
     """
     if not metrics_json.is_file():
         raise FileNotFoundError(f"{metrics_json} does not exist: train first (frozenseg train)")

@@ -6,7 +6,7 @@ Legend: H and W pixels of an image, N masks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,13 +25,13 @@ class Anchor(NamedTuple):
     radius: float
 
 
-def ids_of(label_map_HW: NDArray[np.integer]) -> list[int]:
+def ids_of(label_map_HW: NDArray[np.integer[Any]]) -> list[int]:
     """The ids in a label map, ascending, without 0 (which means: no segment)."""
     return [int(each) for each in np.unique(label_map_HW) if each != 0]
 
 
 def masks_of(
-    label_map_HW: NDArray[np.integer],
+    label_map_HW: NDArray[np.integer[Any]],
 ) -> Iterator[tuple[int, tuple[int, int], NDArray[np.bool_]]]:
     """Yields (id, (top, left), mask cropped to its box) for every id except 0, ascending."""
     from scipy.ndimage import find_objects
@@ -44,8 +44,8 @@ def masks_of(
 
 
 def _consecutive(
-    label_map_HW: NDArray[np.integer],
-) -> tuple[NDArray[np.integer] | range, NDArray[np.int32]]:
+    label_map_HW: NDArray[np.integer[Any]],
+) -> tuple[NDArray[np.integer[Any]] | range, NDArray[np.int32]]:
     """(ids, map of their places in `ids`); places are at least 1, or 0 for the id 0."""
     if label_map_HW.size and label_map_HW.min() >= 0 and label_map_HW.max() <= LARGEST_PLAIN_ID:
         return range(LARGEST_PLAIN_ID + 1), label_map_HW.astype(np.int32)  # no sorting
@@ -93,10 +93,10 @@ def label_anchors(
     return anchors[:most]
 
 
-def boundaries(label_map_HW: NDArray[np.integer], thickness: int = 1) -> NDArray[np.bool_]:
+def boundaries(label_map_HW: NDArray[np.integer[Any]], thickness: int = 1) -> NDArray[np.bool_]:
     """Pixels of segments (id not 0) within `thickness` pixels of another id. Shape (H, W).
 
-    The image's border is no boundary. Distances are the larger of rows and columns.
+    The image's border is not a boundary. Distances are the larger of rows and columns.
     """
     different_HW = np.zeros(label_map_HW.shape, dtype=bool)
     down = label_map_HW[1:] != label_map_HW[:-1]
@@ -108,10 +108,10 @@ def boundaries(label_map_HW: NDArray[np.integer], thickness: int = 1) -> NDArray
     if thickness > 1:
         kernel = np.ones((2 * thickness - 1, 2 * thickness - 1), np.uint8)
         different_HW = cv2.dilate(different_HW.astype(np.uint8), kernel).astype(bool)
-    return different_HW & (label_map_HW != 0)
+    return np.logical_and(different_HW, label_map_HW != 0)
 
 
-def _deepest(depth_HW: NDArray[np.floating], corner: tuple[int, int], step: int) -> Anchor:
+def _deepest(depth_HW: NDArray[np.floating[Any]], corner: tuple[int, int], step: int) -> Anchor:
     """The most central of the deepest places of a map padded by one cell and thinned by `step`."""
     rows, columns = np.nonzero(depth_HW >= CENTRAL * depth_HW.max())
     nearest = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()

@@ -24,11 +24,11 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom ex
 
 
 class PlacedLabel(NamedTuple):
-    """A label and where it would best stand.
+    """A label and its best place.
 
     Attributes:
         x, y: centre wanted, in pixels.
-        radius: room around the centre inside the segment; the text shrinks a little to fit.
+        radius: space around the centre inside the segment; the text shrinks a little to fit.
         area: size of the segment; larger ones choose their place first.
     """
 
@@ -50,7 +50,7 @@ def caption(name: str, score: float | None, longest: int = LONGEST_NAME) -> str:
 def draw_labels(image_HW3: NDArray[np.uint8], labels: Iterable[PlacedLabel]) -> list[Box]:
     """Draws labels into an RGB uint8 image (H, W, 3), in place.
 
-    The label of a segment smaller than the text stands beside it. One that meets another label
+    The label of a segment smaller than the text is put beside it. One that meets another label
     moves; where there is no room left, the image is smaller than the text, or labels cover much of
     the image already, it is left out (the legend still names the segment).
     Returns: the boxes of the labels drawn.

@@ -20,7 +20,7 @@ WIDEST_PICTURE = 1600
 LONGEST_ENTRY = 40
 MOST_COLUMNS = 3  # of a legend
 FEWEST_ROWS = 6  # that a sheet gives to a legend however low its pictures are
-WIDE = 3.0  # pictures of at least this width / height stand below one another
+WIDE = 3.0  # pictures of at least this width / height are put below one another
 FRAME = (205, 205, 205)
 
 
@@ -96,14 +96,14 @@ def side_by_side(
 ) -> NDArray[np.uint8]:
     """One sheet: pictures at a common height, each under its title, then a legend.
 
-    Very wide pictures stand below one another, others side by side. Small ones are enlarged
+    Very wide pictures are put below one another, others side by side. Small ones are enlarged
     without smoothing, large ones reduced, to 320 to 900 pixels high.
 
     Args:
         pictures: (title, image) pairs, left to right.
         styles: the legend's entries; None leaves the legend out.
         legend_title: a line above them.
-    Raises: ValueError for no picture or one that is no RGB uint8 image.
+    Raises: ValueError without pictures, or for one that is not an RGB uint8 image.
     """
     if not pictures:
         raise ValueError("a sheet needs at least one picture, got none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from frozenseg.visualization.fonts import default_font, drawable, load_font, runs
@@ -17,7 +18,7 @@ SMALLEST_TEXT, LARGEST_TEXT = 10, 160
 
 def text_size(height: int, width: int) -> int:
     """Font size in pixels that looks alike on images of all sizes, within readable bounds."""
-    size = round(0.03 * (height * width) ** 0.5)
+    size = round(0.03 * math.sqrt(height * width))
     return min(max(size, SMALLEST_TEXT), LARGEST_TEXT)
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a model on the data sets of a config, and what it writes down."""
+"""Evaluation of a model on the datasets of a config, and what it writes down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model computes while a data set is scored, and that its scores stay the same."""
+"""What a model computes while a dataset is scored, and that its scores stay the same."""
 
 from __future__ import annotations
 

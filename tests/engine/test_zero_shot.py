@@ -12,7 +12,7 @@ import torch
 
 from frozenseg.engine import zero_shot
 from frozenseg.engine.trainer import Trainer
-from frozenseg.engine.zero_shot import data_sets, missing, score_benchmarks
+from frozenseg.engine.zero_shot import dataset_names, missing, score_benchmarks
 from frozenseg.evaluation.results import read_results, read_skipped
 from tests.shapes_world import register_shapes, write_shapes
 
@@ -31,7 +31,7 @@ def weights(stand_in_cfg, tmp_path):
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """The names of the data sets that were scored, not only looked up."""
+    """The names of the datasets that were scored, not only looked up."""
     names: list[str] = []
     plain = zero_shot.evaluate_dataset
 
@@ -44,17 +44,17 @@ def evaluated(monkeypatch):
 
 
 def test_names_are_benchmarks_data_sets_files_and_all(stand_in_cfg, tmp_path):
-    assert data_sets(["ade20k_150", "lvis", SHAPES]) == (ADE, "openvocab_lvis_v1_val", SHAPES)
-    assert data_sets(["ade20k_sem_seg_val", ADE]) == ("ade20k_sem_seg_val", ADE)
-    everything = data_sets(["all"])
+    assert dataset_names(["ade20k_150", "lvis", SHAPES]) == (ADE, "openvocab_lvis_v1_val", SHAPES)
+    assert dataset_names(["ade20k_sem_seg_val", ADE]) == ("ade20k_sem_seg_val", ADE)
+    everything = dataset_names(["all"])
     assert len(everything) == 13
     assert {ADE, "openvocab_pascal_ctx459_sem_seg_val", "bdd10k_40_panoptic_val"} < {*everything}
     assert not any(name.startswith(("shapes", "miniature")) for name in everything)
     file = tmp_path / "mine.yaml"
     file.write_text("{name: zero_shot_mine, images: i, semantic_masks: m, classes: [cat, dog]}")
-    assert data_sets([str(file)]) == ("zero_shot_mine",)
+    assert dataset_names([str(file)]) == ("zero_shot_mine",)
     with pytest.raises(ValueError, match=r"unknown dataset 'ade20k_15'; did you mean"):
-        data_sets(["ade20k_15"])
+        dataset_names(["ade20k_15"])
 
 
 def test_what_is_missing_comes_with_download_and_command(stand_in_cfg, shapes_root):
@@ -124,7 +124,7 @@ def test_a_broken_data_set_is_named_and_the_next_one_follows(
     write_shapes(tmp_path / "shapes", train=1, val=2, size=(32, 40))
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     register_shapes(tmp_path)
-    names = data_sets([SHAPES, "shapes_train_panoptic"])
+    names = dataset_names([SHAPES, "shapes_train_panoptic"])
     broken = next((tmp_path / "shapes/panoptic_val").glob("*.png"))
     broken.write_bytes(broken.read_bytes()[:60])
     outcome = score_benchmarks(stand_in_cfg, weights, names, tmp_path / "out")

@@ -117,7 +117,7 @@ def test_other_printed_figures_and_data_sets_of_ones_own(entry):
     assert any("test size: [800, 1333] here, [1024, 2560] published" in note for note in notes)
     entry["dataset"] = "mine"
     assert notes_of(entry, R50) == [
-        "the data set is no row of the catalog; what it holds is not known here"
+        "the dataset is not a row of the catalog; what it holds is not known here"
     ]
 
 

@@ -29,7 +29,7 @@ def test_areas_are_those_of_the_file_where_it_has_them():
 
 @pytest.fixture
 def other_file(tmp_path):
-    """The row of a panoptic data set, and an instance file of its single image, 8 x 6."""
+    """The row of a panoptic dataset, and an instance file of its single image, 8 x 6."""
     row = replace(
         VAL,
         category_ids=(1, 2, 3),

@@ -90,7 +90,7 @@ def test_the_overview_has_a_row_per_data_set_and_apr_of_lvis():
     lvis = {"dataset": "l_val", "images": 5, "metrics": {"instance": groups}}
     first, _, second, third = overview_table([ENTRY, lvis]).splitlines()
     assert [cell.strip() for cell in first.split("|")[1:-1]] == [
-        *("data set", "images", "PQ", "SQ", "RQ", "AP", "mIoU", "mIoU (v0.6)", "APr")
+        *("dataset", "images", "PQ", "SQ", "RQ", "AP", "mIoU", "mIoU (v0.6)", "APr")
     ]
     assert "41.50" in second
     assert [cell.strip() for cell in third.split("|")[1:-1]] == [
