@@ -47,7 +47,7 @@ def test_new_words_need_no_new_model_and_only_new_words_are_computed(model, samp
     encoded = []
     encode = model.backbone.text.encode
     monkeypatch.setattr(
-        model.backbone.text, "encode", lambda t: encoded.append(len(t)) or encode(t)
+        model.backbone.text, "encode", lambda t, m: encoded.append(len(t)) or encode(t, m)
     )
     model.set_vocabulary(Vocabulary.parse("dog, puppy; grass:stuff; zebra"))
     result = model([sample])[0]
