@@ -5,67 +5,66 @@ Formats: https://cocodataset.org/#format-data, section 1, and https://www.lvisda
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frozenseg.data.reading import read_annotation_file, require_file
-
-logger = logging.getLogger(__name__)
+from frozenseg.data.catalog.lookup import class_of_category
+from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.findings import Report
+from frozenseg.data.reading import read_annotation_file
+from frozenseg.data.samples import Sample, check_categories, images_by_id
+from frozenseg.vocab import Vocabulary
 
 XYWH_ABS = 1  # detectron2.structures.BoxMode.XYWH_ABS, an IntEnum
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
-def load_coco_instances(
-    *,
-    json_file: Path,
-    image_root: Path,
-    class_of_category: Mapping[int, int],
-    image_file: Callable[[Mapping[str, Any]], str],
-    remedy: str = "",
-) -> list[dict[str, Any]]:
-    """One record per image (those without objects included), in detectron2's format.
+def instance_samples(
+    row: DatasetSplit, vocabulary: Vocabulary, root: Path, report: Report
+) -> list[Sample]:
+    """One sample per image (those without objects included), sorted by image id.
 
-    Args:
-        class_of_category: the dataset's category id -> index in the vocabulary.
-        image_file: path below `image_root` of an entry of the JSON's `images`.
-        remedy: what to do about missing files, for the error message.
-    Returns: dicts with file_name, image_id, height, width and annotations (id, category_id as class
-        index, bbox, bbox_mode, segmentation, area, iscrowd), sorted by image id; for LVIS also
-        neg_category_ids and not_exhaustive_category_ids (the dataset's own ids).
-        Polygons of fewer than 3 points are dropped; objects without any other are, too, and
-        counted in the log, as in detectron2.
-    Raises: FileNotFoundError for missing files, ValueError for a broken or inconsistent JSON.
+    Objects have class indices; polygons of fewer than 3 points are dropped, and objects without any
+    other, as in detectron2.
+    Raises: the errors of `read_annotation_file`.
     """
-    content = read_annotation_file(json_file, remedy, "instance")
-    records: dict[Any, dict[str, Any]] = {}
-    for image in content["images"]:
-        records[image["id"]] = {
-            "file_name": str(image_root / _image_file(image, image_file, json_file)),
-            "image_id": image["id"],
-            "height": image["height"],
-            "width": image["width"],
-            **{key: image[key] for key in LVIS_KEYS if key in image},
-            "annotations": [],
-        }
-    invalid = 0
+    json_file = root / row.instance_json
+    content = read_annotation_file(json_file, row.origin.remedy, "instance")
+    classes = class_of_category(row, vocabulary)
+    check_categories(content, vocabulary, classes, json_file, row, report)
+    images = images_by_id(content, json_file, row, report)
+    objects: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
     for annotation in content["annotations"]:
         where = f"{json_file}, annotation {annotation.get('id')}"
-        if annotation.get("image_id") not in records:
-            raise ValueError(f"{where}: image_id {annotation.get('image_id')} is not in images")
-        read = read_object(annotation, class_of_category, where)
-        invalid += read is None
+        key = annotation.get("image_id")
+        if key not in images:
+            where += f": image_id {key}"
+            report.error("an annotation has an unknown image_id", row.origin.repair, where)
+            continue
+        try:
+            read = read_object(annotation, classes, where)
+        except ValueError as error:
+            problem = f"an object is not usable{row.origin.mistake}"
+            report.error(problem, row.origin.repair, str(error))
+            continue
+        check_object(read, images[key], where, row, report)
         if read is not None:
-            records[annotation["image_id"]]["annotations"].append(read)
-    if invalid:
-        logger.warning("%s: left out %d objects without a valid polygon", json_file, invalid)
+            objects[key].append(read)
     if not content["annotations"]:
-        raise ValueError(f"{json_file}: has no annotations; {remedy or 'make it again'}")
-    ordered = [records[key] for key in sorted(records)]
-    require_file(Path(ordered[0]["file_name"]), remedy)
-    return ordered
+        report.error("the annotation file has no annotations", row.origin.repair, json_file)
+        return []
+    report.images = len(images)
+    return [
+        Sample(
+            root / row.images / row.image_file(images[key]),
+            key,
+            (images[key]["height"], images[key]["width"]),
+            objects=objects[key],
+            lists={name: images[key][name] for name in LVIS_KEYS if name in images[key]},
+        )
+        for key in sorted(images)
+    ]
 
 
 def read_object(
@@ -113,13 +112,27 @@ def _valid_segmentation(segmentation: object, where: str) -> Any:
     return segmentation
 
 
-def _image_file(
-    image: Mapping[str, Any], image_file: Callable[[Mapping[str, Any]], str], json_file: Path
-) -> str:
-    try:
-        return image_file(image)
-    except KeyError as error:
-        raise ValueError(
-            f"{json_file}: image {image.get('id')} has no {error.args[0]}; check that file and "
-            "dataset match"
-        ) from None
+def check_object(
+    read: Mapping[str, Any] | None,
+    image: Mapping[str, Any],
+    where: str,
+    row: DatasetSplit,
+    report: Report,
+) -> None:
+    """Checks box and mask of an object as `read_object` gives it against its image."""
+    if read is None:
+        report.warning("an object has no valid polygon and is left out", row.origin.repair, where)
+        return
+    x, y, width, height = read["bbox"]
+    outside = x < -1 or y < -1 or x + width > image["width"] + 1 or y + height > image["height"] + 1
+    if outside or width < 0 or height < 0:
+        report.warning(
+            "a box reaches out of its image", row.origin.repair, f"{where}: {read['bbox']}"
+        )
+    segmentation = read["segmentation"]
+    size = (image["height"], image["width"])
+    if isinstance(segmentation, dict) and tuple(segmentation["size"]) != size:
+        problem = "the mask of an object has another size than its image"
+        report.error(
+            problem, row.origin.repair, f"{where}: {segmentation['size']}, image {list(size)}"
+        )

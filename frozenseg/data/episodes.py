@@ -12,14 +12,19 @@ Legend: H and W pixels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from frozenseg.data.catalog.lookup import class_of_category
+from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.findings import Report
 from frozenseg.data.reading import DAMAGED, require_file
+from frozenseg.data.samples import Sample
 from frozenseg.files import read_json
+from frozenseg.vocab import Vocabulary
 
 FORMAT = 1
 UNLABELLED, IGNORE_LABEL = 0, 255
@@ -76,60 +81,57 @@ def read_index(path: Path, remedy: str = "") -> tuple[EpisodeImage, ...]:
     return images
 
 
-def load_episodes(
-    *,
-    index: Path,
-    root: Path,
-    class_of_category: Mapping[int, int],
-    min_pixels: int = 1,
-    max_items: int = 0,
-    per_image: bool = False,
-    remedy: str = "",
-) -> list[dict[str, Any]]:
-    """One record per (image, class) or per image, sorted by file name, then by class.
+def episode_samples(
+    row: DatasetSplit, vocabulary: Vocabulary, root: Path, report: Report
+) -> list[Sample]:
+    """One sample per entry of the index, sorted by the name of the image.
 
-    Args:
-        class_of_category: the id of a class in the label maps -> its index in the vocabulary;
-            other classes are not asked for.
-        min_pixels: a class counts in an image from so many pixels on.
-        max_items: at most so many records, the first ones; 0 means all.
-        per_image: one record for all classes of an image, otherwise one for each of them.
-    Returns: dicts with file_name, sem_seg_file_name, image_id (the name of the image, with the id
-        of the class unless `per_image`), height, width, and `asked`, a tuple of class indices.
-    Raises: as `read_index`; FileNotFoundError for a missing image or label map; ValueError if no
-        image has a class. All with the remedy.
+    Raises: the errors of `read_index`.
     """
-    records = []
-    for entry in sorted(read_index(index, remedy), key=lambda entry: (entry.name, entry.image)):
-        asked = {
-            category: class_of_category[category]
-            for category in sorted(entry.pixels)
-            if category in class_of_category and entry.pixels[category] >= min_pixels
-        }
-        groups = [("", tuple(asked.values()))] if asked and per_image else []
-        if not per_image:
-            groups = [(f"_{category}", (index_,)) for category, index_ in asked.items()]
-        records += [_record(entry, root, suffix, classes) for suffix, classes in groups]
-    if not records:
-        raise ValueError(
-            f"{index}: no image has one of the {len(class_of_category)} classes"
-            + (f"; {remedy}" if remedy else "")
+    index = root / row.episodes_json
+    require_file(index, row.origin.remedy)
+    entries = sorted(read_index(index, row.origin.repair), key=lambda e: (e.name, e.image))
+    report.images = len(entries)
+    samples = [
+        Sample(
+            root / entry.image,
+            entry.name,
+            (entry.height, entry.width),
+            semantic=root / entry.labels,
+            pixels=entry.pixels,
         )
-    chosen = records[:max_items] if max_items else records
-    for key in ("file_name", "sem_seg_file_name"):
-        require_file(Path(chosen[0][key]), remedy)
-    return chosen
+        for entry in entries
+    ]
+    classes = class_of_category(row, vocabulary)
+    if not any(asked_classes(sample, row, classes) for sample in samples):
+        report.error(f"no image has one of the {len(classes)} classes", row.origin.repair, index)
+    return samples
 
 
-def _record(entry: EpisodeImage, root: Path, suffix: str, asked: Sequence[int]) -> dict[str, Any]:
+def asked_classes(
+    sample: Sample, row: DatasetSplit, class_of_id: Mapping[int, int]
+) -> dict[int, int]:
+    """The id in the label map -> class index of all classes that are asked of an image."""
+    pixels = sample.pixels or {}
     return {
-        "file_name": str(root / entry.image),
-        "sem_seg_file_name": str(root / entry.labels),
-        "image_id": entry.name + suffix,
-        "height": entry.height,
-        "width": entry.width,
-        "asked": tuple(asked),
+        category: class_of_id[category]
+        for category in sorted(pixels)
+        if category in class_of_id and pixels[category] >= row.min_pixels
     }
+
+
+def episodes_of(
+    sample: Sample, row: DatasetSplit, class_of_id: Mapping[int, int]
+) -> Iterator[dict[str, Any]]:
+    """The episodes of an image: `image_id`, with the id of the class unless all are asked together,
+    and `asked`, a tuple of class indices.
+    """
+    asked = asked_classes(sample, row, class_of_id)
+    if row.asks_per_image and asked:
+        yield {"image_id": sample.image_id, "asked": tuple(asked.values())}
+    elif not row.asks_per_image:
+        for category, index in asked.items():
+            yield {"image_id": f"{sample.image_id}_{category}", "asked": (index,)}
 
 
 def _read_entry(entry: Mapping[str, Any]) -> EpisodeImage:

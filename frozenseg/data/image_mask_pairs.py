@@ -46,43 +46,6 @@ def find_pairs(images: Path, image_suffix: str, masks: Path, mask_suffix: str) -
     )
 
 
-def load_pairs(
-    *,
-    images: Path,
-    image_suffix: str,
-    masks: Path,
-    mask_suffix: str,
-    mask_key: str = "sem_seg_file_name",
-    remedy: str = "",
-) -> list[dict[str, Any]]:
-    """One record per image: file_name, image_id (its name without suffix) and `mask_key`.
-
-    Every image must have a mask and the other way round: a file that is left out silently would
-    change the scores.
-    Raises: FileNotFoundError for a missing folder or partner, ValueError if there are no files;
-        both with the remedy.
-    """
-    try:
-        pairs = find_pairs(images, image_suffix, masks, mask_suffix)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}{_then(remedy)}") from None
-    for lonely, partner in ((pairs.images_only, masks), (pairs.masks_only, images)):
-        if lonely:
-            what = "mask" if partner == masks else "image"
-            raise FileNotFoundError(
-                f"{lonely[0]} has no {what} in {partner} ({len(lonely)} of them){_then(remedy)}"
-            )
-    if not pairs.both:
-        raise ValueError(
-            f"{images} has no images *{image_suffix} with masks *{mask_suffix} in "
-            f"{masks}{_then(remedy)}"
-        )
-    return [
-        {"file_name": str(image), "image_id": key, mask_key: str(mask)}
-        for key, (image, mask) in pairs.both.items()
-    ]
-
-
 def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> np.ndarray:
     """Class indices (H, W) int64 of a record's `sem_seg_file_name`, -1 where nothing is scored.
 
@@ -144,7 +107,3 @@ def _files_by_key(folder: Path, suffix: str) -> dict[str, Path]:
 
 def _matches(name: str, suffix: str) -> bool:
     return name.endswith(suffix) if suffix else Path(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _then(remedy: str) -> str:
-    return f"; {remedy}" if remedy else ""

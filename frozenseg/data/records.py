@@ -1,101 +1,97 @@
-"""The records of a benchmark split in detectron2's format, by the kind of its ground truth.
+"""The records of a dataset split in detectron2's format, by the kind of its ground truth.
 
-Every record has file_name and image_id; the rest is what its loader says. Nothing here needs
-detectron2 or torch.
+Every record has file_name and image_id; what else it has follows from its sample. Nothing here
+needs detectron2 or torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from frozenseg.data.catalog.lookup import class_of_category
 from frozenseg.data.catalog.split import DatasetSplit
-from frozenseg.data.coco_instances import load_coco_instances
-from frozenseg.data.coco_panoptic import load_coco_panoptic
-from frozenseg.data.episodes import load_episodes
-from frozenseg.data.image_mask_pairs import load_pairs
+from frozenseg.data.coco_instances import instance_samples
+from frozenseg.data.coco_panoptic import panoptic_samples
+from frozenseg.data.episodes import episode_samples, episodes_of
+from frozenseg.data.findings import Report
+from frozenseg.data.reading import require_file
+from frozenseg.data.samples import Sample, pair_samples
 from frozenseg.vocab import Vocabulary
 
-Records = list[dict[str, Any]]
+logger = logging.getLogger(__name__)
+
+READERS: dict[str, Callable[[DatasetSplit, Vocabulary, Path, Report], list[Sample]]] = {
+    "panoptic": panoptic_samples,
+    "instances": instance_samples,
+    "lvis": instance_samples,
+    "instance maps": pair_samples,
+    "episodes": episode_samples,
+    "semantic": pair_samples,
+}
 
 
-def load_records(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
+def read_samples(
+    row: DatasetSplit, vocabulary: Vocabulary, root: Path, report: Report
+) -> list[Sample]:
+    """The samples of a row; what is wrong with its annotations goes into the report.
+
+    Sets `report.images` to the number of images.
+    Raises: FileNotFoundError and ValueError for an annotation file that cannot be used at all.
+    """
+    return READERS[row.kind](row, vocabulary, root, report)
+
+
+def load_records(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> list[dict[str, Any]]:
     """The records of a row, whose paths are below `root`.
 
+    Returns: dicts with file_name, image_id, where known height and width, and of the ground truth
+        pan_seg_file_name with segments_info (id, category_id, isthing, iscrowd, area, bbox),
+        sem_seg_file_name, instance_file_name, annotations (id, category_id, bbox, bbox_mode,
+        segmentation, area, iscrowd), or, of an episode, `asked`; all with class indices.
     Raises: FileNotFoundError and ValueError that name the file and the remedy.
     """
-    records = LOADERS[row.kind](row, vocabulary, root)
-    if row.labels_are_ids:
-        ids = tuple(class_of_category(row, vocabulary))
-        for record in records:
-            record["label_ids"] = ids
-    return records
+    report = Report(row.name, str(root))
+    samples = read_samples(row, vocabulary, root, report)
+    report.raise_first()
+    for finding in report.findings:
+        logger.warning("%s: %s (%d times)", row.name, finding.problem, finding.count)
+    for path in samples[0].files():
+        require_file(path, row.origin.remedy)
+    classes = class_of_category(row, vocabulary)
+    records = []
+    for sample in samples:
+        record = _record(sample, classes, vocabulary.thing_mask)
+        if row.labels_are_ids:
+            record["label_ids"] = tuple(classes)
+        episodes = episodes_of(sample, row, classes) if row.kind == "episodes" else [{}]
+        records += [{**record, **episode} for episode in episodes]
+    return records[: row.max_items] if row.max_items else records
 
 
-def _panoptic(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
-    return load_coco_panoptic(
-        json_file=root / row.panoptic_json,
-        image_root=root / row.images,
-        panoptic_root=root / row.panoptic_masks,
-        semantic_root=root / row.semantic_masks if row.semantic_masks else None,
-        image_file=row.image_file,
-        semantic_file=row.semantic_file,
-        class_of_category=class_of_category(row, vocabulary),
-        thing_classes=frozenset(i for i, thing in enumerate(vocabulary.thing_mask) if thing),
-        remedy=row.origin.remedy,
-    )
-
-
-def _instances(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
-    return load_coco_instances(
-        json_file=root / row.instance_json,
-        image_root=root / row.images,
-        image_file=row.image_file,
-        class_of_category=class_of_category(row, vocabulary),
-        remedy=row.origin.remedy,
-    )
-
-
-def _instance_maps(row: DatasetSplit, _vocabulary: Vocabulary, root: Path) -> Records:
-    return load_pairs(
-        images=root / row.images,
-        image_suffix=row.image_suffix,
-        masks=root / row.instance_masks,
-        mask_suffix=row.instance_suffix,
-        mask_key="instance_file_name",
-        remedy=row.origin.remedy,
-    )
-
-
-def _semantic(row: DatasetSplit, _vocabulary: Vocabulary, root: Path) -> Records:
-    return load_pairs(
-        images=root / row.images,
-        image_suffix=row.image_suffix,
-        masks=root / row.semantic_masks,
-        mask_suffix=row.semantic_suffix,
-        remedy=row.origin.remedy,
-    )
-
-
-def _episodes(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> Records:
-    return load_episodes(
-        index=root / row.episodes_json,
-        root=root,
-        class_of_category=class_of_category(row, vocabulary),
-        min_pixels=row.min_pixels,
-        max_items=row.max_items,
-        per_image=row.asks_per_image,
-        remedy=row.origin.remedy,
-    )
-
-
-LOADERS: dict[str, Callable[[DatasetSplit, Vocabulary, Path], Records]] = {
-    "panoptic": _panoptic,
-    "instances": _instances,
-    "lvis": _instances,
-    "instance maps": _instance_maps,
-    "episodes": _episodes,
-    "semantic": _semantic,
-}
+def _record(sample: Sample, classes: Mapping[int, int], things: list[bool]) -> dict[str, Any]:
+    record = {"file_name": str(sample.image), "image_id": sample.image_id, **sample.lists}
+    if sample.size is not None:
+        record["height"], record["width"] = sample.size
+    for key, path in (
+        ("pan_seg_file_name", sample.panoptic),
+        ("sem_seg_file_name", sample.semantic),
+        ("instance_file_name", sample.instances),
+    ):
+        if path is not None:
+            record[key] = str(path)
+    if sample.panoptic is not None:
+        record["segments_info"] = [
+            {
+                "iscrowd": 0,
+                **segment,
+                "category_id": (index := classes[segment["category_id"]]),
+                "isthing": things[index],
+            }
+            for segment in sample.segments
+        ]
+    if sample.objects is not None:
+        record["annotations"] = sample.objects
+    return record

@@ -26,8 +26,8 @@ from frozenseg.data.catalog.register import (
     registered_split,
 )
 from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.findings import Report
 from frozenseg.data.verify.files import check_paths
-from frozenseg.data.verify.findings import Report
 from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import description, evaluate_dataset
 from frozenseg.engine.protocol import EvaluatedWeights, identify_weights

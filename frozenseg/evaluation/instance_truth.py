@@ -6,6 +6,7 @@ Legend: H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.catalog.lookup import class_of_category
 from frozenseg.data.catalog.split import DatasetSplit
-from frozenseg.data.coco_instances import load_coco_instances
 from frozenseg.data.mappers.targets import run_length
 from frozenseg.data.reading import check_same_size, ids_of_rgb, read_label_png, read_panoptic_png
+from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary
 
 THING_SEGMENTS = "thing segments of the panoptic annotation"
@@ -65,16 +65,11 @@ class AnnotationFile:
     """The objects that another annotation file has of the same images, found by their ids."""
 
     def __init__(self, json_file: Path, row: DatasetSplit, vocabulary: Vocabulary) -> None:
-        """Reads the file. Raises: the errors of `load_coco_instances`."""
+        """Reads the file. Raises: the errors of `load_records`."""
         self.json_file = json_file
-        folder = json_file.parents[len(Path(row.instance_json).parts) - 1] / row.images
-        records = load_coco_instances(
-            json_file=json_file,
-            image_root=folder,
-            class_of_category=class_of_category(row, vocabulary),
-            image_file=row.image_file,
-            remedy=row.origin.remedy,
-        )
+        root = json_file.parents[len(Path(row.instance_json).parts) - 1]
+        other = replace(row, panoptic_json="", semantic_masks="", instance_json=str(json_file))
+        records = load_records(other, vocabulary, root)
         self.records = {record["image_id"]: record for record in records}
 
     def __call__(self, record: Mapping[str, Any]) -> ImageTruth:

@@ -72,7 +72,7 @@ def test_training_records_index_the_training_vocabulary(registered):
             lambda c: c["annotations"][0]["segments_info"][0].update(category_id=99),
             "category id 99",
         ),
-        (lambda c: c["annotations"][0].update(image_id=-5), "image_id -5"),
+        (lambda c: c["annotations"][0].update(image_id=-5), "image -5: .*unknown .* image_id"),
         (lambda c: c.pop("images"), "lacks"),
         (lambda c: c.update(annotations=[]), "no annotations"),
     ],
@@ -108,14 +108,16 @@ def test_a_segment_without_one_of_its_numbers_is_reported(own_copy, name, value)
 
     edit(own_copy / "panoptic_val.json", damage)
     shown = value if name == "id" else segment["id"]
-    message = rf"panoptic_val\.json.*: {name} of segment {shown} is {value},.*prepare"
+    message = (
+        rf"panoptic_val\.json.*, segment {shown}: {name} is {value}: .*; delete shapes/ and run"
+    )
     with pytest.raises(ValueError, match=message):
         DatasetCatalog.get(NAME)
     edit(
         own_copy / "panoptic_val.json",
         lambda c: c["annotations"][1]["segments_info"][0].pop(name),
     )
-    with pytest.raises(ValueError, match=f"{name} of segment"):
+    with pytest.raises(ValueError, match=f"segment .*: {name} is None"):
         DatasetCatalog.get(NAME)
 
 

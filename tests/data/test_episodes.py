@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from frozenseg.data.episodes import EpisodeImage, describe, index_content, load_episodes, read_index
+from frozenseg.data.catalog.split import DatasetSplit, Origin
+from frozenseg.data.episodes import EpisodeImage, describe, index_content, read_index
+from frozenseg.data.records import load_records
+from frozenseg.vocab import Vocabulary
 
 # Classes 3, 5 and 9 of the dataset are those of the row, under the indices 0, 1 and 2.
-CLASSES = {3: 0, 5: 1, 9: 2}
 PIXELS = {
     "b": {3: 10, 9: 2047, 4: 5000},
     "a": {9: 2048, 5: 1, 3: 3000},
@@ -34,10 +37,22 @@ def root(tmp_path):
     return tmp_path
 
 
+ROW = DatasetSplit(
+    name="x_val",
+    benchmark="x",
+    split="val",
+    tasks=("episodes",),
+    vocabulary="a; b; c",
+    images="i",
+    semantic_masks="l",
+    episodes_json="index.json",
+    category_ids=(3, 5, 9),
+    origin=Origin("it", "--again"),
+)
+
+
 def load(root, **options):
-    return load_episodes(
-        index=root / "index.json", root=root, class_of_category=CLASSES, remedy="run it", **options
-    )
+    return load_records(replace(ROW, **options), Vocabulary.parse(ROW.vocabulary), root)
 
 
 def items(records):
@@ -72,8 +87,8 @@ def test_small_regions_are_no_items_and_only_the_first_items_are_kept(root):
 
 
 def test_together_an_image_is_asked_for_all_its_classes_of_the_row(root):
-    assert items(load(root, per_image=True)) == [("a", (0, 1, 2)), ("b", (0, 2)), ("c", (1,))]
-    large = load(root, per_image=True, min_pixels=2048)
+    assert items(load(root, asked_together=True)) == [("a", (0, 1, 2)), ("b", (0, 2)), ("c", (1,))]
+    large = load(root, asked_together=True, min_pixels=2048)
     assert items(large) == [("a", (0, 2)), ("c", (1,))]
 
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.image_mask_pairs import find_pairs, load_pairs, read_semantic_labels
+from frozenseg.data.catalog.split import DatasetSplit, Origin
+from frozenseg.data.image_mask_pairs import find_pairs, read_semantic_labels
+from frozenseg.data.records import load_records
+from frozenseg.vocab import Vocabulary
 
 
 def touch(folder, *names):
@@ -35,14 +38,20 @@ def test_without_a_suffix_every_image_file_counts_but_a_name_only_once(tmp_path)
         find_pairs(tmp_path / "i", "", tmp_path / "m", ".png")
 
 
+ROW = DatasetSplit(
+    name="x_val",
+    benchmark="x",
+    split="val",
+    tasks=("semantic",),
+    vocabulary="cat; dog",
+    images="i",
+    semantic_masks="m",
+    origin=Origin("frozenseg data prepare x", images_made=True),
+)
+
+
 def load(tmp_path):
-    return load_pairs(
-        images=tmp_path / "i",
-        image_suffix=".jpg",
-        masks=tmp_path / "m",
-        mask_suffix=".png",
-        remedy="run frozenseg data prepare x",
-    )
+    return load_records(ROW, Vocabulary.parse(ROW.vocabulary), tmp_path)
 
 
 def test_a_missing_partner_or_folder_is_an_error_with_the_remedy(tmp_path):
@@ -50,10 +59,10 @@ def test_a_missing_partner_or_folder_is_an_error_with_the_remedy(tmp_path):
         load(tmp_path)
     touch(tmp_path / "i", "a.jpg", "b.jpg")
     touch(tmp_path / "m", "a.png")
-    with pytest.raises(FileNotFoundError, match=r"b\.jpg has no mask in .*\(1 of them\); run"):
+    with pytest.raises(FileNotFoundError, match=r"b\.jpg: an image has no mask; run frozenseg"):
         load(tmp_path)
     touch(tmp_path / "m", "b.png", "c.png")
-    with pytest.raises(FileNotFoundError, match=r"c\.png has no image in .*; run frozenseg"):
+    with pytest.raises(FileNotFoundError, match=r"c\.png: a mask has no image; run frozenseg"):
         load(tmp_path)
     (tmp_path / "m" / "c.png").unlink()
     assert [record["image_id"] for record in load(tmp_path)] == ["a", "b"]
@@ -62,7 +71,7 @@ def test_a_missing_partner_or_folder_is_an_error_with_the_remedy(tmp_path):
 def test_empty_folders_are_an_error(tmp_path):
     for folder in ("i", "m"):
         (tmp_path / folder).mkdir()
-    with pytest.raises(ValueError, match=r"no images \*\.jpg.*run frozenseg"):
+    with pytest.raises(ValueError, match=r"i: the folder has no image \*\.jpg; run frozenseg"):
         load(tmp_path)
 
 

@@ -5,46 +5,20 @@ Legend: H and W pixels, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from frozenseg.data.catalog.split import DatasetSplit, Origin
 from frozenseg.data.episodes import describe
+from frozenseg.data.findings import Report
 from frozenseg.data.reading import ids_of_rgb, read_image, read_panoptic_png, read_values
-from frozenseg.data.verify.findings import Report
+from frozenseg.data.samples import Sample
 
 SIZES_DIFFER = "an image and its mask (or annotation) have different sizes"
 CITYSCAPES_INSTANCES = range(24, 34)  # label ids of the classes with instances
 MANY = 10  # so many files without an ignored pixel are suspicious where most files have some
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image and what belongs to it; None where the dataset has no such thing.
-
-    Attributes:
-        image: its file.
-        size: (height, width) that the annotation file gives.
-        panoptic, semantic, instances: masks.
-        segments: `segments_info` of the panoptic annotation, or `annotations` of the instances.
-        pixels: of every class in the label map, as the index of episodes has them.
-    """
-
-    image: Path
-    size: tuple[int, int] | None = None
-    panoptic: Path | None = None
-    semantic: Path | None = None
-    instances: Path | None = None
-    segments: tuple[dict[str, Any], ...] = ()
-    pixels: dict[int, int] | None = None
-
-    def files(self) -> Iterable[Path]:
-        """All files of the sample."""
-        return (f for f in (self.image, self.panoptic, self.semantic, self.instances) if f)
 
 
 @dataclass

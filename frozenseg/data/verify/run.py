@@ -19,9 +19,10 @@ from frozenseg.data.catalog.lookup import (
 )
 from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_file
 from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.findings import Report
+from frozenseg.data.samples import Sample
 from frozenseg.data.verify.files import check_paths, list_samples
-from frozenseg.data.verify.findings import Report
-from frozenseg.data.verify.maps import MapChecker, Sample
+from frozenseg.data.verify.maps import MapChecker
 from frozenseg.progress import bar
 
 IMAGES = 200

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from frozenseg.data.coco_panoptic import load_coco_panoptic
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.miniature import dataset as miniature_files
-from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN
+from frozenseg.data.miniature.classes import ALL, SEEN, vocabulary_text
 from frozenseg.data.miniature.dataset import SPLITS, write_miniature
 from frozenseg.data.miniature.scenes import draw_scene
 from frozenseg.data.reading import ids_of_rgb
+from frozenseg.data.records import load_records
 
 COUNTS = {"train": 3, "dev": 1, "val": 2}
 
@@ -28,14 +30,16 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
 def test_files_read_back_as_drawn(root, split):
-    records = load_coco_panoptic(
-        json_file=root / f"panoptic_{split.name}.json",
-        image_root=root / split.name,
-        panoptic_root=root / f"panoptic_{split.name}",
-        semantic_root=root / f"semantic_{split.name}",
-        class_of_category={c + 1: i for i, c in enumerate(split.classes)},
-        thing_classes=frozenset(i for i, c in enumerate(split.classes) if CLASSES[c].is_thing),
+    row = replace(
+        find_split(f"miniature_{split.name}_panoptic"),
+        vocabulary=vocabulary_text(split.classes),
+        category_ids=tuple(c + 1 for c in split.classes),
+        images=split.name,
+        panoptic_json=f"panoptic_{split.name}.json",
+        panoptic_masks=f"panoptic_{split.name}",
+        semantic_masks=f"semantic_{split.name}",
     )
+    records = load_records(row, row_vocabulary(row), root)
     assert len(records) == COUNTS[split.name]
     scene = draw_scene(split.world, 0, classes=split.classes)
     record = records[0]

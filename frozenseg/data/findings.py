@@ -1,8 +1,12 @@
-"""What is wrong with a dataset: problems of one kind are counted, a few are shown."""
+"""What is wrong with a dataset: problems of one kind are counted, a few are shown.
+
+Readers of annotation files and folders add what they find; loading then raises the first error.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 SHOWN = 3
@@ -45,8 +49,9 @@ class Report:
     images: int = 0
     checked: int = 0
     findings: list[Finding] = field(default_factory=list)
+    _first: Exception | None = None
 
-    def add(self, level: str, problem: str, remedy: str, where: str = "") -> None:
+    def add(self, level: str, problem: str, remedy: str, where: str | Path = "") -> None:
         """Counts a problem; of the same kind are those with equal level, problem and remedy."""
         key = (level, problem, remedy)
         known = (f for f in self.findings if (f.level, f.problem, f.remedy) == key)
@@ -56,13 +61,29 @@ class Report:
             self.findings.append(finding)
         finding.count += 1
         if where and len(finding.where) < KEPT:
-            finding.where.append(where)
+            finding.where.append(str(where))
 
-    def error(self, problem: str, remedy: str, where: str = "") -> None:
-        """`add` of something that must be repaired."""
+    def error(
+        self,
+        problem: str,
+        remedy: str,
+        where: str | Path = "",
+        raises: type[Exception] | None = ValueError,
+    ) -> None:
+        """`add` of something that makes scores wrong.
+
+        Args: raises: what `raise_first` raises for it; None: loading can go on.
+        """
         self.add("error", problem, remedy, where)
+        if self._first is None and raises is not None:
+            self._first = raises(f"{where}: {problem}; {remedy}")
 
-    def warning(self, problem: str, remedy: str, where: str = "") -> None:
+    def raise_first(self) -> None:
+        """Raises the first error; its message names the file, the problem and the remedy."""
+        if self._first is not None:
+            raise self._first
+
+    def warning(self, problem: str, remedy: str, where: str | Path = "") -> None:
         """`add` of something that may be intended."""
         self.add("warning", problem, remedy, where)
 
@@ -73,7 +94,9 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"ok": not self.errors, **asdict(self)}
+        content = asdict(self)
+        del content["_first"]
+        return {"ok": not self.errors, **content}
 
     def text(self) -> str:
         """For a terminal: one line on the dataset and three or more for every finding."""
