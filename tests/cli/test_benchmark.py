@@ -20,7 +20,13 @@ def test_figures_of_a_small_model(tmp_path):
     out = tmp_path / "figures.json"
     command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--config-file", str(CONFIG)]
     command += ["--size", "64", "96", "--runs", "1", "--warmup", "0", "--text-sample", "8"]
-    command += ["--words", "12", "DATASETS.TRAIN", "('miniature_train_panoptic',)"]
+    words = (
+        "DATASETS.TRAIN",
+        "miniature_train_panoptic",
+        "DATASETS.TEST",
+        "miniature_val_panoptic",
+    )
+    command += ["--words", "12", words[0], f"('{words[1]}',)", words[2], f"('{words[3]}',)"]
     result = subprocess.run(
         [*command[:2], "--json", str(out), *command[2:]],
         cwd=tmp_path,
