@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.catalog.lookup import class_of_category
 from frozenseg.data.catalog.split import DatasetSplit
@@ -45,7 +46,7 @@ class EpisodeImage(NamedTuple):
         return PurePosixPath(self.image).stem
 
 
-def describe(image: str, labels: str, labels_HW: np.ndarray) -> EpisodeImage:
+def describe(image: str, labels: str, labels_HW: NDArray[np.integer[Any]]) -> EpisodeImage:
     """The entry of an image with the label map `labels_HW`."""
     values, numbers = np.unique(labels_HW, return_counts=True)
     pixels = dict(zip(values.tolist(), numbers.tolist(), strict=True))

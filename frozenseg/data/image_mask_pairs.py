@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.image_files import IMAGE_SUFFIXES
 from frozenseg.data.reading import read_label_png
@@ -46,7 +47,7 @@ def find_pairs(images: Path, image_suffix: str, masks: Path, mask_suffix: str) -
     )
 
 
-def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> np.ndarray:
+def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> NDArray[np.int64]:
     """Class indices (H, W) int64 of a record's `sem_seg_file_name`, -1 where nothing is scored.
 
     A record with `label_ids` has a mask of these instead of indices 0, 1, ...
@@ -62,8 +63,8 @@ def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> np.nda
 
 
 def _index_of_ids(
-    values: np.ndarray, ids: tuple[int, ...], ignore_label: int, path: str
-) -> np.ndarray:
+    values: NDArray[np.int64], ids: tuple[int, ...], ignore_label: int, path: str
+) -> NDArray[np.int64]:
     largest = max(int(values.max(initial=0)), ignore_label, *ids)
     index_of = np.full(largest + 1, -2, dtype=np.int64)
     index_of[ignore_label] = -1

@@ -20,7 +20,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 Record = dict[str, Any]
 
 
-class StreamSampler(Sampler):
+class StreamSampler(Sampler[tuple[int, int]]):
     """Endless (position in the stream, index of the record) pairs, reshuffled every epoch."""
 
     def __init__(
@@ -45,7 +45,7 @@ class StreamSampler(Sampler):
                 position += 1
 
 
-class SeededDataset(Dataset):
+class SeededDataset(Dataset[Record]):
     """Maps (position, index) pairs of a `StreamSampler` to samples with their own random state."""
 
     def __init__(
@@ -106,7 +106,7 @@ class TrainLoader:
         )
         yield from DataLoader(
             dataset,
-            batch_sampler=BatchSampler(sampler, self.per_rank, drop_last=True),
+            batch_sampler=BatchSampler(sampler, self.per_rank, drop_last=True),  # type: ignore[arg-type]
             num_workers=self.num_workers,
             collate_fn=_as_list,
             worker_init_fn=_one_thread,
@@ -115,7 +115,7 @@ class TrainLoader:
 
 def build_test_loader(
     records: Sequence[Record], mapper: Callable[[Record], Record], num_workers: int = 0
-) -> DataLoader:
+) -> DataLoader[list[Record]]:
     """Single images in order, shared among the ranks (detectron2's)."""
     return build_detection_test_loader(list(records), mapper=mapper, num_workers=num_workers)
 

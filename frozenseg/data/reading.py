@@ -92,7 +92,7 @@ def read_annotation_file(path: Path, remedy: str = "", kind: str = "panoptic") -
     return content
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path) -> NDArray[np.uint8]:
     """A dataset's image (H, W, 3) uint8 RGB, turned as its EXIF data say.
 
     Raises: FileNotFoundError, or ValueError naming the file if it cannot be decoded.
@@ -104,7 +104,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ValueError(f"{error}; {DAMAGED}") from error
 
 
-def read_label_png(path: str | Path) -> np.ndarray:
+def read_label_png(path: str | Path) -> NDArray[np.int64]:
     """Semantic labels (H, W), the PNG's own integers (8 or 16 bit). Errors as `read_image`."""
     labels, _ = read_values(path)
     if labels.ndim != 2:
@@ -115,7 +115,7 @@ def read_label_png(path: str | Path) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def read_panoptic_png(path: str | Path) -> np.ndarray:
+def read_panoptic_png(path: str | Path) -> NDArray[np.uint8]:
     """A panoptic map (H, W, 3) uint8, see `ids_of_rgb`; an alpha channel is left out.
 
     Unlike `read_image`, which lays transparent colours on white and so would change the ids.
@@ -130,7 +130,7 @@ def read_panoptic_png(path: str | Path) -> np.ndarray:
     return rgb[..., :3]
 
 
-def read_values(path: str | Path) -> tuple[np.ndarray, str]:
+def read_values(path: str | Path) -> tuple[NDArray[Any], str]:
     """The values of a label file as they are, and Pillow's name for its mode.
 
     Errors as `read_image`.
@@ -154,20 +154,20 @@ def check_same_size(
         )
 
 
-def ids_of_rgb(rgb: np.ndarray) -> np.ndarray:
+def ids_of_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Segment ids (H, W) int32 of a panoptic map (H, W, 3) uint8."""
     wide = rgb.astype(np.int32)
     return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 
-def rgb_of_ids(ids: np.ndarray) -> np.ndarray:
+def rgb_of_ids(ids: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
     """The panoptic map (H, W, 3) uint8 of segment ids (H, W) below 2^24."""
     return np.stack([(ids >> shift) & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
 
 
 def semantic_of_panoptic(
-    ids: np.ndarray, segments: list[dict[str, Any]], ignore_label: int
-) -> np.ndarray:
+    ids: NDArray[np.integer[Any]], segments: list[dict[str, Any]], ignore_label: int
+) -> NDArray[np.int64]:
     """Class indices (H, W) int64 of a panoptic map; pixels of no segment get `ignore_label`."""
     labels = np.full(ids.shape, ignore_label, dtype=np.int64)
     for segment in segments:

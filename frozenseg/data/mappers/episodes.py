@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
+from numpy.typing import NDArray
 
 from frozenseg.data.episodes import IGNORE_LABEL, UNLABELLED
 from frozenseg.data.mappers.episode_augment import augment, draw_box, resize_box
@@ -102,8 +103,8 @@ class EpisodeMapper:
     def _map_training(
         self,
         record: dict[str, Any],
-        image_HW3: np.ndarray,
-        labels_HW: np.ndarray,
+        image_HW3: NDArray[np.uint8],
+        labels_HW: NDArray[np.int16],
         asked: tuple[int, ...],
         generator: np.random.Generator,
     ) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class EpisodeMapper:
         }
 
 
-def read_episode_labels(record: dict[str, Any]) -> np.ndarray:
+def read_episode_labels(record: dict[str, Any]) -> NDArray[np.int16]:
     """Labels (H, W) int16 of a record's `sem_seg_file_name`, whose classes have `label_ids`.
 
     Ids of other classes become OTHER_CLASS. Raises: as `read_label_png`.
@@ -153,5 +154,5 @@ def _asked(record: dict[str, Any]) -> tuple[int, ...]:
     return tuple(int(index) for index in record["asked"])
 
 
-def _channels_first(image_HW3: np.ndarray) -> torch.Tensor:
+def _channels_first(image_HW3: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image_HW3.transpose(2, 0, 1)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from detectron2.data import transforms as T
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ def draw_large_scale_jitter(
     return T.TransformList(transforms)
 
 
-def pad_to(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
+def pad_to(array: NDArray[Any], height: int, width: int, value: int) -> NDArray[Any]:
     """`array` (H, W, ...) padded at the bottom and right with `value` to (height, width, ...)."""
     missing = (height - array.shape[0], width - array.shape[1])
     padding = [(0, missing[0]), (0, missing[1]), *[(0, 0)] * (array.ndim - 2)]

@@ -15,6 +15,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
 from detectron2.data.transforms import TransformList
 from detectron2.structures import Instances
+from numpy.typing import NDArray
 from torch import Tensor
 
 from frozenseg.data.mappers.episodes import EpisodeMapper
@@ -120,7 +121,7 @@ class SegmentationMapper:
         return record
 
     def _map_training(
-        self, record: dict[str, Any], image: np.ndarray, generator: np.random.Generator
+        self, record: dict[str, Any], image: NDArray[np.uint8], generator: np.random.Generator
     ) -> dict[str, Any]:
         size = self.image_size
         transform = draw_large_scale_jitter(
@@ -157,7 +158,7 @@ def _check_known(key: str, value: str, known: Collection[str]) -> None:
         raise ValueError(f"{key} is {value!r}, which is not supported: use {choices}")
 
 
-def _to_tensor(image: np.ndarray) -> Tensor:
+def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 

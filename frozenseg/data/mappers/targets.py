@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from detectron2.data import transforms as T
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.image_mask_pairs import read_semantic_labels
@@ -21,7 +22,7 @@ from frozenseg.data.reading import (
     semantic_of_panoptic,
 )
 
-Targets = tuple[np.ndarray, np.ndarray]
+Targets = tuple[NDArray[np.int64], NDArray[np.bool_]]
 
 
 class TargetReader(Protocol):
@@ -118,14 +119,14 @@ def run_length(segmentation: Any, size: tuple[int, ...]) -> dict[str, Any]:
     return segmentation
 
 
-def _read_map(record: dict[str, Any], size: tuple[int, ...]) -> np.ndarray:
+def _read_map(record: dict[str, Any], size: tuple[int, ...]) -> NDArray[np.uint8]:
     path = record["pan_seg_file_name"]
     rgb = read_panoptic_png(path)
     check_same_size(path, rgb.shape[:2], record["file_name"], size)
     return rgb
 
 
-def _masks_of(values: np.ndarray, wanted: list[int]) -> np.ndarray:
+def _masks_of(values: NDArray[np.integer[Any]], wanted: list[int]) -> NDArray[np.bool_]:
     masks = np.zeros((len(wanted), *values.shape), dtype=bool)
     for mask, value in zip(masks, wanted, strict=True):
         np.equal(values, value, out=mask)

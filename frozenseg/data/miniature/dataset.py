@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN, vocabulary_text
@@ -146,6 +147,6 @@ def _categories() -> dict[str, Any]:
     }
 
 
-def write_picture(path: Path, array: np.ndarray, **options: Any) -> None:
+def write_picture(path: Path, array: NDArray[np.uint8], **options: Any) -> None:
     """Writes an image in the format of the name, whole or not at all; `options` are Pillow's."""
     write_atomically(path, lambda part: Image.fromarray(array).save(part, **options))

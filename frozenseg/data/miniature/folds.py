@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.episodes import FORMAT, UNLABELLED, describe, index_content
 from frozenseg.data.miniature.classes import CLASSES, FOLDS, held_out
@@ -37,8 +38,8 @@ _STUFF = tuple(i for i, row in enumerate(CLASSES) if not row.is_thing)
 class Labelled(NamedTuple):
     """A picture (H, W, 3) uint8 RGB and its label map (H, W) uint8: index of the class plus 1."""
 
-    image: np.ndarray
-    labels: np.ndarray
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
 
 
 def write_folds(root: Path, counts: Mapping[str, int] | None = None, *, seed: int = 0) -> None:
@@ -98,11 +99,11 @@ def _write(root: Path, name: str, draw: Callable[[int], Labelled], count: int, s
     for i in bar(range(count), name, "image"):
         image, labels = f"{name}/{i:06d}.jpg", f"{name}_labels/{i:06d}.png"
         if found == "begun" and (root / image).is_file() and (root / labels).is_file():
-            labels_HW = read_label_png(root / labels)
+            labels_HW: NDArray[np.integer[Any]] = read_label_png(root / labels)
         else:
             picture = draw(i)
             labels_HW = picture.labels
             write_picture(root / image, picture.image, quality=JPEG_QUALITY)
-            write_picture(root / labels, labels_HW)
+            write_picture(root / labels, picture.labels)
         entries.append(describe(image, labels, labels_HW))
     finish(index, {"info": info, **index_content(entries)})

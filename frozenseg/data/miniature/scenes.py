@@ -13,10 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.miniature.classes import ALL, CLASSES, COLORS, SHAPES
 from frozenseg.data.miniature.outlines import outline
-from frozenseg.data.miniature.textures import draw_texture
+from frozenseg.data.miniature.textures import Pixels, draw_texture
 
 SIZE = 256
 RADII = (28.0, 54.0)
@@ -37,8 +38,8 @@ class MiniatureScene:
         segments: per segment id, category (index into CLASSES), isthing, area, bbox (x, y, w, h).
     """
 
-    image: np.ndarray
-    ids: np.ndarray
+    image: NDArray[np.uint8]
+    ids: NDArray[np.int32]
     segments: tuple[dict[str, Any], ...]
 
 
@@ -70,7 +71,7 @@ def draw_scene(
 
 def draw_crop(
     seed: int, index: int, *, classes: Sequence[int] = ALL, size: int = 96
-) -> tuple[np.ndarray, int, int]:
+) -> tuple[NDArray[np.uint8], int, int]:
     """A picture of a single thing on a single stuff, cut out around the thing.
 
     Returns: image (size, size, 3) uint8 RGB, class of the thing, class of the stuff.
@@ -81,7 +82,7 @@ def draw_crop(
 
 def draw_crop_with_mask(
     seed: int, index: int, *, classes: Sequence[int] = ALL, size: int = 96
-) -> tuple[np.ndarray, np.ndarray, int, int]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], int, int]:
     """As `draw_crop`, with the mask of the thing (size, size) bool after the image."""
     generator = np.random.default_rng((seed, index, 1))
     stuff = int(generator.choice([i for i in classes if not CLASSES[i].is_thing]))
@@ -104,7 +105,7 @@ def draw_crop_with_mask(
 
 def _draw_stuff(
     generator: np.random.Generator, stuff_classes: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, list[int]]:
+) -> tuple[Pixels, NDArray[np.int32], list[int]]:
     """Canvas (H, W, 3) float32, ids (H, W) int32 from 1, and the categories of the ids."""
     count = min(int(generator.integers(1, 3)), len(stuff_classes))
     categories = [int(c) for c in generator.choice(stuff_classes, count, replace=False)]
@@ -122,8 +123,11 @@ def _draw_stuff(
 
 
 def _place(
-    generator: np.random.Generator, category: int, ids: np.ndarray, needed: np.ndarray
-) -> np.ndarray | None:
+    generator: np.random.Generator,
+    category: int,
+    ids: NDArray[np.int32],
+    needed: NDArray[np.float64],
+) -> NDArray[np.uint8] | None:
     """Coverage (H, W) uint8 of a new thing that leaves the others what they need; None if none."""
     visible = np.bincount(ids.ravel(), minlength=len(needed))
     for _ in range(_PLACEMENT_TRIES):
@@ -137,7 +141,9 @@ def _place(
     return None
 
 
-def _coverage(category: int, radius: float, degrees: float, center: np.ndarray) -> np.ndarray:
+def _coverage(
+    category: int, radius: float, degrees: float, center: NDArray[np.float64]
+) -> NDArray[np.uint8]:
     """How much of every pixel the shape covers, (H, W) uint8, 255 = all; edges are anti-aliased."""
     shape = tuple(SHAPES)[CLASSES[category].shape or 0]
     turn = np.deg2rad(degrees)
@@ -151,13 +157,16 @@ def _coverage(category: int, radius: float, degrees: float, center: np.ndarray) 
     return mask
 
 
-def _window(mask: np.ndarray) -> tuple[slice, slice]:
+def _window(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
     x, y, width, height = cv2.boundingRect(mask)
     return slice(y, y + height), slice(x, x + width)
 
 
 def _paint(
-    generator: np.random.Generator, canvas: np.ndarray, mask: np.ndarray, category: int
+    generator: np.random.Generator,
+    canvas: Pixels,
+    mask: NDArray[np.uint8],
+    category: int,
 ) -> None:
     """Paints the thing onto the canvas: its colour, a soft shading and a dark rim."""
     _, rgb = tuple(COLORS.values())[CLASSES[category].color or 0]
@@ -169,7 +178,7 @@ def _paint(
     canvas[window] += alpha * (base * shade[..., None] - canvas[window])
 
 
-def _slope(generator: np.random.Generator, strength: float) -> np.ndarray:
+def _slope(generator: np.random.Generator, strength: float) -> Pixels:
     """A brightness factor (H, W) float32 that falls linearly in a random direction, mean 1."""
     angle = generator.uniform(0, 2 * np.pi)
     ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
@@ -177,7 +186,7 @@ def _slope(generator: np.random.Generator, strength: float) -> np.ndarray:
     return 1 + np.float32(strength * generator.uniform(0, 1)) * steps
 
 
-def _expose(generator: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
+def _expose(generator: np.random.Generator, canvas: Pixels) -> NDArray[np.uint8]:
     """Lighting, a tint and noise; uint8."""
     gain = generator.uniform(0.82, 1.12) * generator.uniform(0.96, 1.04, 3).astype(np.float32)
     canvas = canvas * (_slope(generator, 0.15)[..., None] * gain.astype(np.float32))
@@ -186,7 +195,7 @@ def _expose(generator: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     return canvas.clip(0, 255).astype(np.uint8)
 
 
-def _describe(ids: np.ndarray, categories: Sequence[int]) -> tuple[dict[str, Any], ...]:
+def _describe(ids: NDArray[np.int32], categories: Sequence[int]) -> tuple[dict[str, Any], ...]:
     """The entry of every segment that has a pixel (a stuff may be covered entirely)."""
     segments = []
     for number, category in enumerate(categories, start=1):

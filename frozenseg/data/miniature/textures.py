@@ -9,37 +9,40 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.float32]  # (H, W) or (H, W, 3)
 
 
-def draw_texture(name: str, generator: np.random.Generator, size: int) -> np.ndarray:
+def draw_texture(name: str, generator: np.random.Generator, size: int) -> Pixels:
     """A square of stuff `name`. Raises: KeyError for an unknown name."""
     return _TEXTURES[name](generator, size)
 
 
-def _noise(generator: np.random.Generator, size: int, rows: int, columns: int) -> np.ndarray:
+def _noise(generator: np.random.Generator, size: int, rows: int, columns: int) -> Pixels:
     """Smooth noise with `rows` x `columns` bumps, about standard normal, (size, size)."""
     coarse = generator.standard_normal((rows, columns), dtype=np.float32)
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
-def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+def _grid(size: int) -> tuple[Pixels, Pixels]:
     y, x = np.mgrid[:size, :size].astype(np.float32)
     return y, x
 
 
-def _tint(value: np.ndarray, dark: tuple[int, ...], light: tuple[int, ...]) -> np.ndarray:
+def _tint(value: Pixels, dark: tuple[int, ...], light: tuple[int, ...]) -> Pixels:
     """From `dark` to `light` as the values (H, W) go from 0 to 1."""
     low, high = np.array(dark, np.float32), np.array(light, np.float32)
     return low + value[..., None].clip(-0.3, 1.3) * (high - low)
 
 
-def _grass(generator: np.random.Generator, size: int) -> np.ndarray:
+def _grass(generator: np.random.Generator, size: int) -> Pixels:
     blades = _noise(generator, size, size // 10, size // 2)
     patches = _noise(generator, size, 6, 6)
     return _tint(0.5 + 0.22 * blades + 0.12 * patches, (70, 105, 40), (150, 180, 85))
 
 
-def _water(generator: np.random.Generator, size: int) -> np.ndarray:
+def _water(generator: np.random.Generator, size: int) -> Pixels:
     y, _ = _grid(size)
     warp = _noise(generator, size, 5, 4)
     period = generator.uniform(14, 24)
@@ -47,7 +50,7 @@ def _water(generator: np.random.Generator, size: int) -> np.ndarray:
     return _tint(0.5 + 0.35 * waves, (70, 135, 165), (150, 205, 220))
 
 
-def _brick(generator: np.random.Generator, size: int) -> np.ndarray:
+def _brick(generator: np.random.Generator, size: int) -> Pixels:
     y, x = _grid(size)
     height = generator.uniform(13, 20)
     width = height * generator.uniform(1.8, 2.4)
@@ -63,20 +66,20 @@ def _brick(generator: np.random.Generator, size: int) -> np.ndarray:
     return face
 
 
-def _sand(generator: np.random.Generator, size: int) -> np.ndarray:
+def _sand(generator: np.random.Generator, size: int) -> Pixels:
     grain = _noise(generator, size, size // 2, size // 2)
     dunes = _noise(generator, size, 4, 3)
     return _tint(0.5 + 0.14 * grain + 0.18 * dunes, (190, 160, 110), (228, 205, 158))
 
 
-def _gravel(generator: np.random.Generator, size: int) -> np.ndarray:
+def _gravel(generator: np.random.Generator, size: int) -> Pixels:
     cells = int(generator.integers(20, 30))
     stones = np.abs(_noise(generator, size, cells, cells))
     shade = _noise(generator, size, cells // 2, cells // 2)
     return _tint(np.minimum(stones * 1.4, 0.85) + 0.1 * shade, (75, 75, 80), (175, 172, 165))
 
 
-def _wood(generator: np.random.Generator, size: int) -> np.ndarray:
+def _wood(generator: np.random.Generator, size: int) -> Pixels:
     _, x = _grid(size)
     warp = _noise(generator, size, 3, 8)
     fibre = _noise(generator, size, 6, size // 2)
@@ -88,7 +91,7 @@ def _wood(generator: np.random.Generator, size: int) -> np.ndarray:
     return face
 
 
-_TEXTURES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+_TEXTURES: dict[str, Callable[[np.random.Generator, int], Pixels]] = {
     "grass": _grass,
     "water": _water,
     "brick": _brick,

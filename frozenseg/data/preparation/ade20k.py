@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_labels
@@ -158,7 +159,7 @@ def _panoptic(preparation: Preparation, folder: Path, split: str) -> None:
 
 def decode_panoptic(
     job: PanopticJob, *, table: LabelTable, things: tuple[int, ...]
-) -> tuple[np.ndarray, dict[int, Kind]]:
+) -> tuple[NDArray[np.int64], dict[int, Kind]]:
     """Segment ids (H, W) and their kinds: stuff of the one file, things of the other on top."""
     semantic, instances = job.annotations
     labels_HW = read_labels(semantic)
@@ -173,7 +174,7 @@ def decode_panoptic(
     return ids_HW, kinds
 
 
-def read_instances(path: Path, things: tuple[int, ...]) -> np.ndarray:
+def read_instances(path: Path, things: tuple[int, ...]) -> NDArray[np.int64]:
     """256 (category id + 1) + instance (H, W), 0 where there is no instance."""
     categories_HW, numbers_HW = np.moveaxis(read_raw(path, ("RGB",)), -1, 0)[:2].astype(np.int32)
     table = np.array([0, *(thing + 1 for thing in things)])

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from frozenseg.data.preparation.ade20k_classes import FullClass, class_list_text, read_classes
@@ -124,7 +125,7 @@ def scaled_size(height: int, width: int, short_edge: int) -> tuple[int, int]:
 def convert_full(
     job: FullJob,
     *,
-    table_V: np.ndarray,
+    table_V: NDArray[np.uint16],
     short_edge: int,
     overwrite: bool = False,
     allow_empty: bool = False,
@@ -148,7 +149,7 @@ def convert_full(
     return Done(made=True)
 
 
-def _scale(array: np.ndarray, size: tuple[int, int], *, nearest: bool = False) -> np.ndarray:
+def _scale(array: NDArray[Any], size: tuple[int, int], *, nearest: bool = False) -> NDArray[Any]:
     if array.shape[:2] == size:
         return array
     import cv2
@@ -157,5 +158,5 @@ def _scale(array: np.ndarray, size: tuple[int, int], *, nearest: bool = False) -
     return cv2.resize(array, size[::-1], interpolation=method)
 
 
-def _write_jpeg(path: Path, array: np.ndarray) -> None:
+def _write_jpeg(path: Path, array: NDArray[np.uint8]) -> None:
     write_atomically(path, lambda part: Image.fromarray(array).save(part, quality=75))

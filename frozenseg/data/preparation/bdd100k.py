@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.preparation.raw_files import AGAIN, Source, paired_stems, read_raw, require_tree
 from frozenseg.data.preparation.segments import Kind, PanopticJob, categories_of, prepare_panoptic
@@ -55,7 +56,7 @@ def prepare_bdd100k(preparation: Preparation) -> None:
 
 def decode_panoptic(
     job: PanopticJob, *, stuff: frozenset[int], classes: int
-) -> tuple[np.ndarray, dict[int, Kind]]:
+) -> tuple[NDArray[np.int32], dict[int, Kind]]:
     """Segment ids (H, W), 0 where nothing is labelled, and their kinds."""
     [path] = job.annotations
     red, flags_HW, blue, alpha = np.moveaxis(read_raw(path, ("RGBA",)), -1, 0).astype(np.int32)

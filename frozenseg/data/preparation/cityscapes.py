@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_labels
 from frozenseg.data.preparation.raw_files import (
@@ -124,7 +125,7 @@ def _panoptic(preparation: Preparation, images: list[tuple[Path, Path]], split: 
 
 def decode_panoptic(
     job: PanopticJob, *, scored: frozenset[int], things: frozenset[int]
-) -> tuple[np.ndarray, dict[int, Kind]]:
+) -> tuple[NDArray[np.int32], dict[int, Kind]]:
     """Instance ids (H, W) as they are, 0 where the label is not scored, and their kinds."""
     [path] = job.annotations
     ids_HW = read_raw(path, ("I;16", "I")).astype(np.int32)

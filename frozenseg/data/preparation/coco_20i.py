@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.episode_rows import COCO_NAMES
@@ -88,7 +89,7 @@ def labels_of_categories(content: dict[str, Any], path: Path) -> dict[int, int]:
     return {category["id"]: label for label, category in enumerate(categories, 1)}
 
 
-def draw_objects(job: EpisodeJob) -> np.ndarray:
+def draw_objects(job: EpisodeJob) -> NDArray[np.uint8]:
     """The label map (H, W) uint8 of the objects of an image."""
     height, width = job.source.size
     masks = [(label, _mask(shape, height, width)) for label, shape in job.source.objects]
@@ -98,7 +99,7 @@ def draw_objects(job: EpisodeJob) -> np.ndarray:
     return labels_HW
 
 
-def _mask(shape: Any, height: int, width: int) -> np.ndarray:
+def _mask(shape: Any, height: int, width: int) -> NDArray[np.uint8]:
     """A mask (H, W) uint8 of polygons or of a run-length code."""
     if isinstance(shape, list):
         shape = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))

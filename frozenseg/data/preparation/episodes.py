@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.episodes import IGNORE_LABEL, describe, index_content
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
@@ -26,7 +27,7 @@ class EpisodeJob(NamedTuple):
     source: Any
 
 
-Draw = Callable[[EpisodeJob], np.ndarray]
+Draw = Callable[[EpisodeJob], NDArray[np.integer[Any]]]
 
 
 def prepare_episodes(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from frozenseg.data.catalog.episode_rows import MOSAIC_CLASSES
@@ -169,7 +170,7 @@ def _recipe_of(path: Path) -> str:
         return str(image.info.get(_TEXT_KEY, ""))
 
 
-def read_foreground(path: Path) -> np.ndarray:
+def read_foreground(path: Path) -> NDArray[np.bool_]:
     """The mask (H, W) bool of a picture's object: what is brighter than half white."""
     values = read_raw(path, _MODES)
     if values.ndim == 3:

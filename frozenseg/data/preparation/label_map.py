@@ -11,8 +11,10 @@ from __future__ import annotations
 import io
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.preparation.raw_files import AGAIN, require_raw
 from frozenseg.data.reading import DAMAGED
@@ -21,17 +23,17 @@ _HEADER = 128
 _COMPRESSED, _MATRIX = 15, 14
 
 
-def read_label_map(path: Path) -> np.ndarray:
+def read_label_map(path: Path) -> NDArray[np.int32]:
     """`LabelMap` (H, W) int32. Raises: FileNotFoundError, or ValueError if it is damaged."""
     return _read(path, "LabelMap").astype(np.int32)
 
 
-def read_segmentation(path: Path) -> np.ndarray:
+def read_segmentation(path: Path) -> NDArray[np.uint8]:
     """`GTcls.Segmentation` (H, W) uint8. Raises: as `read_label_map`."""
     return _read(path, "GTcls", "Segmentation").astype(np.uint8)
 
 
-def _read(path: Path, name: str, field: str = "") -> np.ndarray:
+def _read(path: Path, name: str, field: str = "") -> NDArray[Any]:
     """The whole numbers (H, W) of a variable, or of a field of it."""
     require_raw(path)
     data = path.read_bytes()
@@ -73,7 +75,7 @@ def _damage(data: bytes) -> str:
     return "" if place > _HEADER else "the file ends too early"
 
 
-def _load(path: Path, data: bytes, name: str) -> np.ndarray | None:
+def _load(path: Path, data: bytes, name: str) -> NDArray[Any] | None:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.preparation.prepared_files import is_complete, place_image, write_mask
 from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation
@@ -31,7 +32,7 @@ class LabelTable:
         meaning: the published values in words, for messages.
     """
 
-    classes_V: np.ndarray
+    classes_V: NDArray[np.int32]
     ignored: int
     meaning: str
 
@@ -52,7 +53,9 @@ class LabelTable:
             raise ValueError(f"{table.max() + 1} classes do not fit below {ignored}")
         return cls(table, ignored, meaning)
 
-    def __call__(self, path: Path, values_HW: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, path: Path, values_HW: NDArray[np.integer[Any]]
+    ) -> NDArray[np.unsignedinteger[Any]]:
         """Class indices (H, W), uint8 or uint16; ValueError if a value stands for none."""
         size, values_HW = len(self.classes_V), values_HW.astype(np.int32)
         classes_HW = self.classes_V[np.minimum(values_HW, size - 1)]
@@ -63,10 +66,10 @@ class LabelTable:
                 f"{path}: label {values_HW[y, x]} at x={x}, y={y} is out of range: {self.meaning}. "
                 "Is this the benchmark's own file? Unpack the archive of the dataset again"
             )
-        dtype = np.uint8 if self.ignored == IGNORED_8 else np.uint16
+        dtype: type[np.unsignedinteger[Any]] = np.uint8 if self.ignored == IGNORED_8 else np.uint16
         return np.where(classes_HW == _VOID, self.ignored, classes_HW).astype(dtype)
 
-    def has_class(self, path: Path, values_HW: np.ndarray) -> bool:
+    def has_class(self, path: Path, values_HW: NDArray[np.integer[Any]]) -> bool:
         """Whether any pixel has a class that is scored."""
         return bool((self(path, values_HW) != self.ignored).any())
 
@@ -80,7 +83,7 @@ class LabelJob(NamedTuple):
     placed: Path | None = None
 
 
-Reader = Callable[[Path], np.ndarray]
+Reader = Callable[[Path], NDArray[np.integer[Any]]]
 
 
 def convert_labels(

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.preparation.episodes import EpisodeJob, prepare_episodes
 from frozenseg.data.preparation.label_map import read_segmentation
@@ -62,7 +64,7 @@ def sources_of(root: Path, split: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def read_source(job: EpisodeJob, *, root: Path) -> np.ndarray:
+def read_source(job: EpisodeJob, *, root: Path) -> NDArray[np.integer[Any]]:
     """The labels (H, W) uint8 of a published map, PNG or .mat."""
     path = root / job.source
     return read_segmentation(path) if path.suffix == ".mat" else read_labels(path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from frozenseg.files import write_atomically
@@ -27,7 +29,7 @@ def is_complete(path: Path) -> bool:
         return False
 
 
-def write_mask(path: Path, mask_HW: np.ndarray, text: dict[str, str] | None = None) -> None:
+def write_mask(path: Path, mask_HW: NDArray[Any], text: dict[str, str] | None = None) -> None:
     """Writes a PNG (uint8, with `text` in it) or, for a name in .tif, a TIFF (uint16).
 
     Both are lossless and depend on nothing but their content.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from frozenseg.data.reading import DAMAGED
@@ -74,7 +75,7 @@ def listed_stems(path: Path) -> list[str]:
     return names
 
 
-def read_raw(path: Path, modes: Collection[str]) -> np.ndarray:
+def read_raw(path: Path, modes: Collection[str]) -> NDArray[Any]:
     """A published annotation as it is, (H, W) or (H, W, K); palette files give their indices.
 
     Args:
@@ -97,7 +98,7 @@ def read_raw(path: Path, modes: Collection[str]) -> np.ndarray:
     return values
 
 
-def read_labels(path: Path) -> np.ndarray:
+def read_labels(path: Path) -> NDArray[np.uint8]:
     """Labels (H, W) of an 8-bit grey or palette PNG, whose indices they are. As `read_raw`."""
     return read_raw(path, ("L", "P"))
 
@@ -125,7 +126,7 @@ def image_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def check_sizes(path: Path, values: np.ndarray, image: Path) -> None:
+def check_sizes(path: Path, values: NDArray[Any], image: Path) -> None:
     """Raises ValueError if the mask `values` of `path` and its image differ in size."""
     expected = image_size(image)
     height, width = values.shape[:2]

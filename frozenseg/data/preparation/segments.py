@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
@@ -45,10 +46,10 @@ class PanopticJob(NamedTuple):
 
 
 # Published annotations -> segment ids (H, W), 0 where nothing is labelled, and their kinds.
-Decode = Callable[[PanopticJob], tuple[np.ndarray, Mapping[int, Kind]]]
+Decode = Callable[[PanopticJob], tuple[NDArray[np.integer[Any]], Mapping[int, Kind]]]
 
 
-def boxes_and_areas(ids_HW: np.ndarray) -> list[tuple[int, list[int], int]]:
+def boxes_and_areas(ids_HW: NDArray[np.integer[Any]]) -> list[tuple[int, list[int], int]]:
     """(id, bbox [x, y, width, height], area) of every id but 0, in the order of the ids."""
     ids_S, ranks, areas_S = np.unique(ids_HW, return_inverse=True, return_counts=True)
     boxes = ndimage.find_objects(ranks.reshape(ids_HW.shape) + 1)
@@ -60,7 +61,9 @@ def boxes_and_areas(ids_HW: np.ndarray) -> list[tuple[int, list[int], int]]:
     return found
 
 
-def describe_segments(ids_HW: np.ndarray, kinds: Mapping[int, Kind]) -> list[dict[str, Any]]:
+def describe_segments(
+    ids_HW: NDArray[np.integer[Any]], kinds: Mapping[int, Kind]
+) -> list[dict[str, Any]]:
     """The `segments_info` of an id map: areas and boxes of the pixels that each id really has."""
     return [
         {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frozenseg.data.catalog.split import DatasetSplit, Origin
 from frozenseg.data.episodes import describe
@@ -141,7 +142,9 @@ class MapChecker:
             self._empty(path)
         return values.shape
 
-    def _compare_pixels(self, path: Path, values_HW: np.ndarray, listed: dict[int, int]) -> None:
+    def _compare_pixels(
+        self, path: Path, values_HW: NDArray[np.integer[Any]], listed: dict[int, int]
+    ) -> None:
         found = describe("", "", values_HW).pixels
         if found == listed:
             return
@@ -174,7 +177,7 @@ class MapChecker:
             self.report.error(problem, order, str(path))
 
 
-def _distinct(values: np.ndarray) -> list[int]:
+def _distinct(values: NDArray[np.integer[Any]]) -> list[int]:
     """The values of a map; counting them is much faster than np.unique's sorting."""
     if values.dtype.kind != "u" or values.dtype.itemsize > 2:
         return [int(value) for value in np.unique(values)]

@@ -79,7 +79,7 @@ class FrozenSAM(Sam):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images_B3HW: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, images_B3HW: Tensor) -> Tensor:
         """What the image encoder's neck says, (B, D, h, w) float32.
 
         Images are normalised with `pixel_mean` and `pixel_std`, of any size whose sides are

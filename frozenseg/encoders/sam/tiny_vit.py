@@ -69,7 +69,7 @@ class TinyVitEncoder(nn.Module):
         )
         self.img_size, self.stride, self.out_channels = image_size, _STRIDE, out_channels
         self.precision = "float32"
-        self.register_load_state_dict_post_hook(_forget_biases)
+        self.register_load_state_dict_post_hook(_forget_biases)  # type: ignore[no-untyped-call]
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Normalised images -> (B, out_channels, H / 16, W / 16), float32.
