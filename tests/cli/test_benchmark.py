@@ -26,7 +26,8 @@ def test_figures_of_a_small_model(tmp_path):
         "DATASETS.TEST",
         "miniature_val_panoptic",
     )
-    command += ["--words", "12", words[0], f"('{words[1]}',)", words[2], f"('{words[3]}',)"]
+    command += ["--words", "12", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "53"]
+    command += [words[0], f"('{words[1]}',)", words[2], f"('{words[3]}',)"]
     result = subprocess.run(
         [*command[:2], "--json", str(out), *command[2:]],
         cwd=tmp_path,
