@@ -22,7 +22,11 @@ class Key(NamedTuple):
 
 
 def _clip_keys(section: str) -> tuple[Key, ...]:
-    """The frozen CLIP of one meta-architecture."""
+    """The frozen CLIP of one meta-architecture.
+
+    FC-CLIP and FrozenSeg have a section each, as in their released files. One section with two names
+    would be shorter, but a dump holds both, and read again the defaults of the later one would win.
+    """
     return (
         Key(
             f"{section}.CLIP_MODEL_NAME",
@@ -49,6 +53,9 @@ def _clip_keys(section: str) -> tuple[Key, ...]:
     )
 
 
+# No file of configs/ sets MODEL.FUSIONER.WINDOWS_AT_ONCE (memory) and WANDB_PROJECT: the user does.
+# MODEL.TEXT_CACHE_DIR is for machines whose home folder is not writable, and for tests;
+# INPUT.EPISODES.ROTATION goes with COLOR_JITTER, TEST.SAM_QUERY_MAX_IOU is part of the protocol.
 KEYS: tuple[Key, ...] = (
     *_clip_keys("MODEL.FC_CLIP"),
     *_clip_keys("MODEL.FROZEN_SEG"),
