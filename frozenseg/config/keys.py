@@ -24,8 +24,8 @@ class Key(NamedTuple):
 def _clip_keys(section: str) -> tuple[Key, ...]:
     """The frozen CLIP of one meta-architecture.
 
-    FC-CLIP and FrozenSeg have a section each, as in their released files. One section with two names
-    would be shorter, but a dump holds both, and read again the defaults of the later one would win.
+    FC-CLIP and FrozenSeg have a section each, as in their released files. One section with two
+    names would be shorter, but a dump holds both: read again, the defaults of the later one win.
     """
     return (
         Key(
