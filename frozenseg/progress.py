@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -19,6 +20,19 @@ _SECONDS_BETWEEN_LINES = 15.0
 def on_terminal() -> bool:
     """True if a bar can be drawn."""
     return sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def lines_on_stderr() -> Iterator[None]:
+    """Within it the lines of `Progress` are printed, for programs that set up no logging."""
+    handler, level = logging.StreamHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def bar(items: Iterable[T], title: str, unit: str, *, shown: bool = True) -> Iterable[T]:

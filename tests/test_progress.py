@@ -68,3 +68,17 @@ def test_items_keep_their_length_and_are_counted_on_a_terminal_alone(monkeypatch
     assert not terminal.text
     assert list(progress.bar([1, 2], "texts", "prompt")) == [1, 2]
     assert "texts" in terminal.text
+
+
+def test_without_a_total_and_a_terminal_lines_are_printed(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    with progress.lines_on_stderr(), Progress(None, "clip.mp4", "frame") as work:
+        work.advance()
+        work.advance()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("clip.mp4: 1 frames, ")
+    assert second.startswith("clip.mp4: 2 frames, ")
+    assert second.endswith(" per second")
+    with Progress(None, "clip.mp4", "frame") as work:
+        work.advance()
+    assert not capsys.readouterr().err

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -126,8 +125,6 @@ class Inputs(NamedTuple):
 
 def main(args: argparse.Namespace) -> int:
     """Segments everything; returns the exit code."""
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("frozenseg.progress").setLevel(logging.INFO)  # lines where there is no bar
     if args.score_threshold is not None and args.task == "semantic":
         raise ValueError("--score-threshold has no meaning for --task semantic: leave it out")
     if not args.input and args.webcam is None:
@@ -138,9 +135,11 @@ def main(args: argparse.Namespace) -> int:
     for text in found.unmatched:
         print(f"skipped {text}: no such file, folder or match", file=sys.stderr)
     from frozenseg.predict.video import open_webcam
+    from frozenseg.progress import lines_on_stderr
 
     # Before the model: an answer at once if there is no such camera.
-    with contextlib.nullcontext() if args.webcam is None else open_webcam(args.webcam) as camera:
+    camera_or_none = contextlib.nullcontext() if args.webcam is None else open_webcam(args.webcam)
+    with camera_or_none as camera, lines_on_stderr():
         return _run(_prepare(args), found, camera)
 
 
