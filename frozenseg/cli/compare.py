@@ -81,7 +81,7 @@ def choose_published(name: str | None, runs: dict[str, dict[str, Any]]) -> Any:
 
 
 def notes_by_dataset(runs: dict[str, dict[str, Any]], published: Any) -> dict[str, list[str]]:
-    """Data set -> what differs from the published protocol, and between the runs."""
+    """Dataset -> what differs from the published protocol, and between the runs."""
     from frozenseg.evaluation.comparison import notes_of, protocol_differences
 
     notes: dict[str, list[str]] = {}

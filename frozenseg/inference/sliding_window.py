@@ -29,7 +29,7 @@ def sliding_window(
     smaller than a window. No more is kept than a strip of `crop` rows and the logits of one call.
 
     Args:
-        image_CHW: normalised, so that zeros are the data set's mean colour.
+        image_CHW: normalised, so that zeros are the dataset's mean colour.
         score: logits (B, T, K, K) of windows (B, C, K, K).
         crop, stride: pixels.
         batch: most windows of one call; a call takes windows of several rows.

@@ -1,4 +1,4 @@
-"""tools/zero_shot.py on the shipped miniature model: two data sets, one that is missing, again."""
+"""tools/zero_shot.py on the shipped miniature model: two datasets, one that is missing, again."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_configs_of_one_name_are_refused(tmp_path):
 
 
 def fake_results(folder, scores):
-    """A results.json with a mIoU for each data set."""
+    """A results.json with a mIoU for each dataset."""
     folder.mkdir(parents=True)
     entries = [
         {"dataset": name, "metrics": {"episodes": {"mIoU": value, "FB_IoU": value + 1}}}

@@ -45,7 +45,7 @@ def run_here(*words, config=CONFIG, output):
 
 @pytest.fixture(scope="module")
 def environment(datasets, tmp_path_factory):
-    """The data sets' root and a cache of its own; logging is left as pytest has it."""
+    """The datasets' root and a cache of its own; logging is left as pytest has it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(datasets))
         register_shapes(datasets)

@@ -74,7 +74,7 @@ class SamViT(ImageEncoderViT):
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Normalised images -> (B, out_channels, H / stride, W / stride), float32.
 
-        Raises: ValueError where a side of the images is no multiple of the stride.
+        Raises: ValueError where a side of the images is not a multiple of the stride.
         """
         check_sides(images_B3HW, self.stride)
         with encoder_autocast(images_B3HW, self.precision):
@@ -86,7 +86,7 @@ class SamViT(ImageEncoderViT):
 
 
 def check_sides(images_B3HW: Tensor, stride: int) -> None:
-    """ValueError where a side of the images is no multiple of `stride`."""
+    """ValueError where a side of the images is not a multiple of `stride`."""
     height, width = images_B3HW.shape[-2:]
     if height % stride or width % stride:
         raise ValueError(

@@ -74,7 +74,7 @@ class TinyVitEncoder(nn.Module):
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Normalised images -> (B, out_channels, H / 16, W / 16), float32.
 
-        Raises: ValueError where a side of the images is no multiple of 16.
+        Raises: ValueError where a side of the images is not a multiple of 16.
         """
         check_sides(images_B3HW, self.stride)
         with encoder_autocast(images_B3HW, self.precision):
