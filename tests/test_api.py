@@ -1,7 +1,5 @@
 """The public API with the shipped miniature model: words that change cost only themselves."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from frozenseg.data.miniature.scenes import draw_scene
 from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.vocab import get_templates
 
-SCENE = Path(__file__).parents[1] / "docs" / "scene.png"
+SCENE = frozenseg.sample_image()
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +32,9 @@ def encoded(monkeypatch):
     counts = []
     encode = ClipText.encode
 
-    def counting(self, tokens_NL):
+    def counting(self, tokens_NL, is_token_NL):
         counts.append(len(tokens_NL))
-        return encode(self, tokens_NL)
+        return encode(self, tokens_NL, is_token_NL)
 
     monkeypatch.setattr(ClipText, "encode", counting)
     return counts

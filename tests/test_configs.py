@@ -196,7 +196,7 @@ CHANGES: dict[str, Change] = {
     "SOLVER.ACCUMULATION_STEPS": Change(2, "trainer"),
     "SOLVER.EMA_DECAY": Change(0.9, "trainer"),
     "MODEL.INIT_FROM": Change("other.pth", "trainer"),
-    "WANDB_PROJECT": Change("mine", "trainer"),
+    "WANDB_PROJECT": Change("mine", "trainer", refused="package wandb is not installed"),
 }
 
 # Keys of detectron2's own that our borders read.

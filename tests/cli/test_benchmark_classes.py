@@ -18,7 +18,7 @@ def test_scores_of_many_classes_cost_their_tensor_and_labels_do_not(tmp_path):
     words = ["--config-file", str(CONFIGS / "fcclip.yaml"), "--classes", "300", "--runs", "1"]
     words += ["--size", "400", "400", "--input", "64", "64", "--json", str(out)]
     # A process of its own: what other tests have used and freed would be used again here.
-    command = [sys.executable, "-m", "frozenseg.benchmarking.classes", *words]
+    command = [sys.executable, "-m", "frozenseg", "benchmark", "classes", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     [row] = json.loads(out.read_text())

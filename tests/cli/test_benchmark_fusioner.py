@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from frozenseg.benchmarking.fusioner import by_definition
+from frozenseg.cli.benchmark_fusioner import by_definition
 from frozenseg.fusioner.cosine_logits import cosine_logits
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*words):
-    command = [sys.executable, "-m", "frozenseg.benchmarking.fusioner", *words]
+    command = [sys.executable, "-m", "frozenseg", "benchmark", "fusioner", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -35,7 +35,7 @@ def test_a_row_for_each_number_of_words(tmp_path):
 def test_another_model_is_refused():
     result = run("--config-file", str(ROOT / "configs" / "miniature" / "fcclip.yaml"))
     assert result.returncode == 2
-    assert "is no early or late Fusioner" in result.stderr
+    assert "is not an early or late Fusioner" in result.stderr
 
 
 def test_the_definition_is_what_the_head_computes():

@@ -29,8 +29,8 @@ def test_folds_are_written_beside_the_other_files(tmp_path):
 
 def test_sizes_of_the_other_kind_are_refused(tmp_path):
     for words, option in (
-        (("--mosaics", 1), "--mosaics goes with --folds only"),
-        (("--folds", "--dev", 1), "--dev goes without --folds only"),
+        (("--mosaics", 1), "--mosaics is used with --folds only"),
+        (("--folds", "--dev", 1), "--dev is used without --folds only"),
     ):
         result = run("--root", tmp_path, *words)
         assert result.returncode == 2

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("tools/setup_env.sh", "tools/install_detectron2.py", "requirements.lock")
-COPIED += ("requirements.txt", "pyproject.toml")
+COPIED += ("requirements.txt", "pyproject.toml", "frozenseg/cli/setup_detectron2.py")
 
 # Answers like a Python 3.11, notes its arguments, makes venvs that hold itself. `fail_if_called`
 # may name a part of the arguments at which it fails.
