@@ -35,7 +35,7 @@ app: setup
 	$(PY) -m frozenseg app $(ARGS)
 
 test: setup
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup
 	$(PY) -m ruff check .

@@ -11,12 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of torch, here and in the programs that tests start; set before torch is imported.
-THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
+# Workers of pytest-xdist share the cores: one thread each.
+USUAL_THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+THREADS = int(os.environ.get("OMP_NUM_THREADS", USUAL_THREADS))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(THREADS)))
+# The same examples in every run, however slow the machine is.
+settings.register_profile(
+    "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("project")
 # Threads that wait without spinning: much faster where other programs use the cores too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -18,7 +18,7 @@ from frozenseg.resize import nearest_resize
 SIDE = st.integers(1, 400)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(source=SIDE, target=SIDE, across=st.booleans())
 def test_arrays_and_tensors_are_resized_as_nearest_exact(source, target, across):
     """Where a centre lies on the border of two pixels, torch's rounding takes either of them."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from frozenseg.inference.argmax import column_argmax
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 45), columns=st.integers(0, 9), seed=st.integers(0, 99))
 def test_equals_max_of_columns(rows: int, columns: int, seed: int) -> None:
     values = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
@@ -18,7 +18,7 @@ def test_equals_max_of_columns(rows: int, columns: int, seed: int) -> None:
     assert torch.equal(row, expected.indices)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 45), seed=st.integers(0, 99))
 def test_of_equal_values_the_first_row_wins(rows: int, seed: int) -> None:
     values = torch.randint(0, 3, (rows, 8), generator=torch.Generator().manual_seed(seed)).float()

@@ -61,7 +61,7 @@ def _probs(classes, scores, num_classes=3):
     return probs
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 9999),
     queries=st.integers(0, 30),

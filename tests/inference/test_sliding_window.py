@@ -54,7 +54,7 @@ def added_up(image, crop, stride):
         top += stride
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 40),
@@ -69,7 +69,7 @@ def test_equals_adding_up_all_windows(height, width, crop, overlap, batch):
     torch.testing.assert_close(found, added_up(image, crop, stride), atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(length=st.integers(1, 900), crop=st.integers(1, 300), overlap=st.integers(0, 299))
 def test_windows_cover_the_axis_and_none_is_needless(length, crop, overlap):
     stride = max(1, crop - overlap)

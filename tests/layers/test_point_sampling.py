@@ -17,7 +17,7 @@ def test_pixel_centres_return_the_pixels():
     torch.testing.assert_close(sample_points(maps, points), maps.flatten(1), atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),

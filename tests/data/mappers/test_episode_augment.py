@@ -119,7 +119,7 @@ def test_noise_has_the_drawn_level():
     assert abs(np.corrcoef(difference[..., 0].ravel(), difference[..., 1].ravel())[0, 1]) < 0.05
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(height=st.integers(1, 500), width=st.integers(1, 500), seed=st.integers(0, 10**6))
 def test_boxes_lie_in_the_image_and_have_the_promised_shape(height, width, seed):
     generator = np.random.default_rng(seed)

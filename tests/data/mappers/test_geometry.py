@@ -50,7 +50,7 @@ def test_equals_detectron2_given_the_same_draws(monkeypatch, flip, scale, place)
     np.testing.assert_array_equal(pad_to(ours, 64, 64, 128), given_input.image)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(height=st.integers(1, 400), width=st.integers(1, 400), seed=st.integers(0, 10**6))
 def test_the_result_fits_and_is_never_empty(height, width, seed):
     image = np.zeros((height, width, 3), np.uint8)
