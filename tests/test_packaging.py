@@ -76,6 +76,25 @@ def test_models_of_the_wheel_have_their_configs(wheel: Path, tmp_path: Path) -> 
     assert all(path.is_file() and tmp_path in path.parents for path in paths)
 
 
+def test_every_miniature_config_of_the_wheel_names_weights_that_are_there(
+    wheel: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    names = sorted(path.name for path in (ROOT / "configs/miniature").glob("*.yaml"))
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from frozenseg.config import load_config\n"
+        f"for name in {names}:\n"
+        "    print(load_config(f'miniature/{name}').dump())\n"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
+    weights = [word for word in output.split() if word.endswith(".safetensors")]
+    assert len(weights) >= len(names)
+    assert [path for path in weights if not Path(path).is_absolute()] == []
+    assert all(tmp_path in Path(path).parents and Path(path).is_file() for path in weights)
+
+
 def test_an_installed_package_segments_its_sample_and_prepares_data(
     wheel: Path, tmp_path: Path
 ) -> None:
