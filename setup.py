@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
@@ -18,10 +19,7 @@ class BuildWithConfigs(build_py):
             for path in self._configs():
                 target = Path(self.build_lib, "frozenseg", path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                # Paths in a YAML file are relative to it, and frozenseg/ is now above configs/.
-                text = path.read_text(encoding="utf-8")
-                text = text.replace("../../frozenseg/weights/", "../../weights/")
-                target.write_text(text, encoding="utf-8")
+                shutil.copyfile(path, target)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         """What was written, with the configs."""

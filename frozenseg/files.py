@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
+PACKAGED_WEIGHTS = PACKAGE / "weights"
 _BLOCK = 1 << 20  # bytes hashed at a time
 SHORT_DIGEST = 16  # hexadecimal digits that tell files of a project apart
 

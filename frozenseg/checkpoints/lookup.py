@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 from frozenseg.checkpoints.download import download
 from frozenseg.checkpoints.table import WEIGHTS, WeightFile, find_weights
 from frozenseg.errors import nearest
-from frozenseg.files import PACKAGE, cache_folder
+from frozenseg.files import PACKAGED_WEIGHTS, cache_folder
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
-# Config keys whose value may be a name of the table instead of a path.
-NAMED_KEYS = (
-    "MODEL.WEIGHTS",
-    "MODEL.INIT_FROM",
+# Config keys for the weights of the frozen encoders.
+ENCODER_KEYS = (
     "MODEL.SAM_PRETRAINED_WEIGHTS",
     "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS",
     "MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS",
     "MODEL.FUSIONER.VISUAL_WEIGHTS",
     "MODEL.FUSIONER.LANGUAGE_WEIGHTS",
 )
+# Config keys whose value may be a name of the table instead of a path.
+NAMED_KEYS = ("MODEL.WEIGHTS", "MODEL.INIT_FROM", *ENCODER_KEYS)
 
 
 def path_of(row: WeightFile) -> Path:
     """Path of a row's file, existing or not."""
-    return (PACKAGE / "weights" if row.packaged else cache_folder("weights")) / row.file
+    return (PACKAGED_WEIGHTS if row.packaged else cache_folder("weights")) / row.file
 
 
 def locate(name: str) -> Path:

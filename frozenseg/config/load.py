@@ -18,7 +18,7 @@ from frozenseg.config.keys import KEYS
 from frozenseg.config.legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row, list_by_reason
 from frozenseg.config.sources import beside, coerce, decode, read_files, read_opts, shorten
 from frozenseg.errors import nearest
-from frozenseg.files import flatten
+from frozenseg.files import PACKAGED_WEIGHTS, flatten
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-# Files beside a YAML file may be named relative to it (never relative to the working directory).
+# Files beside a YAML file may be named relative to it (never relative to the working directory);
+# the package's own weights by their file name, wherever the YAML file lies.
 _FILE_KEYS = (
     "DATASETS.FILES",
     *(
@@ -79,6 +80,8 @@ def load_config(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
         for key, value in source.leaves:
             if source.folder is not None and key in _FILE_KEYS:
                 value = beside(source.folder, value)
+                if key.endswith("_WEIGHTS"):
+                    value = beside(PACKAGED_WEIGHTS, value)
             row = _set(cfg, key, value, source.name)
             if row is not None:
                 ignored[key] = row
