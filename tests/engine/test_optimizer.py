@@ -11,6 +11,7 @@ from torch import nn
 
 from frozenseg.config import get_config
 from frozenseg.engine.optimizer import build_optimizer, clip_full_model, parameter_groups
+from tests.shapes_world import register_shapes
 
 
 class Toy(nn.Module):
@@ -135,15 +136,14 @@ def test_the_config_switches_clipping(kind, moved):
             build_optimizer(cfg, model)
 
 
-def test_the_groups_of_the_real_model():
+def test_the_groups_of_the_real_model(shapes_root):
     """Which of its parameters decay (spec, section 5)."""
     from detectron2.modeling import build_model
 
     import frozenseg.mask_classification.model  # noqa: F401  registers the architecture
     from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_splits
 
-    register_splits()
+    register_shapes(shapes_root)
     config = Path(__file__).parents[1] / "shapes_fcclip.yaml"
     model = build_model(load_config(config, ["MODEL.DEVICE", "cpu"]))
     groups = build_optimizer(load_config(config), model).param_groups
