@@ -58,9 +58,6 @@ def check_device(name: str, *, key: str, remedy: str) -> str:
     return name
 
 
-logger = logging.getLogger(__name__)
-
-
 @contextlib.contextmanager
 def retry_out_of_memory(model: nn.Module, fallback: str = "cpu") -> Iterator[None]:
     """Within it, an image for which the device's memory does not suffice is computed again.

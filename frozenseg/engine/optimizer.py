@@ -13,6 +13,7 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, _LRScheduler
 
+CONSTANT = "constant"  # entry of a parameter group: its learning rate stays
 NORM_MODULES = (
     nn.modules.batchnorm._BatchNorm,  # every batch norm, synchronised or not
     nn.GroupNorm,
@@ -125,9 +126,6 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         return optimizer
     clipped: torch.optim.Optimizer = maybe_add_gradient_clipping(cfg, optimizer)
     return clipped
-
-
-CONSTANT = "constant"  # entry of a parameter group: its learning rate stays
 
 
 # detectron2's hook keeps the state of schedulers of torch's old base class only.

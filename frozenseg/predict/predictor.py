@@ -32,8 +32,6 @@ from frozenseg.vocab import Vocabulary
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
-    from frozenseg.predict.segmentation import Segmentation
-
 
 DEFAULT_INSTANCE_SCORE = 0.5
 # Masks and scores are kept per pixel: larger results are computed at this size and enlarged.
@@ -41,7 +39,7 @@ MOST_RESULT_PIXELS = 2**21
 
 
 class SegmentationModel(Protocol):
-    """What a predictor needs of a model: detectron2's contract, and words that can change."""
+    """What a predictor needs of a model: detectron2's interface, and words that can change."""
 
     vocabulary: Vocabulary
 

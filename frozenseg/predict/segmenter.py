@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from frozenseg.checkpoints.loading import LoadReport
-    from frozenseg.predict.segmentation import Segmentation
-
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +200,8 @@ def load(
     cfg, path = model_config(name_or_config, None if weights is None else str(weights), opts)
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, path
     predictor, report = build_predictor(cfg, task=task, precision=precision)
-    _say_what_was_loaded(report, path)
+    if report is None:
+        logger.warning("no weights: the mask decoder is random, its segments mean nothing")
     about = {
         "architecture": cfg.MODEL.META_ARCHITECTURE,
         "name": str(name_or_config),
@@ -243,16 +241,6 @@ def models() -> list[str]:
 @lru_cache(maxsize=1)
 def _loaded(model: str, device: str) -> Segmenter:
     return load(model, device=device)
-
-
-def _say_what_was_loaded(report: LoadReport | None, path: str) -> None:
-    if report is None:
-        logger.warning("no weights: the mask decoder is random, its segments mean nothing")
-    else:
-        logger.info("%s: %s", path, report)
-
-
-logger = logging.getLogger(__name__)
 
 
 class Results:

@@ -1,4 +1,4 @@
-"""Videos frame by frame, from files and cameras (`clip_writer` writes them).
+"""Videos frame by frame, from files and cameras, and writing clips.
 
 Legend: H and W pixels. Frames are RGB uint8 (H, W, 3).
 """

@@ -66,7 +66,7 @@ class EpisodeMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """The border: the INPUT section."""
+        """Where the config ends: the INPUT section."""
         return {
             "is_train": is_train,
             "size": cfg.INPUT.IMAGE_SIZE,

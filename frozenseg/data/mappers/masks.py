@@ -85,7 +85,7 @@ class SegmentationMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """The border: the INPUT section.
+        """Where the config ends: the INPUT section.
 
         Raises: ValueError for an INPUT.FORMAT or INPUT.RANDOM_FLIP that does not exist here.
         """

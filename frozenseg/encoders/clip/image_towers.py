@@ -1,4 +1,4 @@
-"""CLIP image towers behind one contract: feature maps out, and the embedding of masked regions.
+"""CLIP image towers behind one interface: feature maps out, and the embedding of masked regions.
 
 Legend: B images, Q queries (masks), H and W pixels, h and w cells of a map, N = h * w,
 C channels of a map, K channels of CLIP's joint space, A attention heads.

@@ -1,4 +1,4 @@
-"""Image towers of open_clip and timm behind one contract: a map of patch features out.
+"""Image towers of open_clip and timm behind one interface: a map of patch features out.
 
 Legend: B images, H and W pixels, h and w patches, N = h * w, C channels of the result, D width of
 a tower, P positions of a tower.
