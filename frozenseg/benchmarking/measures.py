@@ -18,12 +18,15 @@ import torch.nn.functional as F
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
+from frozenseg.checkpoints.lookup import ENCODER_KEYS
 from frozenseg.inference.instance import InstanceAccumulator
 from frozenseg.inference.panoptic import PanopticAccumulator
 from frozenseg.inference.semantic import SemanticAccumulator
 from frozenseg.mask_classification import model as model_module
 from frozenseg.structures import TextClassifier
 
+# Config pairs after which no weights of encoders are read or downloaded: speed needs none.
+RANDOM_ENCODERS = [word for key in ENCODER_KEYS for word in (key, "")]
 STAGES = (
     "backbone",
     "SAM encoder",

@@ -11,12 +11,11 @@ Compare figures of one run only: machines are noisy.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from frozenseg.files import write_atomically
+from frozenseg.files import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,26 +55,25 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     """The model of the config, in eval mode on the device, with the wanted words."""
     import torch
 
+    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
     from frozenseg.build import build_model
     from frozenseg.checkpoints.loading import load_weights
     from frozenseg.checkpoints.lookup import resolve
     from frozenseg.config import load_config
     from frozenseg.data.catalog.register import register_splits
-    from frozenseg.encoders.clip.backbone import config_section
     from frozenseg.predict.words import read_vocabulary
 
     register_splits()
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(
+        args.config_file, [*args.opts, *(RANDOM_ENCODERS if args.random_weights else ())]
+    )
     if cfg.MODEL.META_ARCHITECTURE == "Fusioner":
         raise ValueError(
-            f"{args.config_file} is a Fusioner: python -m tools.benchmarking.fusioner measures it"
+            f"{args.config_file} is a Fusioner: frozenseg benchmark fusioner measures it"
         )
     cfg.defrost()
     cfg.MODEL.DEVICE = args.device
     cfg.MODEL.TEXT_CACHE_DIR = cache
-    if args.random_weights:
-        cfg.MODEL[config_section(cfg)].CLIP_PRETRAINED_WEIGHTS = ""
-        cfg.MODEL.SAM_PRETRAINED_WEIGHTS = ""
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     if args.weights:
@@ -155,6 +153,5 @@ def main(args: argparse.Namespace) -> int:
     figures["threads"], figures["torch"] = args.threads, torch.__version__
     report(args, model, figures)
     if args.json:
-        text = json.dumps(figures, indent=1) + "\n"
-        write_atomically(Path(args.json), lambda part: part.write_text(text, encoding="utf-8"))
+        write_json(Path(args.json), figures)
     return 0

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frozenseg.files import environment_of_children
+from frozenseg.files import environment_of_children, write_json
 
 CLASSES = (19, 150, 459, 847, 1203)
 MODES = ("labels", "scores")
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
     ]
     print(tabulate(table, headers=headers, floatfmt=(".0f", ".0f", ".0f", ".0f", ".2f", ".2f")))
     if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_json(Path(args.json), rows)
 
 
 def run_case(args: argparse.Namespace, classes: int, mode: str) -> dict[str, float]:
@@ -121,15 +121,13 @@ def _model(config_file: str) -> Any:
     """The model of a config with random weights, without text."""
     import torch
 
+    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
+    from frozenseg.build import build_model
     from frozenseg.config import load_config
     from frozenseg.data.catalog.register import register_splits
-    from frozenseg.encoders.clip.backbone import config_section
-    from frozenseg.engine.trainer import Trainer
 
     register_splits()
-    cfg = load_config(config_file, ["MODEL.DEVICE", "cpu"])
-    cfg.MODEL[config_section(cfg)].CLIP_PRETRAINED_WEIGHTS = ""
-    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = ""
+    cfg = load_config(config_file, [*RANDOM_ENCODERS, "MODEL.DEVICE", "cpu"])
     cfg.DATASETS.TEST = ()
     torch.manual_seed(0)
-    return Trainer.build_model(cfg).eval()
+    return build_model(cfg).eval()

@@ -10,14 +10,13 @@ enlarges the features of all channels first). Processor time, so that other prog
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-NO_WEIGHTS = ("MODEL.FUSIONER.VISUAL_WEIGHTS", "", "MODEL.FUSIONER.LANGUAGE_WEIGHTS", "")
+from frozenseg.files import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +39,7 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from tabulate import tabulate
 
+    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
     from frozenseg.build import build_model
     from frozenseg.config import load_config
     from frozenseg.data.catalog.register import register_splits
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     register_splits()
-    cfg = load_config(args.config_file, [*NO_WEIGHTS, "MODEL.DEVICE", "cpu"])
+    cfg = load_config(args.config_file, [*RANDOM_ENCODERS, "MODEL.DEVICE", "cpu"])
     if cfg.MODEL.META_ARCHITECTURE != "Fusioner" or cfg.MODEL.FUSIONER.METHOD not in (
         "early",
         "late",
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.config_file}: {model.crop} pixels, batch {args.batch}, processor seconds")
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
     if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_json(Path(args.json), rows)
 
 
 def measure(model: Any, words: int, args: argparse.Namespace) -> dict[str, float]:

@@ -11,7 +11,6 @@ explain a difference.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Prints table and notes, and writes them to --json."""
     from frozenseg.evaluation.comparison import comparison_text, side_by_side
-    from frozenseg.files import write_atomically
+    from frozenseg.files import write_json
 
     runs = read_runs(args.results)
     published = choose_published(args.published, runs)
@@ -48,8 +47,7 @@ def main(args: argparse.Namespace) -> None:
         print("\n".join(f"- {sentence}" for sentence in sentences))
     if args.json:
         content = {"published": published.name if published else None, "rows": rows, "notes": notes}
-        text = json.dumps(content, indent=1) + "\n"
-        write_atomically(args.json, lambda part: part.write_text(text, encoding="utf-8"))
+        write_json(args.json, content)
 
 
 def read_runs(paths: list[Path]) -> dict[str, dict[str, Any]]:
