@@ -48,6 +48,12 @@ def _last_error(traceback: str) -> str:
     return message if name in ("ValueError", "FileNotFoundError") else last
 
 
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """A sentence with the one or two known names that are most like `name`; "" if none is near."""
+    near = nearest(name, known, cutoff=0.4, most=2)
+    return f"did you mean {' or '.join(near)}? " if near else ""
+
+
 def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.0, most: int = 1) -> list[str]:
     """The known names that are most like `name`, the best first.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from frozenseg.cli.pairings_cells import RESULTS, Cell, folder_of
 from frozenseg.evaluation.results import read_results
-from frozenseg.files import write_atomically
+from frozenseg.files import write_atomically, write_json, write_text
 
 # Score of an entry -> its heading.
 SCORES = {"mIoU": "mIoU", "FB_IoU": "FB-IoU"}
@@ -89,9 +88,8 @@ def write_tables(grid: Grid, output: Path) -> str:
         values = {f"{name}/{score}": cells[name, score]._asdict() for name, score in cells}
         rows.append({"pairing": pairing, "method": method, "scores": _without_nan(values)})
     text = "\n".join(lines) + "\n"
-    write_atomically(output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
-    content = json.dumps(rows, indent=1) + "\n"
-    write_atomically(output / "table.json", lambda part: part.write_text(content))
+    write_text(output / "table.md", text)
+    write_json(output / "table.json", rows)
     return text
 
 

@@ -36,12 +36,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from frozenseg.cli.options import add_shared, probability, whole
 from frozenseg.cli.segment_job import SETTINGS, Counts, Job
+from frozenseg.predict.tasks import FILE_KINDS
 
 if TYPE_CHECKING:
     from frozenseg.predict.video import Video
 
 EXIT_SOME_SKIPPED = 1
-KINDS = ("overlay", "sheet", "labels", "json")  # of `predict.segmentation_files.save_all`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,11 +104,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     results.add_argument(
         "--write",
         nargs="+",
-        choices=KINDS,
-        default=KINDS,
+        choices=FILE_KINDS,
+        default=FILE_KINDS,
         metavar="KIND",
-        help=f"which of {', '.join(KINDS)}; default: all. Videos have overlay and json. Without "
-        "json nothing tells what is done already",
+        help=f"which of {', '.join(FILE_KINDS)}; default: all. Videos have overlay and json. "
+        "Without json nothing tells what is done already",
     )
     results.add_argument(
         "--overwrite", action="store_true", help="segment again what is there already"
@@ -157,7 +157,7 @@ def _find(args: argparse.Namespace) -> Inputs:
     if args.input and not found.files:
         raise ValueError(f"--input {' '.join(args.input)}: no image or video file found there")
     names = dict(zip(found.files, output_names(found.files), strict=True))
-    made = {f"{name}_{kind}" for name in names.values() for kind in KINDS}
+    made = {f"{name}_{kind}" for name in names.values() for kind in FILE_KINDS}
     for path in found.files:
         if path.stem in made and path.parent.resolve() == output.resolve():
             raise ValueError(f"--input {path} would be overwritten by a result: change --output")

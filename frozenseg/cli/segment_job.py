@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frozenseg.predict.tasks import FILE_KINDS
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -57,7 +59,7 @@ class Job:
     task: str = "panoptic"
     settings: Mapping[str, Any] = field(default_factory=lambda: dict.fromkeys(SETTINGS))
     folder: Path = Path("output/demo")
-    kinds: frozenset[str] = frozenset(("overlay", "sheet", "labels", "json"))
+    kinds: frozenset[str] = frozenset(FILE_KINDS)
     batch_size: int = 1
     every: int = 1
     max_frames: int | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+
+from frozenseg.files import file_sha256
 
 SDIST_NAME = "pb1-detectron2"  # the Python sources of v0.6 as an sdist; detectron2 is not on PyPI
 SDIST_VERSION = "0.6"
@@ -71,7 +72,7 @@ def _download(
 
 def check_hash(path: Path, sha256: str) -> None:
     """Raises ValueError unless the file has the SHA-256 digest."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_sha256(path)
     if found != sha256:
         raise ValueError(f"{path.name} has SHA-256 {found}, expected {sha256}; it is not used")
 

@@ -100,7 +100,7 @@ class ClipFiles:
         self._waiting.clear()
 
     def _write_about(self, about: dict[str, Any], paths: dict[str, Path]) -> Path:
-        from frozenseg.files import write_atomically
+        from frozenseg.files import write_json
 
         height, width = self.size or (0, 0)
         content = {
@@ -110,9 +110,8 @@ class ClipFiles:
             "frames": self.frames,
             "files": {kind: path.name for kind, path in paths.items()},
         }
-        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         path = self._folder / f"{self._name}.json"
-        write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+        write_json(path, content, ensure_ascii=False)
         return path
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import write_atomically
+from frozenseg.files import write_atomically, write_text
 from frozenseg.predict.segmented_image import SegmentedImage
 from frozenseg.vocab import Vocabulary
 
@@ -70,8 +70,7 @@ def save_coco(
         "categories": categories(first.vocabulary),
     }
     path = folder / f"{kind}.json"
-    text = json.dumps(content, ensure_ascii=False)
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(content, ensure_ascii=False))
     return path
 
 

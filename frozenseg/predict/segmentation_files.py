@@ -17,10 +17,10 @@ from PIL import Image
 
 from frozenseg.files import write_atomically
 from frozenseg.predict.segmented_image import SegmentedImage
+from frozenseg.predict.tasks import FILE_KINDS
 
 PICTURES = (".jpg", ".jpeg", ".webp")
 MOST_PALETTE_IDS = 255
-KINDS = ("overlay", "sheet", "labels", "json")  # of `save_all`
 
 
 def save_one(segmentation: SegmentedImage, path: Path, about: Mapping[str, Any]) -> dict[str, Path]:
@@ -54,7 +54,7 @@ def save_all(
     name: str,
     image_HW3: NDArray[np.uint8],
     about: Mapping[str, Any],
-    kinds: Collection[str] = KINDS,
+    kinds: Collection[str] = FILE_KINDS,
 ) -> dict[str, Path]:
     """Writes NAME_overlay.png, NAME_sheet.png, NAME_labels.png and, last, NAME.json.
 
@@ -83,9 +83,9 @@ def save_all(
     return paths
 
 
-def all_paths(folder: Path, name: str, kinds: Collection[str] = KINDS) -> dict[str, Path]:
+def all_paths(folder: Path, name: str, kinds: Collection[str] = FILE_KINDS) -> dict[str, Path]:
     """The files that `save_all` writes, by kind."""
-    files = {kind: f"{name}_{kind}.png" for kind in KINDS[:3]} | {"json": f"{name}.json"}
+    files = {kind: f"{name}_{kind}.png" for kind in FILE_KINDS[:3]} | {"json": f"{name}.json"}
     return {kind: folder / file for kind, file in files.items() if kind in kinds}
 
 

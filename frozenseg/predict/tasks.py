@@ -1,4 +1,4 @@
-"""The tasks of the API: which there are, which a model computes, and their score thresholds."""
+"""The tasks of the API: which there are, which a model computes, their thresholds and files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
 TASKS = ("panoptic", "semantic", "instance")
+# The files of a result, see `segmentation_files.save_all`.
+FILE_KINDS = ("overlay", "sheet", "labels", "json")
 
 
 def possible_tasks(cfg: CfgNode) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from frozenseg.errors import nearest
 from frozenseg.vocab import Vocabulary, VocabularyClass
 from frozenseg.vocab.class_tables import table_names
 
@@ -60,7 +60,7 @@ def read_vocabulary(text: str) -> Vocabulary:
     if name in rows:
         return row_vocabulary(rows[name])
     tables = table_names()
-    near = "_" in name and difflib.get_close_matches(name, [*tables, *rows], n=1, cutoff=0.8)
+    near = "_" in name and nearest(name, [*tables, *rows], cutoff=0.8)
     if near and name not in tables and near[0] in rows:
         raise ValueError(f"no benchmark or class table {name!r}; did you mean {near[0]!r}?")
     if near or name in tables:

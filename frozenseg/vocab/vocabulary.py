@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from frozenseg.files import write_text
 from frozenseg.vocab.class_lists import entries_from_json, read_annotation_entries, read_entries
 from frozenseg.vocab.class_tables import table_entries
 from frozenseg.vocab.colors import Color, assign_colors
@@ -156,9 +156,7 @@ class Vocabulary:
             raise ValueError(f"{target}: a vocabulary is saved as JSON; use the extension .json")
         if not target.parent.is_dir():
             raise FileNotFoundError(f"{target.parent}: no such folder; create it first")
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_text(self.to_json(), encoding="utf-8")
-        os.replace(temporary, target)
+        write_text(target, self.to_json())
 
     @cached_property
     def digest(self) -> str:

@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from frozenseg.predict.segmentation import from_label_map, from_masks
-from frozenseg.predict.segmentation_files import KINDS, all_paths, save_all
+from frozenseg.predict.segmentation_files import all_paths, save_all
+from frozenseg.predict.tasks import FILE_KINDS
 from frozenseg.vocab import Vocabulary
 
 WORDS = Vocabulary.parse("cat, kitten; dog; sky:stuff")
@@ -54,7 +55,7 @@ def test_json(tmp_path):
 def test_all_files_or_those_that_are_wanted(tmp_path):
     result = example()
     written = save_all(result, tmp_path / "all", "x", result.image_HW3, {"model": "m"})
-    assert set(written) == set(KINDS)
+    assert set(written) == set(FILE_KINDS)
     content = json.loads(written["json"].read_text(encoding="utf-8"))
     assert (content["model"], content["label_map"]) == ("m", "x_labels.png")
     some = save_all(result, tmp_path / "some", "x", result.image_HW3, {}, ("json", "overlay"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from frozenseg.data.miniature.scenes import SIZE, THINGS, draw_crop, draw_scene
-from frozenseg.files import write_atomically
+from frozenseg.files import write_text
 
 MAX_SEGMENTS = 2 + THINGS[1]
 CROP_SIZE = 96
@@ -101,4 +101,4 @@ def _open(
 
 
 def _write(path: Path, number: int) -> None:
-    write_atomically(path, lambda part: part.write_text(json.dumps(number), encoding="utf-8"))
+    write_text(path, json.dumps(number))

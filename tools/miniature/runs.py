@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from frozenseg.files import write_atomically
+from frozenseg.files import write_json
 from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
 from tools.miniature.curves import plot_log
 from tools.miniature.pool import open_crops, open_scenes
@@ -144,9 +144,3 @@ def _command(args: argparse.Namespace) -> str:
     crops = f"--crops {args.crops}" if args.command in _NEEDS_CROPS else ""
     parts = [args.command, length, f"--seed {args.seed} --threads {args.threads}", sizes, crops]
     return " ".join(["python tools/pretrain_miniature.py", *filter(None, parts)])
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """The content as indented JSON."""
-    text = json.dumps(content, indent=1) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -34,7 +34,7 @@ from frozenseg.data.preparation.raw_files import (
 )
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.data.reading import read_image
-from frozenseg.files import write_atomically
+from frozenseg.files import write_atomically, write_text
 
 FOLDER = "ADE20K_2021_17_01"
 PAGE = "https://groups.csail.mit.edu/vision/datasets/ADE20K/"
@@ -93,7 +93,7 @@ def _write_class_list(preparation: Preparation, path: Path, classes: list[FullCl
             f"{path}: masks were made with another class list; give that one, or make them again "
             "with --overwrite"
         )
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def _jobs(folder: Path, split: str) -> list[FullJob]:

@@ -36,7 +36,7 @@ from frozenseg.data.preparation.raw_files import (
 )
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.data.reading import read_image
-from frozenseg.files import write_atomically
+from frozenseg.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,7 @@ def prepare_fss_mosaic(preparation: Preparation, class_list: Path | None, seed: 
     names = read_classes(class_list or root / RAW / LIST)
     jobs = mosaics(root / RAW, names, seed)
     lines = "".join(f"{label}: {name.replace('_', ' ')}\n" for label, name in enumerate(names, 1))
-    write_atomically(
-        root / MADE / "classes.txt", lambda part: part.write_text(lines, encoding="utf-8")
-    )
+    write_text(root / MADE / "classes.txt", lines)
     convert = partial(convert_mosaic, root=root, overwrite=preparation.overwrite)
     index = root / MADE / "test.json"
     preparation.write_index(index, index_content, "Mosaic-4", convert, jobs)

@@ -25,7 +25,7 @@ from frozenseg.data.proposals.reader import (
     read_members,
     shard_path,
 )
-from frozenseg.files import flatten, write_atomically
+from frozenseg.files import flatten, write_atomically, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -140,10 +140,7 @@ class ProposalWriter:
         return made, failed
 
     def _write(self, index: Index) -> None:
-        text = index.to_json()
-        write_atomically(
-            self.folder / INDEX_NAME, lambda part: part.write_text(text, encoding="utf-8")
-        )
+        write_text(self.folder / INDEX_NAME, index.to_json())
 
     def _require_same(self, index: Index) -> None:
         where = self.folder / INDEX_NAME

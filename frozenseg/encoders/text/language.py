@@ -19,7 +19,7 @@ from frozenseg.encoders.text.bert import (
     load_bert,
 )
 from frozenseg.encoders.text.clip_text import ClipText
-from frozenseg.errors import nearest
+from frozenseg.errors import did_you_mean
 from frozenseg.files import read_json
 
 _HUB = "hub"  # as weights: those that the authors publish
@@ -97,8 +97,7 @@ def load_language_encoder(
     elif folder.is_dir():
         file = Path(weights).expanduser() if weights else None
     else:
-        near = nearest(name, LANGUAGE_ENCODERS, cutoff=0.4, most=2)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = did_you_mean(name, LANGUAGE_ENCODERS)
         raise ValueError(
             f"unknown language encoder {name!r}: {hint}Give one of {', '.join(LANGUAGE_ENCODERS)}, "
             "the path of a .json file, or a folder with a BERT's files"

@@ -22,7 +22,7 @@ from frozenseg.encoders.clip.weights import load_clip
 from frozenseg.encoders.visual.conv_stem import build_vit
 from frozenseg.encoders.visual.patch_towers import PatchTower, build_patch_tower
 from frozenseg.encoders.visual.timm_weights import load_timm_weights
-from frozenseg.errors import nearest
+from frozenseg.errors import did_you_mean
 from frozenseg.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,7 @@ def load_visual_encoder(
     elif name in VISUAL_ENCODERS:
         vit, spec = None, VISUAL_ENCODERS[name]
     else:
-        near = nearest(name, VISUAL_ENCODERS, cutoff=0.4, most=2)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = did_you_mean(name, VISUAL_ENCODERS)
         raise ValueError(
             f"unknown visual encoder {name!r}: {hint}Give one of {', '.join(VISUAL_ENCODERS)}, or "
             "the path of a .json file"
