@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
 
-from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.encoders.text.classifier import TextClassifierBuilder, TextEncoder
+from frozenseg.files import cache_folder
 from frozenseg.structures import TextClassifier
-from frozenseg.vocab import Vocabulary
+from frozenseg.vocab import Vocabulary, get_templates
+from frozenseg.vocab.datasets import datasets_vocabulary
 
 
 class OpenVocabularyModel(nn.Module):
@@ -64,3 +70,26 @@ class OpenVocabularyModel(nn.Module):
         The builder computes them once and notices other weights or another device.
         """
         return self._text_classifier(vocabulary)
+
+
+def shared_arguments(cfg: CfgNode, text: TextEncoder, templates: str) -> dict[str, Any]:
+    """Where the config ends: keyword arguments of `OpenVocabularyModel`.
+
+    Args: templates: their name or file, see `get_templates`.
+    Raises: ValueError for DATASETS.TRAIN without a dataset, or with several vocabularies.
+    """
+    train = datasets_vocabulary("DATASETS.TRAIN", cfg.DATASETS.TRAIN, MetadataCatalog.get)
+    test = cfg.DATASETS.TEST
+    return {
+        "text_classifier": TextClassifierBuilder(
+            text,
+            templates=get_templates(templates),
+            cache_dir=Path(cfg.MODEL.TEXT_CACHE_DIR or cache_folder("text")),
+        ),
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "train_vocabulary": train,
+        "test_vocabulary": datasets_vocabulary("DATASETS.TEST", test, MetadataCatalog.get)
+        if test
+        else train,
+    }

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from torch import nn
 
 from frozenseg.encoders.clip.weights import NO_WEIGHTS
-from frozenseg.encoders.text.classifier import TextClassifierBuilder
+from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.text.language import (
     LanguageEncoder,
     brings_weights,
@@ -19,13 +18,10 @@ from frozenseg.encoders.text.language import (
 )
 from frozenseg.encoders.visual.encoder import FrozenVisualEncoder, load_visual_encoder
 from frozenseg.encoders.visual.feature_cache import CachedVisualEncoder
-from frozenseg.files import cache_folder
 from frozenseg.fusioner.fusion import EarlyFusion, LateFusion
 from frozenseg.fusioner.method import FusionSegmenter
 from frozenseg.fusioner.spnet import SPNet
 from frozenseg.fusioner.zs3net import ZS3Net
-from frozenseg.vocab import Vocabulary, get_templates
-from frozenseg.vocab.datasets import datasets_vocabulary
 
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -38,25 +34,16 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     visual = load_visual_encoder(settings.VISUAL, settings.VISUAL_WEIGHTS, device)
     check_sides(cfg, visual.stride)
     language = load_language_encoder(settings.LANGUAGE, settings.LANGUAGE_WEIGHTS, device)
-    train_vocabulary = _vocabulary(cfg, "TRAIN")
     return {
+        **shared_arguments(cfg, language, settings.TEMPLATES),
         "visual": visual,
         "language": language,
         "method": build_method(settings, visual, language),
         "features": feature_cache(visual, settings.FEATURE_CACHE_DIR, cfg.INPUT.EPISODES.AUGMENT),
-        "text_classifier": TextClassifierBuilder(
-            language,
-            templates=get_templates(settings.TEMPLATES),
-            cache_dir=Path(cfg.MODEL.TEXT_CACHE_DIR or cache_folder("text")),
-        ),
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
         "threshold": settings.THRESHOLD,
         "crop": settings.CROP,
         "stride": settings.STRIDE,
         "windows_at_once": settings.WINDOWS_AT_ONCE,
-        "train_vocabulary": train_vocabulary,
-        "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
     }
 
 
@@ -156,7 +143,3 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
         "window": {"crop": settings.CROP, "stride": settings.STRIDE},
     }
     return {"model": model, "templates": settings.TEMPLATES}
-
-
-def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
-    return datasets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

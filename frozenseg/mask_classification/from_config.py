@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from numpy.typing import NDArray
@@ -17,17 +16,14 @@ from torch import Tensor
 
 from frozenseg.encoders.clip.backbone import config_section
 from frozenseg.encoders.clip.weights import NO_WEIGHTS
+from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import FrozenSAM, build_sam
-from frozenseg.encoders.text.classifier import TextClassifierBuilder
-from frozenseg.files import cache_folder
 from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
-from frozenseg.vocab import Vocabulary, get_templates
-from frozenseg.vocab.datasets import datasets_vocabulary
 
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -38,8 +34,8 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     sam, injects = build_sam(cfg) if needs_sam(cfg) else None, injects_sam(cfg)
     if sam is not None and injects:
         shapes["sam"] = ShapeSpec(channels=sam.out_channels, stride=sam.stride)
-    train_vocabulary = _vocabulary(cfg, "TRAIN")
     return {
+        **shared_arguments(cfg, backbone.text, clip.TEMPLATES),
         "sam": sam,
         "injects_sam": injects,
         "use_sam_masks": cfg.TEST.USE_SAM_MASKS,
@@ -47,18 +43,9 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "backbone": backbone,
         "sem_seg_head": build_sem_seg_head(cfg, shapes),
         "criterion": build_criterion(cfg),
-        "text_classifier": TextClassifierBuilder(
-            backbone.text,
-            templates=get_templates(clip.TEMPLATES),
-            cache_dir=Path(cfg.MODEL.TEXT_CACHE_DIR or cache_folder("text")),
-        ),
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
         "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
         "task_settings": task_settings(cfg),
         "ensemble": ensemble_settings(cfg),
-        "train_vocabulary": train_vocabulary,
-        "test_vocabulary": _vocabulary(cfg, "TEST") if cfg.DATASETS.TEST else train_vocabulary,
         "deep_supervision": cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION,
     }
 
@@ -198,7 +185,3 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
             "detections_per_image": settings.detections_per_image,
         },
     }
-
-
-def _vocabulary(cfg: CfgNode, split: str) -> Vocabulary:
-    return datasets_vocabulary(f"DATASETS.{split}", cfg.DATASETS[split], MetadataCatalog.get)

@@ -166,16 +166,13 @@ def test_class_count_must_be_the_training_vocabularys(model):
 def test_training_sets_must_share_their_words():
     from detectron2.data import MetadataCatalog
 
-    from frozenseg.config import get_config
-    from frozenseg.mask_classification.from_config import _vocabulary
+    from frozenseg.vocab.datasets import datasets_vocabulary
 
     for name, words in (("words_a", "cat; dog"), ("words_b", "cat; dog"), ("words_c", "dog; cat")):
         MetadataCatalog.get(name).vocabulary = Vocabulary.parse(words)
-    cfg = get_config()
-    cfg.DATASETS.TRAIN = ("words_a", "words_b")
-    assert _vocabulary(cfg, "TRAIN").names == ("cat", "dog")
-    cfg.DATASETS.TRAIN = ("words_a", "words_c")
+    same = datasets_vocabulary("DATASETS.TRAIN", ("words_a", "words_b"), MetadataCatalog.get)
+    assert same.names == ("cat", "dog")
     with pytest.raises(ValueError, match="words_a and words_c have different vocabularies"):
-        _vocabulary(cfg, "TRAIN")
+        datasets_vocabulary("DATASETS.TRAIN", ("words_a", "words_c"), MetadataCatalog.get)
     for name in ("words_a", "words_b", "words_c"):
         MetadataCatalog.pop(name)
