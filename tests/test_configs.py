@@ -381,16 +381,19 @@ def check(tiny: Path, key: str, changes: Mapping[str, Change]) -> None:
     assert fingerprint(after) != fingerprint(before), f"changing {key} changed nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [key.name for key in KEYS])
 def test_every_key_of_the_table_has_an_effect(key, tiny):
     check(tiny, key, CHANGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", DETECTRON2_CHANGES)
 def test_the_keys_of_detectron2_that_we_read_have_an_effect(key, tiny):
     check(tiny, key, DETECTRON2_CHANGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", ["MODEL.FC_CLIP", "INPUT", "SOLVER"])
 def test_a_key_that_nothing_reads_is_caught(section, tiny, monkeypatch):
     fake = Key(f"{section}.NEVER_READ", 1, "a key that no border reads")
@@ -429,6 +432,7 @@ def all_configs() -> list[Path]:
     return sorted(CONFIGS.rglob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", all_configs(), ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_every_yaml_merges_without_keys_that_have_no_effect(path, caplog):
     cfg = load_config(path)
@@ -464,6 +468,7 @@ RELEASED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 @pytest.mark.parametrize("name", RELEASED)
 def test_full_size_models_have_exactly_the_released_parameters(name, shared_dir):
@@ -478,6 +483,7 @@ def test_full_size_models_have_exactly_the_released_parameters(name, shared_dir)
     assert trainable == {key for key, entry in expected.items() if entry["kind"] == "trainable"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "channels"), [("fcclip/r50x16", 768), ("frozenseg/released_r50x64", 1024)]
 )
@@ -487,6 +493,7 @@ def test_a_config_without_released_key_list_builds_too(name, channels):
     assert model.void_embedding.weight.shape == (1, channels)
 
 
+@pytest.mark.slow
 def test_new_training_has_a_sound_sam_branch():
     cfg = load_config(CONFIGS / "frozenseg" / "convnext_large.yaml", ["MODEL.DEVICE", "meta"])
     register_splits()

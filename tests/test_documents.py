@@ -143,6 +143,7 @@ def test_config_keys_exist(path):
     assert unknown_keys(path.read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.slow
 @each_document
 def test_programs_and_their_options_exist(path):
     assert unknown_options(path.read_text(encoding="utf-8")) == []

@@ -198,6 +198,7 @@ def registered(row, root):
     return small
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_from_its_published_files_to_scores(row, prepared, cfg, model):
     root = prepared(row)
@@ -298,6 +299,7 @@ def no_regions(cfg):
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_ground_truth_itself_scores_100(row, prepared, no_regions):
     metrics = scores_of(row, prepared(row), no_regions, {})
@@ -322,6 +324,7 @@ def test_every_row_of_a_real_benchmark_was_counted():
     assert rest == set(MADE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
 def test_one_class_mistaken_for_another_scores_what_the_counts_say(row, prepared, no_regions):
     facts, root = FACTS[row.benchmark], prepared(row)
@@ -358,6 +361,7 @@ def test_one_class_mistaken_for_another_scores_what_the_counts_say(row, prepared
             assert metrics[name]["all"]["classes"] == right + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
 def test_the_ground_truth_that_is_scored_has_the_pixels_counted_by_hand(row, prepared):
     facts, root = FACTS[row.benchmark], prepared(row)

@@ -28,6 +28,7 @@ def test_the_programs_are_found():
     assert {"train_net.py", "demo/demo.py", "tools/benchmark.py"} <= set(PROGRAMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_needs_neither_torch_nor_the_repository_as_working_directory(program, tmp_path):
     command = [sys.executable, "-c", RUN, str(ROOT / program)]

@@ -18,6 +18,7 @@ MODELS = ("fcclip/convnext_large.yaml", "frozenseg/convnext_large.yaml")
 AT_A_TIME = {"1x24gb": 1, "1x80gb": 4, "4x": 2, "8x": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_follows_the_rule_and_fits_its_gpus(path, model):

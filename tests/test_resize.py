@@ -18,6 +18,7 @@ from frozenseg.resize import nearest_resize
 SIDE = st.integers(1, 400)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(source=SIDE, target=SIDE, across=st.booleans())
 def test_arrays_and_tensors_are_resized_as_nearest_exact(source, target, across):

@@ -23,6 +23,7 @@ def left_in(folder):
     return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
 
 
+@pytest.mark.slow
 def test_a_whole_file(server, content, tmp_path):
     target = tmp_path / "cache" / "w.pth"
     download(server.url, target, sha256=digest(content))

@@ -45,6 +45,7 @@ def edited(path, tmp_path, edit):
     return tmp_path / "edited.pth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_all_of_fcclip_is_loaded_and_only_the_sam_parts_keep_their_values(branch, fcclip, tmp_path):
     model = frozenseg(tmp_path, branch)
@@ -63,6 +64,7 @@ def test_all_of_fcclip_is_loaded_and_only_the_sam_parts_keep_their_values(branch
     assert not report.changed
 
 
+@pytest.mark.slow
 def test_the_strict_way_refuses_the_same_file(fcclip, tmp_path):
     with pytest.raises(ValueError, match=r"names missing.*fpn3.*MODEL\.INIT_FROM"):
         load_weights(frozenseg(tmp_path), fcclip)
@@ -79,6 +81,7 @@ def test_the_released_files_differ_in_exactly_these_parts(shared_dir):
     assert more == {name for name in frozen if name.startswith((*SAM_PARTS, "sam."))}
 
 
+@pytest.mark.slow
 def test_the_log_says_what_was_loaded_what_not_and_that_the_encoders_agree(
     fcclip, tmp_path, caplog
 ):
@@ -99,6 +102,7 @@ def test_the_log_says_what_was_loaded_what_not_and_that_the_encoders_agree(
     assert not checkpointer.save_frozen
 
 
+@pytest.mark.slow
 def test_another_clip_in_the_file_is_a_warning_and_is_saved_from_then_on(fcclip, tmp_path, caplog):
     name = next(n for n in torch.load(fcclip, weights_only=True)["model"] if "backbone" in n)
     other = edited(fcclip, tmp_path, lambda state: state[name].add_(1))
@@ -109,6 +113,7 @@ def test_another_clip_in_the_file_is_a_warning_and_is_saved_from_then_on(fcclip,
     assert checkpointer.save_frozen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -132,6 +137,7 @@ def test_everything_else_must_fit_and_an_error_changes_nothing(edit, message, fc
     assert all(torch.equal(value, before[name]) for name, value in trained(model).items())
 
 
+@pytest.mark.slow
 def test_fcclip_does_not_start_from_frozenseg(tmp_path):
     torch.save(frozenseg(tmp_path).state_dict(), tmp_path / "frozenseg.pth")
     with pytest.raises(ValueError, match="unexpected names"):
@@ -140,6 +146,7 @@ def test_fcclip_does_not_start_from_frozenseg(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_weights_for_other_classes_leave_the_losses_class_weights_alone(fcclip, tmp_path):
     other = edited(
         fcclip, tmp_path, lambda s: s.update({"criterion.empty_weight": torch.full((100,), 7.0)})

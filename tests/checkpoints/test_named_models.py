@@ -19,6 +19,7 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_has_weights_a_config_and_fitting_keys(name, monkeypatch, tmp_path):
     model = MODELS[name]

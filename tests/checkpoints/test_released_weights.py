@@ -26,6 +26,7 @@ def golden(request, golden_dir):
     return golden_dir / request.param
 
 
+@pytest.mark.slow
 def test_the_golden_file_brings_all_weights_of_a_model_of_other_values(golden, tmp_path):
     path = golden / "state_dict.pt"
     model = build_golden_model(golden, tmp_path)
@@ -45,6 +46,7 @@ def test_the_golden_file_brings_all_weights_of_a_model_of_other_values(golden, t
     assert trained <= set(report.loaded)
 
 
+@pytest.mark.slow
 def test_the_golden_file_without_a_part_of_clip_is_refused(golden, tmp_path):
     state = torch.load(golden / "state_dict.pt", weights_only=True)
     name = "backbone.clip_model.visual.trunk.stem.0.weight"
@@ -72,6 +74,7 @@ def released(shared_dir):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
 def test_a_full_size_file_fits_by_names_and_shapes(full_size, released, tmp_path):
     keys, state = released
@@ -83,6 +86,7 @@ def test_a_full_size_file_fits_by_names_and_shapes(full_size, released, tmp_path
     assert (report.skipped, report.ignored) == ((), ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "key"),
     [

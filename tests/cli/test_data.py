@@ -41,6 +41,7 @@ def start(*arguments, cwd):
     )
 
 
+@pytest.mark.slow
 def test_verify_runs_without_torch_and_tells_by_its_exit_code(shapes_root, tmp_path):
     own = shapes_root / "shapes" / "shapes.yaml"
     good = start("verify", own, cwd=tmp_path)
@@ -55,6 +56,7 @@ def test_verify_runs_without_torch_and_tells_by_its_exit_code(shapes_root, tmp_p
     assert wrong.stderr.startswith("error: unknown dataset 'miniature_vall'; did you mean")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"], ["list", "--help"]])
 def test_help_answers_anywhere(arguments, tmp_path):
     result = start(*arguments, cwd=tmp_path)

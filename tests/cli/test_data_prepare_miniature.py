@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "datasets/prepare_miniature.py"
 
 
@@ -15,6 +17,7 @@ def run(*words):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_folds_are_written_beside_the_other_files(tmp_path):
     result = run("--folds", "--root", tmp_path, "--train", 1, "--val", 2, "--mosaics", 1)
     assert result.returncode == 0, result.stderr
@@ -27,6 +30,7 @@ def test_folds_are_written_beside_the_other_files(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_sizes_of_the_other_kind_are_refused(tmp_path):
     for words, option in (
         (("--mosaics", 1), "--mosaics is used with --folds only"),

@@ -93,6 +93,7 @@ def test_sheet_shows_image_truth_and_prediction():
         assert np.abs(corner - half).max() <= 1
 
 
+@pytest.mark.slow
 def test_one_sheet_for_each_of_the_first_images(draw, monkeypatch):
     marked = []
     original = command.draw_sheet
@@ -108,6 +109,7 @@ def test_one_sheet_for_each_of_the_first_images(draw, monkeypatch):
     assert marked == [set(range(len(vocabulary))) - set(SEEN)]
 
 
+@pytest.mark.slow
 def test_the_data_set_is_that_of_the_config_unless_named(draw):
     code, folder, model = draw("--count", "9")
     assert code == 0

@@ -35,6 +35,7 @@ def call(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_scores_what_is_there_and_names_what_is_not(call, capsys):
     code, output = call("--benchmarks", "miniature", "shapes_val_panoptic", "cityscapes")
     assert code == 1

@@ -40,6 +40,7 @@ def test_every_command_has_a_module_with_help_options_and_work(name):
     assert callable(found.main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_needs_no_heavy_package(name, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parents[1])}
@@ -91,6 +92,7 @@ def test_completion_is_code_for_the_shell(shell, capsys):
     assert "frozenseg" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -114,6 +116,7 @@ def test_the_shell_gets_completions(line, expected, tmp_path):
     assert expected <= found
 
 
+@pytest.mark.slow
 def test_a_missing_detectron2_is_named_with_the_remedy(tmp_path):
     code = "import sys; sys.modules['detectron2'] = None; import frozenseg; frozenseg.segment"
     done = subprocess.run(

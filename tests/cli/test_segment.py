@@ -157,6 +157,7 @@ def test_only_what_is_wanted_is_written(demo, photos, tmp_path):
     assert names_in(tmp_path) == ["a.json", "a_labels.png", "b.json", "b_labels.png", "photos"]
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_only_what_is_not_done(demo, model, photos, tmp_path, capsys):
     command = (*MODEL, "--input", photos, "--output", tmp_path / "out")
 
@@ -186,6 +187,7 @@ def test_the_same_command_again_does_only_what_is_not_done(demo, model, photos, 
     assert segmented("--opts", "SEED", "7", "--write", "overlay") == 3  # nothing tells
 
 
+@pytest.mark.slow
 def test_files_of_other_words_are_not_taken_for_those_of_the_record(demo, model, photos, tmp_path):
     one = ("--vocabulary", "thing; other")
     other = ("--vocabulary", "other; thing")

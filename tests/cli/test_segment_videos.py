@@ -81,6 +81,7 @@ def read(path):
         return video.fps, [frame.image_HW3 for frame in video]
 
 
+@pytest.mark.slow
 def test_a_clip_in_a_labelled_clip_out(demo, clip, tmp_path, capsys, segmenter, asked):
     out = tmp_path / "out"
     assert demo("--input", clip, "--output", out, *WORDS) == 0
@@ -104,6 +105,7 @@ def test_a_clip_in_a_labelled_clip_out(demo, clip, tmp_path, capsys, segmenter, 
     assert [word["name"] for word in content["vocabulary"]][:2] == ["purple heart", "red heart"]
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_unless_it_differs(demo, clip, tmp_path, capsys):
     command = ("--input", clip, "--output", tmp_path / "out", *WORDS, "--max-frames", "1")
     assert demo(*command) == 0
@@ -116,6 +118,7 @@ def test_the_same_command_again_does_nothing_unless_it_differs(demo, clip, tmp_p
     assert capsys.readouterr().out.count("1 of 1 videos") == 4
 
 
+@pytest.mark.slow
 def test_images_and_videos_of_a_folder_and_names_that_are_the_same(demo, clip, tmp_path):
     Image.fromarray(picture(0)).save(clip.with_name("clip.png"))
     out = tmp_path / "out"
@@ -127,6 +130,7 @@ def test_images_and_videos_of_a_folder_and_names_that_are_the_same(demo, clip, t
     ]
 
 
+@pytest.mark.slow
 def test_between_the_segmented_frames_the_last_result_is_shown(demo, clip, tmp_path):
     out = tmp_path / "out"
     assert demo("--input", clip, "--output", out, *WORDS, "--every", "2", "--batch-size", "2") == 0
@@ -151,6 +155,7 @@ def test_videos_that_are_none_are_named_and_the_others_done(demo, clip, tmp_path
     assert names_in(out) == ["clip.json", "clip.jsonl", "clip_overlay.mp4"]
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_early_keeps_its_frames_and_is_counted(demo, tmp_path, capsys):
     path = write_clip(tmp_path / "odd", size=(95, 127))
     content = path.read_bytes()
@@ -179,6 +184,7 @@ def fail_at(monkeypatch, number, error):
     monkeypatch.setattr(Job, "segment", failing)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_clip_of_the_frames_so_far(demo, clip, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
@@ -191,6 +197,7 @@ def test_ctrl_c_leaves_a_clip_of_the_frames_so_far(demo, clip, tmp_path, capsys,
     assert len(read(out / "clip_overlay.mp4")[1]) == FRAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "error"), [(1, KeyboardInterrupt()), (2, RuntimeError("x"))])
 def test_otherwise_nothing_is_left(demo, clip, tmp_path, monkeypatch, number, error):
     fail_at(monkeypatch, number, error)
@@ -245,6 +252,7 @@ def connect(monkeypatch, pictures):
     monkeypatch.setattr(video_module.cv2, "VideoCapture", capture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "frames", "code"), [(("--max-frames", "3"), 3, 0), ((), 4, 1)])
 def test_a_camera(demo, tmp_path, monkeypatch, capsys, more, frames, code):
     """It ends after enough frames, or because it gives no more: that is said and counted."""
@@ -291,6 +299,7 @@ def test_frames_keep_their_order_and_few_wait(every, batch_size, monkeypatch):
     assert max(waiting) <= (1 if batch_size == 1 else 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
 def test_a_batch_of_the_real_model_gives_what_single_images_give(segmenter, task):
     images = [draw_scene(13, index).image for index in range(2)] + [picture(0)]

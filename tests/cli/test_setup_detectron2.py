@@ -81,6 +81,7 @@ def test_replaces_one_that_fails_and_stops_if_its_own_does(
     assert "cannot be imported (ImportError: libfoo.so); replacing it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_probe_reports_the_package_that_python_would_import(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_what_the_sources_need_is_named(
         setup_detectron2.build_wheel(tmp_path / "x.whl")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["install_detectron2.py", "lock_requirements.py"])
 def test_help_works_anywhere_and_without_torch(tmp_path: Path, script: str) -> None:
     path = Path(__file__).resolve().parents[2] / "tools" / script

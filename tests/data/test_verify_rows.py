@@ -62,6 +62,7 @@ def check(row, root):
     return verify(row, root, subset=True, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_command_that_verify_names_makes_what_detectron2_loads(row, tmp_path):
     for maker in MAKERS[row.origin.readme_section]:
@@ -87,6 +88,7 @@ SCORED = ("val", "fold0_val", "test")
 PREPARED = [row for row in ROWS if row.origin.redo_flag and row.split in SCORED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", PREPARED, ids=lambda row: row.name)
 @pytest.mark.parametrize("damage", ["cut", "size"])
 def test_the_command_that_verify_names_repairs_a_damaged_file(row, damage, tmp_path):

@@ -153,6 +153,7 @@ for step in range(40):
 """
 
 
+@pytest.mark.slow
 def test_processes_writing_at_once_lose_nothing(tmp_path, caplog):
     root = str(Path(__file__).parents[2])
     workers = [

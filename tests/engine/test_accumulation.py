@@ -82,6 +82,7 @@ def distance(first, second):
     return max(((first[n] - second[n]).norm() / (first[n].norm() + norm)).item() for n in first)
 
 
+@pytest.mark.slow
 def test_two_parts_have_the_gradients_of_the_batch(same_points, tmp_path):
     """Of the real model, with 1 + 4 and 0 + 2 masks: parts that differ in what they divide by."""
     batch = [sample(n, seed) for seed, n in enumerate((1, 4, 0, 2))]
@@ -91,6 +92,7 @@ def test_two_parts_have_the_gradients_of_the_batch(same_points, tmp_path):
     assert distance(whole, split) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_plain_mean_of_the_parts_would_not_do(same_points, tmp_path, monkeypatch):
     """The measure of the test above sees a wrong share."""
     batch = [sample(n, seed) for seed, n in enumerate((1, 4, 0, 2))]

@@ -76,6 +76,7 @@ def test_the_entry_tells_backbones_of_equal_checkpoints_apart(stand_in_cfg, mode
     assert found[0] != found[1]
 
 
+@pytest.mark.slow
 def test_every_data_set_gets_its_own_words_and_the_same_scores_again(stand_in_cfg, model):
     stand_in_cfg.DATASETS.TEST = (VAL, TRAIN)
     words = []
@@ -184,6 +185,7 @@ launch(main, (), device="cpu", num_gpus=0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypatch):
     """gloo, 2 ranks: one of them has two of the three images. The scores are those of one."""

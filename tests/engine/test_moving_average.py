@@ -60,6 +60,7 @@ def saved(folder, name):
     return torch.load(Path(folder) / name, weights_only=True)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_and_the_average_is_saved_and_evaluated(stand_in_cfg, monkeypatch):
     plain = Trainer(stand_in_cfg)
     plain.train()
@@ -87,6 +88,7 @@ def test_training_is_the_same_and_the_average_is_saved_and_evaluated(stand_in_cf
     assert entry["checkpoint_hash"] is not None
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_average(stand_in_cfg):
     stand_in_cfg.merge_from_list(["SOLVER.EMA_DECAY", 0.9, "DATASETS.TEST", ()])
     straight = Trainer(stand_in_cfg)
@@ -103,6 +105,7 @@ def test_a_resumed_run_has_the_same_average(stand_in_cfg):
     assert all(torch.equal(value, again[name]) for name, value in expected.items())
 
 
+@pytest.mark.slow
 def test_an_average_switched_on_later_starts_from_the_weights_of_then(stand_in_cfg):
     stand_in_cfg.merge_from_list(["DATASETS.TEST", (), "SOLVER.MAX_ITER", 3])
     first = Trainer(stand_in_cfg)

@@ -29,6 +29,7 @@ def spoil(trainer, iteration):
     model.losses = spoilt
 
 
+@pytest.mark.slow
 def test_the_run_stops_and_the_saved_step_gives_the_same_loss_again(stand_in_cfg):
     trainer = Trainer(stand_in_cfg)
     spoil(trainer, 4)

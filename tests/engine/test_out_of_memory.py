@@ -61,6 +61,7 @@ def test_a_full_device_gets_a_second_chance_with_empty_caches(monkeypatch, caplo
     assert "1 images ran out of memory, 0 of them were computed on cpu" in caplog.text
 
 
+@pytest.mark.slow
 def test_then_the_image_is_computed_alone_on_the_cpu_and_the_model_returns(monkeypatch, caplog):
     model = Full(times=2)
     device = Device(model, monkeypatch)
@@ -72,6 +73,7 @@ def test_then_the_image_is_computed_alone_on_the_cpu_and_the_model_returns(monke
     assert "1 images ran out of memory, 1 of them were computed on cpu" in caplog.text
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_smaller_the_error_names_image_and_remedy():
     with (
         pytest.raises(
@@ -97,6 +99,7 @@ def test_other_errors_pass():
         model(torch.ones(1, 3))
 
 
+@pytest.mark.slow
 def test_an_evaluation_scores_the_same_with_retries(stand_in_cfg, tmp_path):
     from detectron2.modeling import build_model
 

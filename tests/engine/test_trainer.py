@@ -41,6 +41,7 @@ def weights(trainer):
     return {name: value.clone() for name, value in trainer.model.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(stand_in_cfg, tmp_path):
     straight, losses = train(stand_in_cfg)
     stand_in_cfg.OUTPUT_DIR = str(tmp_path / "broken")
@@ -65,6 +66,7 @@ def test_a_run_with_a_random_seed_resumes_with_that_seed(stand_in_cfg):
     assert resumed.data_loader.start == 3 * 2
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_run(stand_in_cfg, tmp_path):
     _, first = train(stand_in_cfg)
     stand_in_cfg.OUTPUT_DIR = str(tmp_path / "again")
@@ -74,6 +76,7 @@ def test_the_seed_decides_the_run(stand_in_cfg, tmp_path):
     assert first == again != other
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_behind(stand_in_cfg):
     trainer, _ = train(stand_in_cfg)
     folder = Path(stand_in_cfg.OUTPUT_DIR)
@@ -100,6 +103,7 @@ def test_frozen_weights_that_exist_nowhere_else_are_saved(stand_in_cfg, clip_wei
     assert set(saved["model"]) == set(trainer.model.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_iter", [6, 4])
 def test_resuming_a_finished_run_scores_the_file_that_it_resumes_from(stand_in_cfg, max_iter):
     train(stand_in_cfg)
@@ -126,6 +130,7 @@ def test_a_run_without_loss_scale_resumes_into_one_with(stand_in_cfg):
     assert trainer._trainer.scaler.get_scale() == 8.0
 
 
+@pytest.mark.slow
 def test_training_starts_from_given_weights(stand_in_cfg, tmp_path):
     first, _ = train(stand_in_cfg)
     stand_in_cfg.merge_from_list(
@@ -141,6 +146,7 @@ def test_training_starts_from_given_weights(stand_in_cfg, tmp_path):
     assert torch.equal(head, first.model.sem_seg_head[1].weight)
 
 
+@pytest.mark.slow
 def test_the_loss_falls(stand_in_cfg):
     stand_in_cfg.merge_from_list(
         ["SOLVER.MAX_ITER", 40, "SOLVER.STEPS", (), "SOLVER.BASE_LR", 0.05, "DATASETS.TEST", ()]
@@ -176,6 +182,7 @@ def test_a_batch_that_cannot_be_shared_is_an_error_with_the_keys(
         accumulation_steps(stand_in_cfg, processes)
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_larger_batch_but_for_the_draws(stand_in_cfg, tmp_path):
     """The same images: with the loss on all pixels the weights agree."""
     found = []

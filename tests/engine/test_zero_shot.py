@@ -64,6 +64,7 @@ def test_what_is_missing_comes_with_download_and_command(stand_in_cfg, shapes_ro
     assert "datasets/README.md, section ADE20K; then run frozenseg data prepare ade20k" in text
 
 
+@pytest.mark.slow
 def test_scores_one_skips_the_other_and_goes_on_where_it_stopped(
     stand_in_cfg, weights, evaluated, tmp_path, caplog
 ):
@@ -99,6 +100,7 @@ def test_other_weights_or_configs_do_not_mix(stand_in_cfg, weights, evaluated, t
     assert (folder / "results.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_more_images_or_other_words_are_scored_again(
     stand_in_cfg, weights, evaluated, tmp_path, monkeypatch
 ):
@@ -118,6 +120,7 @@ def test_more_images_or_other_words_are_scored_again(
     assert len(evaluated) == 3
 
 
+@pytest.mark.slow
 def test_a_broken_data_set_is_named_and_the_next_one_follows(
     stand_in_cfg, weights, tmp_path, monkeypatch
 ):

@@ -89,6 +89,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_difference_is_named(name, entry):
     way, value, expected = CHANGES[name]

@@ -63,6 +63,7 @@ def test_every_figure_stands_in_the_header_of_its_config(model):
                 assert f"{score} {figure['also']['value']}" in header
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", published_models(), ids=lambda model: model.name)
 def test_the_protocol_is_that_of_the_config(model):
     cfg = load_config(CONFIGS / f"{model.name}.yaml")

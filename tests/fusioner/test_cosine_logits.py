@@ -20,6 +20,7 @@ def plain(features, words, size, temperature):
     return torch.einsum("bdhw,btd->bthw", unit, words) / temperature
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(h=sides, w=sides, out_h=st.integers(1, 23), out_w=st.integers(1, 23), seed=st.integers(0, 9))
 def test_equals_the_definition_at_any_size(h, w, out_h, out_w, seed):

@@ -27,6 +27,7 @@ def training_batch():
     return samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_labels_of_any_image_size(build, method):
     model = build(method)

@@ -83,6 +83,7 @@ def test_golden_cases_are_all_tested(golden_cases):
     assert sorted(golden_cases) == sorted(CASES)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 999),

@@ -61,6 +61,7 @@ def _probs(classes, scores, num_classes=3):
     return probs
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 9999),

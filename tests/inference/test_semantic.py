@@ -54,6 +54,7 @@ def test_argmax_only_is_the_argmax(random_case, geometry, at_padded_size, classe
     torch.testing.assert_close(chosen, scores.amax(0), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(seed=st.integers(0, 999), queries=st.integers(0, 25))
 def test_order_of_queries_is_immaterial(random_case, seed, queries) -> None:

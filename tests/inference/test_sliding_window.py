@@ -54,6 +54,7 @@ def added_up(image, crop, stride):
         top += stride
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     height=st.integers(1, 40),

@@ -28,6 +28,7 @@ def test_of_equal_words_the_first_wins():
     assert labels_of(torch.ones(3, 2)).tolist() == [0, 0]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(words=st.integers(1, 25), seed=st.integers(0, 99), threshold=st.floats(0.01, 0.99))
 def test_equals_the_definition(words, seed, threshold):

@@ -91,6 +91,7 @@ def test_a_level_never_reads_its_neighbour(backend: str) -> None:
     assert torch.equal(out, ms_deform_sample(poisoned, levels, locations, weights, backend=backend))
 
 
+@pytest.mark.slow
 def test_gradients(backend: str) -> None:
     value, levels, locations, weights = make_inputs([(2, 3), (3, 1)], queries=3)
     inputs = [tensor.requires_grad_() for tensor in (value, locations, weights)]

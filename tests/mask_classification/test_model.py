@@ -23,6 +23,7 @@ def sample():
     return {"image": reference_batch()[0]["image"]}
 
 
+@pytest.mark.slow
 def test_output_has_the_wanted_size(model, sample):
     result = model([{**sample, "height": 50, "width": 70}])[0]
     assert result["sem_seg"].shape == (len(model.vocabulary), 50, 70)
@@ -71,6 +72,7 @@ def test_a_class_with_more_synonyms_never_scores_less(model, sample):
     assert (scores[1] >= scores[0] - 1e-5).all()
 
 
+@pytest.mark.slow
 def test_loading_other_clip_weights_renews_the_text(tmp_path, sample):
     model = build_reference_model("convnext", tmp_path)
     before = model.classifier(model.vocabulary).embeddings_SK
@@ -123,6 +125,7 @@ def test_without_the_ensemble_clip_is_not_asked(model, sample, monkeypatch):
     torch.testing.assert_close(probabilities, expected, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_losses_fall_when_trained_on_one_batch(tmp_path):
     model = build_reference_model("convnext", tmp_path).train()
     parameters = [p for p in model.parameters() if p.requires_grad]

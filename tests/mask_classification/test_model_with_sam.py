@@ -40,6 +40,7 @@ def sample():
     return {"image": reference_batch()[0]["image"]}
 
 
+@pytest.mark.slow
 def test_only_decoder_and_void_embedding_train(model):
     trained = {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad}
     assert trained == {"sem_seg_head", "void_embedding"}
@@ -50,6 +51,7 @@ def test_only_decoder_and_void_embedding_train(model):
         model.eval()
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_part_of_the_injection(tmp_path):
     model = build_reference_model("frozenseg", tmp_path).train()
     sum(model(reference_batch()).values()).backward()
@@ -58,6 +60,7 @@ def test_gradients_reach_every_part_of_the_injection(tmp_path):
             assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.slow
 def test_without_injection_it_is_fcclip_and_has_no_sam(tmp_path, sample):
     model = build_reference_model("frozenseg", tmp_path, *OFF)
     assert model.sam is None
@@ -67,6 +70,7 @@ def test_without_injection_it_is_fcclip_and_has_no_sam(tmp_path, sample):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["FEATURE", "QUERY"])
 @pytest.mark.parametrize("layer", ["-1", "0", "1", "2"])
 def test_every_fuse_layer_works_and_matters(tmp_path, sample, key, layer):
@@ -81,6 +85,7 @@ def test_every_fuse_layer_works_and_matters(tmp_path, sample, key, layer):
     sum(model.train()(batch).values()).backward()
 
 
+@pytest.mark.slow
 def test_sam_sees_its_square_at_test_time_and_the_crop_in_training(model, monkeypatch, sample):
     seen = []
     forward = type(model.sam).forward
@@ -97,6 +102,7 @@ def test_sam_sees_its_square_at_test_time_and_the_crop_in_training(model, monkey
     assert seen[1] == (2, 3, 128, 128)
 
 
+@pytest.mark.slow
 def test_masks_of_samples_are_used_and_none_at_all_is_no_error(ensemble_model, sample):
     masks = torch.zeros(2, 96, 128, dtype=torch.bool)
     masks[0, :48], masks[1, :, :64] = True, True
@@ -110,6 +116,7 @@ def test_masks_of_samples_are_used_and_none_at_all_is_no_error(ensemble_model, s
     assert empty["sem_seg"].isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_model_makes_proposals_itself(ensemble_model, sample):
     ensemble_model.task_settings = replace(ensemble_model.task_settings, query_masks=True)
     found = ensemble_model([sample])[0]["sam_proposals"]
@@ -117,6 +124,7 @@ def test_the_model_makes_proposals_itself(ensemble_model, sample):
     assert found.image_size == (96, 128)
 
 
+@pytest.mark.slow
 def test_proposals_without_masks_or_generator_name_the_keys(ensemble_model, sample, monkeypatch):
     monkeypatch.setattr(ensemble_model, "_mask_generator", None)
     with pytest.raises(ValueError, match=r"TEST\.SAM_MASKS_DIR"):

@@ -106,6 +106,7 @@ def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_large_ids_beyond_8_bits_survive(tmp_path):
     label_map = np.arange(600, dtype=np.int32).reshape(20, 30)
     result = from_label_map(label_map, dict.fromkeys(range(600), 0), WORDS, "panoptic")

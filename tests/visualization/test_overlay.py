@@ -102,6 +102,7 @@ def test_tiny_and_thin_images(size):
     assert overlay_masks(image, [np.ones(size, dtype=bool)], [STYLES[1]]).shape == image.shape
 
 
+@pytest.mark.slow
 def test_huge_image():
     image = np.zeros((3000, 4000, 3), dtype=np.uint8)
     result = overlay_label_map(image, halves(3000, 4000), STYLES)

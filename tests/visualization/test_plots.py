@@ -66,6 +66,7 @@ def test_what_is_no_log_of_losses_is_an_error(text, message, tmp_path):
         read_losses(tmp_path / "none.json")
 
 
+@pytest.mark.slow
 def test_the_plot_shows_losses_and_the_scores_that_are_there(tmp_path):
     log, path = write(tmp_path / "metrics.json", rows_of([19, 39])), tmp_path / "out" / "curves.png"
     plot_training(log, path)
@@ -83,6 +84,7 @@ def test_the_plot_shows_losses_and_the_scores_that_are_there(tmp_path):
     assert [each.name for each in path.parent.iterdir()] == ["curves.png"]
 
 
+@pytest.mark.slow
 def test_a_failed_plot_leaves_the_old_one(tmp_path, monkeypatch):
     log, path = write(tmp_path / "metrics.json", rows_of([19])), tmp_path / "out" / "curves.png"
     plot_training(log, path)
@@ -99,6 +101,7 @@ def test_a_failed_plot_leaves_the_old_one(tmp_path, monkeypatch):
     assert [each.name for each in path.parent.iterdir()] == ["curves.png"]
 
 
+@pytest.mark.slow
 def test_plots_need_no_screen(tmp_path):
     log = write(tmp_path / "metrics.json", rows_of([19]))
     code = (

@@ -39,6 +39,7 @@ def test_one_pixel_has_an_anchor():
     assert anchors_of(mask)[0][:2] == (6, 8)
 
 
+@pytest.mark.slow
 def test_large_masks_are_thinned_and_the_anchor_stays_inside():
     mask = disk((2000, 3000), (700, 2100), 600)
     (anchor,) = anchors_of(mask)

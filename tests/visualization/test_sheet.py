@@ -71,6 +71,7 @@ def test_legend_is_added_at_the_right():
     assert has_color(sheet[:, without.shape[1] - 20 :], BLUE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (1, 3000), (3000, 1), (4000, 5000)])
 def test_extreme_sizes_give_a_sheet_of_reasonable_size(size):
     sheet = side_by_side([("image", plain(*size, RED)), ("prediction", plain(*size, BLUE))], STYLES)

@@ -11,6 +11,7 @@ from frozenseg.vocab.colors import assign_colors, color_of, parse_color
 names = st.lists(st.text(st.characters(codec="utf-8"), min_size=1), unique_by=str.casefold)
 
 
+@pytest.mark.slow
 @given(names)
 def test_generated_colors_are_distinct_and_valid(texts: list[str]) -> None:
     colors = assign_colors(texts, [None] * len(texts))

@@ -30,6 +30,7 @@ def class_lists(draw: st.DrawFn) -> list[tuple[list[str], str]]:
     return classes
 
 
+@pytest.mark.slow
 @given(class_lists(), st.sampled_from(["; ", ";", " ;\n", "\n"]), st.sampled_from([",", " , "]))
 def test_parse_reads_what_was_written(
     classes: list[tuple[list[str], str]], separator: str, comma: str
@@ -43,6 +44,7 @@ def test_parse_reads_what_was_written(
     assert vocabulary == Vocabulary.from_names([comma.join(n) + flag for n, flag in classes])
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(class_lists())
 def test_json_and_file_round_trips(
@@ -59,6 +61,7 @@ def test_json_and_file_round_trips(
     assert pickle.loads(pickle.dumps(vocabulary)) == vocabulary
 
 
+@pytest.mark.slow
 @given(st.lists(words, min_size=2, max_size=8, unique=True), st.randoms())
 def test_permutation_changes_the_digest_not_the_set(names: list[str], random: object) -> None:
     other = list(names)
@@ -189,6 +192,7 @@ def test_seen_classes() -> None:
     assert seen_classes(train, train) == [True, True]
 
 
+@pytest.mark.slow
 @given(class_lists(), class_lists())
 def test_seen_is_the_intersection_of_words(
     test: list[tuple[list[str], str]], train: list[tuple[list[str], str]]

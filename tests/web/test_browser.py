@@ -23,7 +23,6 @@ from frozenseg.data.miniature.scenes import draw_scene
 pytestmark = pytest.mark.slow
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytest.importorskip("gradio", reason="gradio is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -35,6 +34,7 @@ START = 240  # seconds
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of a running page; at its end the server leaves no file behind."""
+    pytest.importorskip("gradio", reason="gradio is not installed")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

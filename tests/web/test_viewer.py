@@ -44,6 +44,7 @@ def segmentation():
     return dataclasses.replace(found, image_HW3=np.full((600, 1200, 3), 90, dtype=np.uint8))
 
 
+@pytest.mark.slow
 @given(arrays.arrays(np.int32, st.tuples(*[st.integers(1, 12)] * 2), elements=st.integers(0, 3)))
 def test_runs_give_back_every_pixel(label_map):
     assert np.array_equal(decoded(runs(label_map)), label_map.ravel())

@@ -107,6 +107,7 @@ def test_every_table_has_the_classes_of_its_row(row):
     assert len(vocabulary) == CLASSES.get(row.benchmark, row.classes or len(vocabulary))
 
 
+@pytest.mark.slow
 def test_every_command_exists_and_every_made_file_has_one():
     for row in DATASET_SPLITS:
         origin = row.origin

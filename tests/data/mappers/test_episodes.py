@@ -104,6 +104,7 @@ def test_types_and_sizes_of_training_samples(record):
         assert set(sample["labels"].unique().tolist()) <= {-3, -2, -1, 1, 2}
 
 
+@pytest.mark.slow
 def test_the_class_asked_for_is_one_that_the_square_shows(record, tmp_path):
     """A class at the left edge survives some of the crops only."""
     values = np.zeros((20, 60), np.uint8)
@@ -138,6 +139,7 @@ def test_the_generator_decides_everything(record):
     assert not torch.equal(first["image"], other["image"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 200), (200, 1), (1, 1)])
 def test_images_of_a_single_row_column_or_pixel(record, tmp_path, size):
     height, width = size

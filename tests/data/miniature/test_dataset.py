@@ -28,6 +28,7 @@ def root(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
 def test_files_read_back_as_drawn(root, split):
     row = replace(
@@ -76,6 +77,7 @@ def test_finished_splits_are_left_alone_until_the_settings_change(tmp_path):
     assert image.read_bytes() not in (b"kept", first)
 
 
+@pytest.mark.slow
 def test_an_interrupted_split_goes_on(tmp_path, monkeypatch):
     counts = {"train": 0, "dev": 3, "val": 0}
     drawn = draw_scene

@@ -47,6 +47,7 @@ def test_labels_are_the_classes_of_the_scene_plus_1():
     assert picture.labels.min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_every_item_of_every_fold_and_no_other_one_is_in_the_maps(root, fold):
     for split, held in (("val", True), ("seen_val", False)):
@@ -76,6 +77,7 @@ def test_training_images_show_held_out_classes_that_are_never_asked_for(root):
     assert not asked
 
 
+@pytest.mark.slow
 def test_a_mosaic_has_four_classes_of_one_fold_each_in_its_quarter(root):
     table = np.array([rgb for _, rgb in COLORS.values()], float)
     for number in range(8):
@@ -114,6 +116,7 @@ def test_images_and_maps_are_those_that_are_drawn(root):
     assert (read(root / "miniature_mosaic_4/val_labels/000003.png") == mosaic.labels).all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_gives_the_same_files(root, tmp_path, monkeypatch):
     drawn = []
 

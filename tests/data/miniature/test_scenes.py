@@ -20,6 +20,7 @@ from frozenseg.data.miniature.scenes import (
 SCENES = [draw_scene(3, i) for i in range(60)]
 
 
+@pytest.mark.slow
 def test_segments_describe_every_pixel():
     for scene in SCENES:
         assert scene.image.shape == (SIZE, SIZE, 3)
@@ -66,6 +67,7 @@ def _meet(a, b):
     return all(a[k] < b[k] + b[k + 2] and b[k] < a[k] + a[k + 2] for k in (0, 1))
 
 
+@pytest.mark.slow
 def test_seen_classes_alone_show_no_unseen_ones():
     found = {s["category"] for i in range(150) for s in draw_scene(0, i, classes=SEEN).segments}
     assert found <= set(SEEN)
@@ -74,6 +76,7 @@ def test_seen_classes_alone_show_no_unseen_ones():
     assert shown - set(SEEN), "all classes: the unseen ones must occur"
 
 
+@pytest.mark.slow
 def test_a_thing_has_the_colour_of_its_name():
     """The median pixel of a thing is nearest to its own colour, in direction or brightness."""
     table = np.array([rgb for _, rgb in COLORS.values()], float)
@@ -113,6 +116,7 @@ def test_crops_hold_one_thing_on_one_stuff():
     assert (draw_crop(1, 7, size=48)[0] == image).all()
 
 
+@pytest.mark.slow
 def test_the_mask_of_a_crop_is_where_the_thing_is():
     """The pixels inside have the colour of the thing, however light and texture change it."""
     table = np.array([rgb for _, rgb in COLORS.values()], float)

@@ -36,6 +36,7 @@ def root(tmp_path, run):
     return tmp_path / FOLDER
 
 
+@pytest.mark.slow
 def test_semantic_masks_are_shifted_by_one(root):
     folder = root / "annotations_detectron2/validation"
     first = counts(folder / "ADE_val_00000001.png")
@@ -44,6 +45,7 @@ def test_semantic_masks_are_shifted_by_one(root):
     assert pixels(folder / "ADE_val_00000001.png").dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_panoptic_segments_are_the_pixels_of_the_png(root):
     made = json.loads((root / "ade20k_panoptic_val.json").read_text())
     assert [image["file_name"] for image in made["images"]] == [
@@ -65,6 +67,7 @@ def test_panoptic_segments_are_the_pixels_of_the_png(root):
     assert sum(c["isthing"] for c in made["categories"]) == 100
 
 
+@pytest.mark.slow
 def test_panopticapi_scores_the_annotations_against_themselves_with_100(root):
     index, folder = root / "ade20k_panoptic_val.json", root / "ade20k_panoptic_val"
     result = pq_compute(str(index), str(index), str(folder), str(folder))
@@ -73,6 +76,7 @@ def test_panopticapi_scores_the_annotations_against_themselves_with_100(root):
     assert result["Things"]["n"] == 3
 
 
+@pytest.mark.slow
 def test_pycocotools_reads_the_instances(root):
     data = COCO(str(root / "ade20k_instance_val.json"))
     found = [
@@ -103,6 +107,7 @@ def test_things_are_the_100_of_the_instance_release():
     assert thing_ids()[-1] == 149
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_and_changes_nothing(root, run, capsys):
     before = content(root)
     capsys.readouterr()
@@ -113,6 +118,7 @@ def test_a_second_run_makes_nothing_and_changes_nothing(root, run, capsys):
     assert "ADE20K panoptic val: 2 images: 0 made, 2 already there, 0 failed" in printed
 
 
+@pytest.mark.slow
 def test_what_was_made_by_another_tool_is_made_again(root, run):
     before = content(root)
     path = root / "ade20k_panoptic_val/ADE_val_00000001.png"
@@ -134,6 +140,7 @@ def test_parts_and_splits_need_only_their_own_files(tmp_path, run):
         run("ade20k", "--parts", "semantic")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("color", "message"),
     [

@@ -58,6 +58,7 @@ def test_the_panoptic_files_are_the_official_ones(root):
     assert things == [24, 25, 26, 27, 28, 31, 32, 33]
 
 
+@pytest.mark.slow
 def test_panopticapi_scores_the_annotations_against_themselves_with_100(root):
     index, folder = root / "cityscapes_panoptic_val.json", root / "cityscapes_panoptic_val"
     result = pq_compute(str(index), str(index), str(folder), str(folder))

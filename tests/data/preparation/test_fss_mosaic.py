@@ -134,6 +134,7 @@ def test_a_class_without_a_pair_is_an_error(tmp_path):
         mosaics(tmp_path, NAMES[:4], seed=0)
 
 
+@pytest.mark.slow
 def test_the_whole_script(tmp_path, run, monkeypatch):
     monkeypatch.setattr(fss_mosaic, "TILE", 20)
     make_fss(tmp_path)
@@ -149,6 +150,7 @@ def test_the_whole_script(tmp_path, run, monkeypatch):
     assert lines[-1] == "240: thing 240"
 
 
+@pytest.mark.slow
 def test_the_class_list_is_required_and_complete(tmp_path, run):
     make_fss(tmp_path)
     path = tmp_path / "fewshot_data/fss_test_set.txt"

@@ -43,6 +43,7 @@ def test_files_of_another_kind_are_no_segmentations(tmp_path, content):
         read_segmentation(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [True, False])
 def test_every_truncation_is_noticed(tmp_path, compressed):
     path = tmp_path / "a.mat"
@@ -54,6 +55,7 @@ def test_every_truncation_is_noticed(tmp_path, compressed):
             read_label_map(path)
 
 
+@pytest.mark.slow
 def test_changed_bytes_of_a_compressed_file_are_noticed(tmp_path):
     """Among others those that crash scipy 1.17."""
     path = tmp_path / "a.mat"

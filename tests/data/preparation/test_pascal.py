@@ -104,6 +104,7 @@ def test_context_can_be_prepared_in_parts(tmp_path, run):
     assert content(made) == before
 
 
+@pytest.mark.slow
 def test_broken_mat_files_are_named(tmp_path, run, capsys):
     make_pascal_context(tmp_path)
     path = tmp_path / CONTEXT / "trainval/2008_000002.mat"

@@ -95,6 +95,7 @@ def many_stuff_maps(root, number):
         save(root / "coco/stuffthingmaps/val2017" / f"{stem}.png", canvas(k % 10))
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_files_as_one(tmp_path):
     many_stuff_maps(tmp_path, 18)
     broken = tmp_path / "coco/stuffthingmaps/val2017/000000000007.png"
@@ -115,6 +116,7 @@ def die(_job: int) -> Done:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_explained(tmp_path):
     with pytest.raises(OSError, match=r"ended abruptly.*fewer --workers"):
         Preparation(tmp_path, workers=2).convert("numbers", die, list(range(16)))
@@ -199,6 +201,7 @@ BREAK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", BREAK)
 def test_a_broken_annotation_is_named_with_a_remedy_and_stops_no_other(tmp_path, run, capsys, way):
     make_coco_stuff(tmp_path)
@@ -219,6 +222,7 @@ def test_a_broken_annotation_is_named_with_a_remedy_and_stops_no_other(tmp_path,
     assert "1 made, 1 already there, 0 failed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_exit_codes_of_a_script(tmp_path):
     make_coco_stuff(tmp_path)
     command = [sys.executable, "-m", "frozenseg", "data", "prepare", "coco_stuff", "--root"]

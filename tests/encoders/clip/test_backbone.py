@@ -172,6 +172,7 @@ def test_meta_device_of_the_config_builds_names_only(make_cfg):
     assert build_backbone(cfg).logit_scale.is_meta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "name"),
     [

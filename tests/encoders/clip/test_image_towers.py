@@ -137,6 +137,7 @@ def test_resnet_mask_without_a_positive_cell_attends_everywhere(make_clip):
     torch.testing.assert_close(pooled[:, 0], pooled[:, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vision", "message"),
     [

@@ -43,6 +43,7 @@ def test_random_weights_are_announced_once(clip_config, caplog):
     assert not model.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["pt", "pth", "bin", "safetensors"])
 @pytest.mark.parametrize("kind", ["resnet", "convnext"])
 def test_a_local_file_restores_every_tensor(clip_config, make_clip, tmp_path, kind, suffix, caplog):
@@ -69,6 +70,7 @@ def test_flat_files_load_into_models_with_a_text_module(clip_config, make_clip, 
     assert torch.equal(model.text.text_projection, flat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -96,6 +98,7 @@ def test_openai_files_have_no_batch_counters(clip_config, make_clip, tmp_path):
     load_clip(str(clip_config("resnet")), str(tmp_path / "weights.pt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_config", [None, False, True])
 def test_activation_follows_the_config_and_openai_forces_quick_gelu(
     clip_config, make_clip, tmp_path, in_config
@@ -153,6 +156,7 @@ def test_config_that_open_clip_refuses_is_named(clip_config):
         load_clip(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["RN50x64", "convnext_xxlarge"])
 def test_meta_device_builds_full_sizes_at_once_and_opens_nothing(name, no_download, caplog):
     start = time.process_time()

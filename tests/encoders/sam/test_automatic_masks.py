@@ -56,6 +56,7 @@ def test_rows_are_ordered_by_their_true_area(rows):
     assert all(row["predicted_iou"] > 0.4 and row["stability_score"] >= 0.5 for row in rows)
 
 
+@pytest.mark.slow
 def test_most_things_of_a_miniature_scene_are_found(sam):
     scene = draw_scene(3, 0)
     masks = SamMasks(sam, replace(LOOSE, points_per_side=16)).masks(scene.image).numpy()
@@ -89,6 +90,7 @@ def test_points_may_be_asked_in_any_number_of_batches(sam, image, rows):
     assert [row["segmentation"] for row in again] == [row["segmentation"] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("area", [0, 100])
 @pytest.mark.parametrize("name", ["pred_iou_thresh", "stability_score_thresh"])
 def test_no_mask_at_all_is_an_empty_list(sam, image, name, area):

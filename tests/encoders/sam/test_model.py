@@ -30,6 +30,7 @@ def miniature() -> FrozenSAM:
     return load_sam(MINIATURE, MINIATURE_WEIGHTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["vit_b", "vit_l", "vit_h", "vit_t"])
 def test_full_sizes_have_the_released_names_and_shapes(shared_dir, variant, caplog):
     folder = shared_dir / "state_dict_keys"
@@ -69,6 +70,7 @@ def test_golden_embeddings(golden_dir, tmp_path):
         torch.testing.assert_close(sam(resized), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [MINIATURE, "vit_t"])
 def test_frozen_in_every_sense(name):
     sam = load_sam(name)
@@ -88,6 +90,7 @@ def test_images_of_another_size(miniature):
     assert out.isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_shipped_miniature_speaks_segment_anythings_language(miniature):
     scene = draw_scene(3, 0)
     image = torch.from_numpy(scene.image).permute(2, 0, 1)
@@ -104,6 +107,7 @@ def test_the_shipped_miniature_speaks_segment_anythings_language(miniature):
     assert scores.shape == (3,)
 
 
+@pytest.mark.slow
 def test_the_automatic_generator(miniature):
     generator = SamAutomaticMaskGenerator(
         miniature,
@@ -123,6 +127,7 @@ def test_the_automatic_generator(miniature):
     assert max(overlaps) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [MINIATURE, "vit_t"])
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_file_restores_every_tensor(name, suffix, tmp_path, caplog):
@@ -153,6 +158,7 @@ def test_random_weights_are_announced_once(caplog):
     assert "MODEL.SAM_PRETRAINED_WEIGHTS" in caplog.text
 
 
+@pytest.mark.slow
 def test_missing_and_wrong_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pth.*mobile_sam\.pt.*MobileSAM"):
         load_sam("vit_t", str(tmp_path / "none.pth"))
@@ -170,6 +176,7 @@ def config(**values: str) -> CfgNode:
     return CfgNode({"MODEL": CfgNode({**model, **values})})
 
 
+@pytest.mark.slow
 def test_what_the_config_says_is_built(miniature):
     images = torch.randn(1, 3, SIZE, SIZE)
     expected = miniature(images)

@@ -19,6 +19,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize(("kind", "settings"), VARIANTS)
 def test_short_prompts_equal_the_full_context(make_clip, kind, settings):
@@ -88,6 +89,7 @@ def test_digest_follows_the_weights(make_clip):
     assert text.digest == before
 
 
+@pytest.mark.slow
 def test_digest_follows_the_architecture(make_clip):
     variants = [
         {},

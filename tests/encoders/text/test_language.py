@@ -53,6 +53,7 @@ def tiny_row(monkeypatch):
     monkeypatch.setitem(LANGUAGE_ENCODERS, "bert-base", spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE_ENCODERS)
 def test_every_row_builds_without_weights_on_meta(name):
     encoder = load_language_encoder(name, "openai" if name.startswith("clip") else "hub", "meta")
@@ -66,6 +67,7 @@ def test_every_row_builds_without_weights_on_meta(name):
         _ = encoder.digest
 
 
+@pytest.mark.slow
 def test_the_miniature_bert_says_what_it_said_before_transformers_read_it():
     folder = Path(__file__).parents[3] / "configs" / "miniature" / "miniature_bert"
     weights = Path(__file__).parents[3] / "frozenseg" / "weights" / "miniature_bert.safetensors"

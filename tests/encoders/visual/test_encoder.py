@@ -49,6 +49,7 @@ def vit_weights(tmp_path):
     return str(tmp_path / "vit.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VISUAL_ENCODERS)
 def test_every_row_builds_without_weights_on_meta(name):
     encoder = load_visual_encoder(name, "no/such/tag" if VISUAL_ENCODERS[name].timm else "", "meta")

@@ -72,6 +72,7 @@ def test_clip_vit_positions_are_resized_for_other_sizes(make_clip):
     torch.testing.assert_close(patches.flatten(2).transpose(1, 2), tokens @ visual.proj)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vision", "message"),
     [
@@ -108,6 +109,7 @@ def test_convnext_cells_go_through_the_head_each_alone(make_clip):
         torch.testing.assert_close(patches[:, :, row, column], cell, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_clip_resnet_gives_the_map_before_the_attention_pool(make_clip):
     visual = make_clip("resnet").visual.eval()
@@ -151,6 +153,7 @@ def test_rows_and_columns_are_not_swapped():
     assert moved.nonzero().tolist() == [[1, 3]]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_timm_resnet_gives_the_last_map():
     torch.manual_seed(0)

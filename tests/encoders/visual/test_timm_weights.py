@@ -118,6 +118,7 @@ def test_sine_positions_by_hand():
     assert torch.equal(sine_positions(build_vit(class_token=False))[0], table[1:])
 
 
+@pytest.mark.slow
 def test_torchvisions_resnet(tmp_path):
     torch.manual_seed(0)
     saved = timm.create_model("resnet10t", num_classes=7)
