@@ -370,7 +370,7 @@ def test_the_ground_truth_that_is_scored_has_the_pixels_counted_by_hand(row, pre
     vocabulary, records = meta.vocabulary, DatasetCatalog.get(row.name)
     assert len(records) == 2
     for evaluator in build_evaluators(row, vocabulary, row.tasks, json_file=meta.get("json_file")):
-        if hasattr(evaluator, "confusion"):
+        if hasattr(evaluator, "ignore_label"):
             found = sum(
                 np.bincount(t[t >= 0], minlength=len(vocabulary))
                 for t in (evaluator._truth(record)[0].ravel() for record in records)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pycocotools import mask as coco_mask
+
 from frozenseg.data.catalog.lookup import class_of_category
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
@@ -106,9 +108,14 @@ def _valid_segmentation(segmentation: object, where: str) -> Any:
             f"{where}: segmentation is neither a list of polygons nor an RLE with counts and size"
         )
     if isinstance(segmentation["counts"], list):
-        from pycocotools import mask
+        return coco_mask.frPyObjects(segmentation, *segmentation["size"])
+    return segmentation
 
-        return mask.frPyObjects(segmentation, *segmentation["size"])
+
+def run_length(segmentation: Any, size: tuple[int, ...]) -> dict[str, Any]:
+    """A COCO segmentation, polygons or compressed RLE, as RLE of an image of (height, width)."""
+    if isinstance(segmentation, list):
+        return coco_mask.merge(coco_mask.frPyObjects(segmentation, size[0], size[1]))
     return segmentation
 
 

@@ -37,8 +37,7 @@ def class_groups(
         }
     if stuff:
         return groups
-    names = {"all": "all", "seen": "seen", "unseen": "unseen"}
-    return {name: groups[key] & things for name, key in names.items() if key in groups}
+    return {name: groups[name] & things for name in ("all", "seen", "unseen") if name in groups}
 
 
 def group_means(
@@ -67,20 +66,22 @@ def per_class(
 ) -> dict[str, dict[str, float]]:
     """The same scores in percent by class name, counted classes only."""
     return {
-        f"{names[i]}": {name: 100 * float(values[i]) for name, values in scores.items()}
+        names[i]: {name: 100 * float(values[i]) for name, values in scores.items()}
         for i in np.flatnonzero(counted)
     }
 
 
 class CountingEvaluator(DatasetEvaluator):
-    """Keeps counts (C, `columns`), float64, one row per class.
+    """Adds up counts over images and processes; subclasses fill them in `process` and score them.
 
     Attributes:
-        columns: names of what is counted; subclasses say which.
-        counts: the sums of this process.
+        columns: how many numbers are counted of a class.
+        totals: how many rows follow those of the classes.
+        counts: the sums of this process (C + totals, columns), float64, exact up to 2^53.
     """
 
-    columns: tuple[str, ...]
+    columns: int
+    totals = 0
 
     def __init__(self, class_names: tuple[str, ...], groups: Groups) -> None:
         """`groups`: boolean class masks by name, see `class_groups`."""
@@ -90,9 +91,13 @@ class CountingEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forgets all images."""
-        self.counts = np.zeros((len(self.class_names), len(self.columns)))
+        self.counts = np.zeros((len(self.class_names) + self.totals, self.columns))
 
-    def gathered(self) -> NDArray[Any] | None:
-        """The counts of all processes, on the main process; None on the others."""
+    def evaluate(self) -> dict[str, Any] | None:
+        """The scores in percent of all processes' images, on the main process."""
         parts = comm.gather(self.counts)
-        return np.sum(parts, axis=0) if comm.is_main_process() else None
+        return self.scores(np.sum(parts, axis=0)) if comm.is_main_process() else None
+
+    def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
+        """The results by name, of summed counts."""
+        raise NotImplementedError

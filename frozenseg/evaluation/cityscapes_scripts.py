@@ -16,6 +16,7 @@ import logging
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,19 @@ def official_evaluators(
 
 
 class _Official(DatasetEvaluator):
-    """Writes predictions as files into a folder that the processes of a machine share."""
+    """Writes predictions as files into a folder that the processes of a machine share.
 
+    Attributes:
+        script: module of their package.
+        truth_end: what the names of the ground truth end in.
+        key: of the result.
+        averages: score of ours -> theirs.
+    """
+
+    script: str
     truth_end: str
+    key: str
+    averages: Mapping[str, str]
 
     def __init__(self, class_of_label: Mapping[int, int], gt_dir: Path) -> None:
         self.label_of = {label: category for category, label in class_of_label.items()}
@@ -72,9 +83,6 @@ class _Official(DatasetEvaluator):
     def _write(self, name: str, output: Mapping[str, Any]) -> Path:
         raise NotImplementedError
 
-    def _script(self) -> Any:
-        raise NotImplementedError
-
     def evaluate(self) -> dict[str, Any] | None:
         """The scores, on the main process. Raises: ValueError with what the script complains of."""
         parts = comm.gather(self.files)
@@ -83,7 +91,7 @@ class _Official(DatasetEvaluator):
             predictions, truths = zip(
                 *sorted({pair for part in parts for pair in part}), strict=True
             )
-            script = self._script()
+            script = importlib.import_module(f"{PACKAGE}.evaluation.{self.script}")
             for key, value in self._settings().items():
                 setattr(script.args, key, value)
             said = io.StringIO()
@@ -92,7 +100,9 @@ class _Official(DatasetEvaluator):
                     found = script.evaluateImgLists(list(predictions), list(truths), script.args)
             except SystemExit as error:  # their way of reporting a mistake
                 raise ValueError(f"{PACKAGE}: {said.getvalue().strip()[-300:]}") from error
-            scores = self._scores(found)
+            found = found.get("averages", found)
+            percent = {ours: 100 * found[theirs] for ours, theirs in self.averages.items()}
+            scores = {self.key: {"all": percent}}
         comm.synchronize()
         self._own.cleanup()
         return scores
@@ -107,19 +117,14 @@ class _Official(DatasetEvaluator):
             "gtInstancesFile": str(self.folder / "gtInstances.json"),
         }
 
-    def _scores(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
-
 
 class CityscapesInstances(_Official):
     """Cityscapes' instance AP."""
 
+    script = "evalInstanceLevelSemanticLabeling"
     truth_end = "_gtFine_instanceIds.png"
-
-    def _script(self) -> Any:
-        return importlib.import_module(
-            "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling"
-        )
+    key = "cityscapes_instance"
+    averages = MappingProxyType({"AP": "allAp", "AP50": "allAp50%"})
 
     def _write(self, name: str, output: Mapping[str, Any]) -> Path:
         instances = output["instances"].to("cpu")
@@ -134,21 +139,14 @@ class CityscapesInstances(_Official):
         path.write_text("".join(lines), encoding="utf-8")
         return path
 
-    def _scores(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        averages = found["averages"]
-        scores = {"AP": 100 * averages["allAp"], "AP50": 100 * averages["allAp50%"]}
-        return {"cityscapes_instance": {"all": scores}}
-
 
 class CityscapesLabels(_Official):
     """Cityscapes' IoU and its instance-weighted IoU."""
 
+    script = "evalPixelLevelSemanticLabeling"
     truth_end = "_gtFine_labelIds.png"
-
-    def _script(self) -> Any:
-        return importlib.import_module(
-            "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
-        )
+    key = "cityscapes_semantic"
+    averages = MappingProxyType({"IoU": "averageScoreClasses", "iIoU": "averageScoreInstClasses"})
 
     def _write(self, name: str, output: Mapping[str, Any]) -> Path:
         table = np.full(256, NO_LABEL, dtype=np.uint8)
@@ -157,13 +155,6 @@ class CityscapesLabels(_Official):
         path = self.folder.resolve() / f"{name}_labels.png"
         Image.fromarray(table[predicted_labels(output)]).save(path, compress_level=1)
         return path
-
-    def _scores(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        scores = {
-            "IoU": 100 * found["averageScoreClasses"],
-            "iIoU": 100 * found["averageScoreInstClasses"],
-        }
-        return {"cityscapes_semantic": {"all": scores}}
 
 
 _EVALUATORS = {"instance": CityscapesInstances, "semantic": CityscapesLabels}

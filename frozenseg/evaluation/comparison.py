@@ -31,17 +31,12 @@ def side_by_side(runs: Runs, published: Published | None) -> list[dict[str, Any]
     for name in datasets:
         entries = {run: runs[run][name] for run in runs if name in runs[run]}
         benchmark = next(iter(entries.values()))["benchmark"]
-        known = _figures(published, benchmark)
+        figures = published.scores.get(benchmark, {}) if published else {}
+        known = {score: figure for score, figure in figures.items() if "folds" not in figure}
         for score in MATCHES:
             values = {run: measured(entry, score) for run, entry in entries.items()}
             rows += _row_of(name, score, values, known.get(score), published)
     return rows + _mean_rows(runs, published)
-
-
-def _figures(published: Published | None, benchmark: str) -> Mapping[str, Any]:
-    """Score -> figure of a single dataset."""
-    figures = published.scores.get(benchmark, {}) if published else {}
-    return {score: figure for score, figure in figures.items() if "folds" not in figure}
 
 
 def _mean_rows(runs: Runs, published: Published | None) -> list[dict[str, Any]]:
@@ -93,9 +88,10 @@ def _row_of(
 
 def comparison_text(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> str:
     """The rows as a table: published, then each run and its difference to it (or to the first)."""
+    any_published = any(row["published"] is not None for row in rows)
     headers = ["dataset", "score", "published"]
     for number, run in enumerate(runs):
-        headers += [run, "difference"] if number or _any_published(rows) else [run]
+        headers += [run, "difference"] if number or any_published else [run]
     lines = []
     for row in rows:
         line: list[Any] = [row["dataset"], row["score"], _percent(row["published"])]
@@ -103,7 +99,7 @@ def comparison_text(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> s
         for number, run in enumerate(runs):
             value = row["runs"].get(run, {}).get("value")
             line.append(_percent(value))
-            if number or _any_published(rows):
+            if number or any_published:
                 both = value is not None and base is not None
                 line.append(f"{value - base:+.2f}" if both else "-")
             base = value if base is None else base
@@ -122,8 +118,7 @@ def notes_of(entry: Entry, published: Published) -> list[str]:
     return [
         *_word_notes(protocol, row),
         *_setting_notes(protocol, expected, row),
-        *_data_notes(entry, row),
-        *_score_notes(entry, published),
+        *_score_notes(entry, published, row),
     ]
 
 
@@ -177,13 +172,11 @@ def _setting_notes(
             yield f"{name} take part here"
 
 
-def _data_notes(entry: Entry, row: DatasetSplit) -> Iterator[str]:
+def _score_notes(entry: Entry, published: Published, row: DatasetSplit) -> Iterator[str]:
     if row.image_counts and entry["images"] not in row.image_counts:
         official = " or ".join(map(str, row.image_counts))
         yield f"{entry['images']} images were scored, the official split has {official}"
 
-
-def _score_notes(entry: Entry, published: Published) -> Iterator[str]:
     scores = published.scores.get(entry["benchmark"], {})
     main, old = (column(entry["metrics"], name).get("all") for name in ("mIoU", "mIoU (v0.6)"))
     if "mIoU" in scores and main is not None and old is not None and main - old > NOTED_POINTS:
@@ -226,10 +219,6 @@ def _row(data_set: str) -> DatasetSplit | None:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 20 else f"{text[:12]}..."
-
-
-def _any_published(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return any(row["published"] is not None for row in rows)
 
 
 def _percent(value: float | None) -> str:

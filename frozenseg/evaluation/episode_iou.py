@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 from numpy.typing import NDArray
 
-from frozenseg.evaluation.averages import per_class
+from frozenseg.evaluation.averages import CountingEvaluator, per_class
 from frozenseg.evaluation.semantic_iou import predicted_labels
 from frozenseg.structures import IGNORED
 
@@ -37,7 +35,7 @@ def item_confusion(
     return np.bincount(rows * side + columns, minlength=side**2).reshape(side, side)
 
 
-class EpisodeEvaluator(DatasetEvaluator):
+class EpisodeEvaluator(CountingEvaluator):
     """Scores `semantic_labels` (H, W) of every item on its `labels` (H, W) and `asked`.
 
     Intersections and unions of a class are summed over the items that ask for it; mIoU is the mean
@@ -47,15 +45,11 @@ class EpisodeEvaluator(DatasetEvaluator):
     Source: Fusioner, arXiv:2210.15138, and few-shot segmentation before it.
     """
 
-    def __init__(self, class_names: tuple[str, ...]) -> None:
-        self.class_names = class_names
-        self.reset()
+    columns = 3  # intersection, union, items
+    totals = 2  # foreground, background
 
-    def reset(self) -> None:
-        """Forgets all items."""
-        # per class: intersection, union, items; over all: foreground's two, background's two, items
-        self.class_counts = np.zeros((len(self.class_names), 3), dtype=np.int64)
-        self.totals = np.zeros(5, dtype=np.int64)
+    def __init__(self, class_names: tuple[str, ...]) -> None:
+        super().__init__(class_names, {})
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds items. Raises: ValueError naming an image whose output does not fit."""
@@ -65,38 +59,32 @@ class EpisodeEvaluator(DatasetEvaluator):
             _check(name, asked, truth.shape, predicted.shape)
             counts = item_confusion(truth, predicted, asked, len(self.class_names))
             right, total = np.diag(counts), counts.sum()
-            self.class_counts[asked, 0] += right[:-1]
-            self.class_counts[asked, 1] += (counts.sum(0) + counts.sum(1) - right)[:-1]
-            self.class_counts[asked, 2] += 1
+            union = counts.sum(0) + counts.sum(1) - right
             foreground = counts[:-1, :-1].sum()
-            self.totals += foreground, total - right[-1], right[-1], total - foreground, 1
+            self.counts[[*asked, -2, -1]] += [
+                *([right[i], union[i], 1] for i in range(len(asked))),
+                [foreground, total - right[-1], 1],
+                [right[-1], total - foreground, 1],
+            ]
 
-    def evaluate(self) -> dict[str, Any] | None:
-        """{"episodes": scores} in percent, on the main process."""
-        gathered = comm.gather((self.class_counts, self.totals))
-        if not comm.is_main_process():
-            return None
-        class_counts, totals = (np.sum(part, axis=0) for part in zip(*gathered, strict=True))
-        return {"episodes": episode_scores(class_counts, totals, self.class_names)}
+    def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
+        """{"episodes": scores}."""
+        return {"episodes": episode_scores(counts, self.class_names)}
 
 
-def episode_scores(
-    class_counts: NDArray[Any], totals: NDArray[Any], class_names: Sequence[str]
-) -> dict[str, Any]:
+def episode_scores(counts: NDArray[Any], class_names: Sequence[str]) -> dict[str, Any]:
     """The scores in percent from summed counts, NaN where there is nothing to score.
 
-    Args:
-        class_counts: (C, 3): intersection, union, number of items that ask for the class.
-        totals: intersection and union of the foreground, of the background, number of items.
+    Args: counts: (C + 2, 3): intersection, union and number of items of every class that they ask
+        for, of the foreground and of the background.
     Returns: mIoU, FB_IoU, foreground_IoU, background_IoU, items, classes (that mIoU averages
         over) and per_class {name: {"IoU": percent, "items": number}}.
     """
-    intersection, union, items = class_counts.T
+    intersection, union, items = counts[:-2].T
     counted = union > 0
     iou = intersection / np.maximum(union, 1)
     foreground, background = (
-        100 * float(part / whole) if whole else float("nan")
-        for part, whole in (totals[:2], totals[2:4])
+        100 * float(part / whole) if whole else float("nan") for part, whole, _ in counts[-2:]
     )
     classes: dict[str, dict[str, Any]] = per_class({"IoU": iou}, counted, class_names)
     for index in np.flatnonzero(counted):
@@ -106,7 +94,7 @@ def episode_scores(
         "FB_IoU": (foreground + background) / 2,
         "foreground_IoU": foreground,
         "background_IoU": background,
-        "items": int(totals[4]),
+        "items": int(counts[-1, 2]),
         "classes": int(counted.sum()),
         "per_class": classes,
     }

@@ -41,7 +41,8 @@ def scored_tasks(row: DatasetSplit, tasks: Collection[str]) -> list[str]:
 
     Raises: ValueError if nothing is left to score.
     """
-    scored = [task for task in tasks if _truth_of(task) in row.tasks]
+    truth_of = {"regions": "panoptic"}
+    scored = [task for task in tasks if truth_of.get(task, task) in row.tasks]
     if not scored:
         remedy = "switch on one of MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON"
         if EPISODES in row.tasks:
@@ -130,11 +131,6 @@ def _instance_evaluators(
     return built
 
 
-def _truth_of(task: str) -> str:
-    """The ground truth that a task is scored on."""
-    return "panoptic" if task == "regions" else task
-
-
 class CoverageCheck(DatasetEvaluator):
     """Counts the items of all processes; gives no scores.
 
@@ -153,7 +149,9 @@ class CoverageCheck(DatasetEvaluator):
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds items."""
-        self.seen.update(_item(record) for record in inputs)
+        for record in inputs:  # an image may be there once for each of the classes asked of it
+            asked = f" {tuple(record['asked'])}" if "asked" in record else ""
+            self.seen[f"{record['file_name']}{asked}"] += 1
 
     def evaluate(self) -> dict[str, Any] | None:
         """{}, on the main process. Raises: ValueError for repeated or missing items."""
@@ -170,9 +168,3 @@ class CoverageCheck(DatasetEvaluator):
         if len(total) != self.items:
             raise ValueError(f"{len(total)} of {self.items} images were scored: run it again")
         return {}
-
-
-def _item(record: dict[str, Any]) -> str:
-    """What tells an item apart: its file, and its classes where they are asked for."""
-    name = str(record["file_name"])
-    return f"{name} {tuple(record['asked'])}" if "asked" in record else name

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from numpy.typing import NDArray
 
 from frozenseg.data.reading import check_same_size, read_annotation_file
 from frozenseg.evaluation.averages import Groups, group_means, per_class
@@ -24,6 +23,8 @@ FREQUENCIES = {"rare": "r", "common": "c", "frequent": "f"}
 
 class InstanceEvaluator(DatasetEvaluator):
     """Scores `instances` (pred_masks, scores, pred_classes) of every image."""
+
+    measure = staticmethod(mask_ap)
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class InstanceEvaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return None
         images, truth, predictions = ([x for part in parts for x in part[i]] for i in range(3))
-        scores = self._scores(truth, predictions, images)
+        scores = self.measure(truth, predictions, images, len(self.class_names))
         counted = ~np.isnan(scores["AP"])
         means = group_means({"AP": scores["AP"]}, counted, self.groups)
         for name, values in scores.items():
@@ -83,14 +84,6 @@ class InstanceEvaluator(DatasetEvaluator):
         shown = {"AP": scores["AP"], "AP50": scores["AP50"]}
         return {self.key: {**means, "per_class": per_class(shown, counted, self.class_names)}}
 
-    def _scores(
-        self,
-        truth: list[dict[str, Any]],
-        predictions: list[dict[str, Any]],
-        images: list[dict[str, Any]],
-    ) -> dict[str, NDArray[Any]]:
-        return mask_ap(truth, predictions, images, len(self.class_names))
-
 
 class LvisEvaluator(InstanceEvaluator):
     """LVIS' federated AP, also of rare, common and frequent classes (APr, APc, APf).
@@ -98,6 +91,8 @@ class LvisEvaluator(InstanceEvaluator):
     Of an image the 300 best detections count; of these, the ones whose class was looked for in it.
     The `lvis` package is not needed: it needs an old numpy.
     """
+
+    measure = staticmethod(federated_ap)
 
     def __init__(
         self,
@@ -122,14 +117,6 @@ class LvisEvaluator(InstanceEvaluator):
         known = [int(label) in judged for label in chosen.pred_classes]
         super()._add(record, chosen[np.flatnonzero(known)])
         self.images[-1] |= {"judged": judged, "open": labels["not_exhaustive"]}
-
-    def _scores(
-        self,
-        truth: list[dict[str, Any]],
-        predictions: list[dict[str, Any]],
-        images: list[dict[str, Any]],
-    ) -> dict[str, NDArray[Any]]:
-        return federated_ap(truth, predictions, images, len(self.class_names))
 
 
 def frequency_groups(json_file: Path, class_of_category: Mapping[int, int]) -> dict[str, Any]:

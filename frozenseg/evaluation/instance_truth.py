@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.split import DatasetSplit
-from frozenseg.data.mappers.targets import run_length
+from frozenseg.data.coco_instances import run_length
 from frozenseg.data.reading import check_same_size, ids_of_rgb, read_label_png, read_panoptic_png
 from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary

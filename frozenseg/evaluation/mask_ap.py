@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-IOU_50, IOU_75 = 0, 5  # positions in COCO's thresholds 0.50, 0.55, ... 0.95
-AREAS = {"AP": 0, "AP50": 0, "AP75": 0, "AP_small": 1, "AP_medium": 2, "AP_large": 3}
+# Score -> positions in COCO's thresholds 0.50, 0.55, ... 0.95 and in its ranges of areas.
+SCORES = {
+    "AP": (slice(None), 0),
+    "AP50": (slice(0, 1), 0),
+    "AP75": (slice(5, 6), 0),
+    "AP_small": (slice(None), 1),
+    "AP_medium": (slice(None), 2),
+    "AP_large": (slice(None), 3),
+}
 MOST_DETECTIONS = 100  # of an image and class, COCO's limit
 LVIS_MOST_DETECTIONS = 300  # of an image, LVIS' limit
 
@@ -45,7 +52,7 @@ def mask_ap(
     Returns: score name -> (C,).
     """
     if not truth:
-        return {name: np.full(classes, np.nan) for name in AREAS}
+        return {name: np.full(classes, np.nan) for name in SCORES}
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
@@ -63,7 +70,9 @@ def mask_ap(
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"]  # (T, R, C, areas, detections)
-    return {name: _mean(_select(precision, name, area)) for name, area in AREAS.items()}
+    return {
+        name: _mean(precision[chosen, :, :, area, 0]) for name, (chosen, area) in SCORES.items()
+    }
 
 
 class _OpenEvaluation(COCOeval):
@@ -96,7 +105,7 @@ def federated_ap(
         for label in image["judged"]:
             judged[label].append(image)
     truth_of, found_of = _by_class(truth), _by_class(predictions)
-    scores = {name: np.full(classes, np.nan) for name in AREAS}
+    scores = {name: np.full(classes, np.nan) for name in SCORES}
     for label in truth_of:
         ids = {image["id"] for image in judged[label]}
         result = mask_ap(
@@ -118,11 +127,6 @@ def _by_class(annotations: Annotations) -> Mapping[int, Annotations]:
     for one in annotations:
         groups[one["category_id"]].append({**one, "category_id": 0})
     return groups
-
-
-def _select(precision: NDArray[Any], name: str, area: int) -> NDArray[Any]:
-    thresholds = {"AP50": [IOU_50], "AP75": [IOU_75]}.get(name, slice(None))
-    return precision[thresholds, :, :, area, 0]
 
 
 def _mean(precision: NDArray[Any]) -> NDArray[Any]:

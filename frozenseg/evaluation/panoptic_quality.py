@@ -69,7 +69,7 @@ def panoptic_scores(counts: NDArray[Any], groups: Groups, names: tuple[str, ...]
 class PanopticEvaluator(CountingEvaluator):
     """Scores `panoptic_seg` (map, segments_info) of every image."""
 
-    columns = COUNTS
+    columns = len(COUNTS)
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds images. Raises: ValueError naming a ground-truth file that does not fit."""
@@ -81,9 +81,6 @@ class PanopticEvaluator(CountingEvaluator):
             check_same_size(truth, shape, record["file_name"], ids.shape)
             self.counts += match_image(record, ids, segments, len(self.class_names))
 
-    def evaluate(self) -> dict[str, Any] | None:
-        """{"panoptic": scores}, on the main process."""
-        counts = self.gathered()
-        if counts is None:
-            return None
+    def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
+        """{"panoptic": scores}."""
         return {"panoptic": panoptic_scores(counts, self.groups, self.class_names)}

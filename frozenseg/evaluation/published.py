@@ -57,17 +57,8 @@ class Published(NamedTuple):
 def published_models() -> tuple[Published, ...]:
     """Those of published.json."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
-    return tuple(
-        Published(
-            model["name"],
-            model["architecture"],
-            model["clip"],
-            model["scores"],
-            content["protocol"],
-            content["sources"],
-        )
-        for model in content["models"]
-    )
+    common = {"protocol": content["protocol"], "sources": content["sources"]}
+    return tuple(Published(**model, **common) for model in content["models"])
 
 
 def published_pairings() -> tuple[Published, ...]:

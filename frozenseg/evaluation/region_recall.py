@@ -59,7 +59,7 @@ class RegionEvaluator(CountingEvaluator):
     Source: FrozenSeg, arXiv:2409.03525, section 4 (recall of mask proposals).
     """
 
-    columns = tuple(f"{result} {count}" for result in RESULTS for count in COUNTS)
+    columns = len(RESULTS) * len(COUNTS)
 
     def reset(self) -> None:
         """Forgets all images."""
@@ -96,13 +96,10 @@ class RegionEvaluator(CountingEvaluator):
             counts = count_image(ious_RQ, classes_Q, truth_R, len(self.class_names))
             self.counts[:, index * len(COUNTS) : (index + 1) * len(COUNTS)] += counts
 
-    def evaluate(self) -> dict[str, Any] | None:
-        """Recall and accuracy in percent by group, on the main process: {"regions": ...}, and with
-        SAM's proposals "regions_sam" (these alone), "regions_with_sam" (queries and these).
+    def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
+        """Recall and accuracy by group: {"regions": ...}, and with SAM's proposals "regions_sam"
+        (these alone), "regions_with_sam" (queries and these).
         """
-        counts = self.gathered()
-        if counts is None:
-            return None
         parts = dict(zip(RESULTS, np.split(counts, len(RESULTS), axis=1), strict=True))
         regions, with_sam = (int(parts[name][:, 0].sum()) for name in RESULTS[:2])
         if with_sam not in (0, regions):

@@ -5,12 +5,10 @@ Legend: C classes, H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,10 +19,7 @@ from frozenseg.data.reading import (
     read_panoptic_png,
     semantic_of_panoptic,
 )
-from frozenseg.evaluation.averages import Groups, group_means, per_class
-
-# Which classes the mean IoU averages over.
-CONVENTIONS = ("ground_truth", "ground_truth_or_predicted")
+from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means, per_class
 
 
 def confusion_matrix(
@@ -41,28 +36,31 @@ def confusion_matrix(
     return counts.reshape(num_classes, num_classes + 1)
 
 
-def semantic_scores(confusion: NDArray[Any], groups: Groups) -> dict[str, Any]:
-    """IoU and accuracy in percent of a `confusion_matrix` (C, C + 1).
+def semantic_scores(
+    confusion: NDArray[Any], groups: Groups, names: Sequence[str]
+) -> dict[str, Any]:
+    """IoU and accuracy in percent of a `confusion_matrix` (C, C + 1), also of every class.
 
     mIoU averages over the classes of the ground truth ("ground_truth": detectron2 main and most
     papers) or also over those that were only predicted, with IoU 0 ("ground_truth_or_predicted":
     detectron2 v0.6). fwIoU (weighted by ground-truth frequency) and pixel accuracy are the same
     in both.
     """
-    correct = np.diag(confusion).astype(np.float64)
+    correct = np.diag(confusion)
     in_truth, in_prediction = confusion.sum(1), confusion.sum(0)[: len(correct)]
     iou = correct / np.maximum(in_truth + in_prediction - correct, 1)
-    scores: dict[str, Any] = {}
-    for convention, counted in zip(
-        CONVENTIONS, (in_truth > 0, in_truth + in_prediction > 0), strict=True
-    ):
-        scores[convention] = group_means({"mIoU": iou}, counted, groups)
-    pixels = max(int(in_truth.sum()), 1)
-    scores["fwIoU"] = 100 * float((iou * in_truth).sum() / pixels)
-    scores["pixel_accuracy"] = 100 * float(correct.sum() / pixels)
-    accuracy = correct / np.maximum(in_truth, 1)
-    scores["mean_accuracy"] = group_means({"mACC": accuracy}, in_truth > 0, groups)["all"]["mACC"]
-    return scores
+    pixels = max(in_truth.sum(), 1)
+    accuracy = {"mACC": correct / np.maximum(in_truth, 1)}
+    return {
+        "ground_truth": group_means({"mIoU": iou}, in_truth > 0, groups),
+        "ground_truth_or_predicted": group_means(
+            {"mIoU": iou}, in_truth + in_prediction > 0, groups
+        ),
+        "fwIoU": 100 * float((iou * in_truth).sum() / pixels),
+        "pixel_accuracy": 100 * float(correct.sum() / pixels),
+        "mean_accuracy": group_means(accuracy, in_truth > 0, groups)["all"]["mACC"],
+        "per_class": per_class({"IoU": iou}, in_truth > 0, names),
+    }
 
 
 def predicted_labels(output: Mapping[str, Any]) -> NDArray[Any]:
@@ -75,28 +73,21 @@ def predicted_labels(output: Mapping[str, Any]) -> NDArray[Any]:
     return chosen.cpu().numpy()
 
 
-class SemanticEvaluator(DatasetEvaluator):
+class SemanticEvaluator(CountingEvaluator):
     """Scores the labels of every image against label maps or panoptic ground truth."""
 
     def __init__(self, class_names: tuple[str, ...], groups: Groups, ignore_label: int) -> None:
-        self.class_names = class_names
-        self.groups = groups
+        self.columns = len(class_names) + 1
         self.ignore_label = ignore_label
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all images."""
-        classes = len(self.class_names)
-        self.confusion = np.zeros((classes, classes + 1), dtype=np.int64)
+        super().__init__(class_names, groups)
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         """Adds images. Raises: ValueError naming a label file that does not fit."""
-        classes = len(self.class_names)
         for record, output in zip(inputs, outputs, strict=True):
             predicted = predicted_labels(output)
             truth, source = self._truth(record)
             check_same_size(source, truth.shape, record["file_name"], predicted.shape)
-            self.confusion += confusion_matrix(truth, predicted, classes)
+            self.counts += confusion_matrix(truth, predicted, len(self.class_names))
 
     def _truth(self, record: dict[str, Any]) -> tuple[NDArray[Any], str]:
         """The labels (H, W) of an image, -1 where they are not scored, and their file."""
@@ -114,16 +105,6 @@ class SemanticEvaluator(DatasetEvaluator):
             )
         return labels, source
 
-    def evaluate(self) -> dict[str, Any] | None:
-        """{"semantic": scores}, on the main process."""
-        gathered = comm.gather(self.confusion)
-        if not comm.is_main_process():
-            return None
-        confusion = np.sum(gathered, axis=0)
-        scores = semantic_scores(confusion, self.groups)
-        correct = np.diag(confusion)
-        in_truth = confusion.sum(1)
-        in_prediction = confusion.sum(0)[: len(correct)]
-        iou = correct / np.maximum(in_truth + in_prediction - correct, 1)
-        scores["per_class"] = per_class({"IoU": iou}, in_truth > 0, self.class_names)
-        return {"semantic": scores}
+    def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
+        """{"semantic": scores}."""
+        return {"semantic": semantic_scores(counts, self.groups, self.class_names)}

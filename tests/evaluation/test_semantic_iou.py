@@ -113,7 +113,7 @@ def test_ground_truth_from_the_panoptic_map(tmp_path, transparent):
     }
     evaluator = SemanticEvaluator(NAMES, GROUPS, ignore_label=255)
     evaluator.process([record], [{"sem_seg": scores_of(np.array([[3, 3, 0], [0, 0, 1]]))}])
-    assert evaluator.confusion.sum() == 5
+    assert evaluator.counts.sum() == 5
     assert evaluator.evaluate()["semantic"]["pixel_accuracy"] == 100
 
 
@@ -147,5 +147,5 @@ def test_a_pixel_without_a_class_is_wrong_but_nobodys_false_alarm(tmp_path):
 
 
 def test_nothing_evaluated_is_nan_not_a_crash():
-    empty = semantic_scores(np.zeros((4, 5), np.int64), GROUPS)
+    empty = semantic_scores(np.zeros((4, 5), np.int64), GROUPS, NAMES)
     assert np.isnan(empty["ground_truth"]["all"]["mIoU"])

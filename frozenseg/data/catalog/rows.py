@@ -12,17 +12,15 @@ from functools import partial
 from typing import Any
 
 from frozenseg.data.catalog.episode_rows import EPISODIC
-from frozenseg.data.catalog.split import PREPARE, DatasetSplit, Origin
+from frozenseg.data.catalog.split import FOLDERS, PREPARE, TASKS, DatasetSplit, Origin
 from frozenseg.data.miniature.classes import ALL, SEEN, vocabulary_text
 
-ALL_TASKS = ("panoptic", "instance", "semantic")
 COCO_COUNTS = {"train": 118287, "val": 5000}
 LVIS_COUNTS = {"train": 100170, "val": 19809}
 ADE_COUNTS = {"train": 20210, "val": 2000}
 ADE_FULL_COUNTS = {"train": 25574, "val": 2000}
 CITYSCAPES_COUNTS = {"train": 2975, "val": 500}
 VISTAS_COUNTS = {"train": 18000, "val": 2000}
-FOLDERS = {"train": "training", "val": "validation"}
 LARGE = (1024, 2560)  # test size of street scenes, FC-CLIP (arXiv:2308.02487), section 4.1
 
 
@@ -61,7 +59,7 @@ def _coco(split: str) -> tuple[DatasetSplit, ...]:
             aliases=(panoptic, f"{panoptic}_with_sem_seg"),
             benchmark="coco_panoptic",
             split=split,
-            tasks=ALL_TASKS,
+            tasks=TASKS,
             vocabulary="coco_panoptic",
             classes=133,
             images=f"coco/{split}2017",
@@ -151,7 +149,7 @@ def _ade20k(split: str) -> tuple[DatasetSplit, ...]:
             **common,
             name=f"openvocab_ade20k_panoptic_{split}",
             aliases=(f"ade20k_panoptic_{split}",),
-            tasks=ALL_TASKS,
+            tasks=TASKS,
             panoptic_json=f"{ADE}/ade20k_panoptic_{split}.json",
             panoptic_masks=f"{ADE}/ade20k_panoptic_{split}",
             semantic_masks=f"{ADE}/annotations_detectron2/{folder}",
@@ -238,7 +236,7 @@ def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
             **common,
             name=f"openvocab_cityscapes_fine_panoptic_{split}",
             aliases=(f"cityscapes_fine_panoptic_{split}",),
-            tasks=ALL_TASKS,
+            tasks=TASKS,
             panoptic_json=f"cityscapes/gtFine/cityscapes_panoptic_{split}.json",
             panoptic_masks=f"cityscapes/gtFine/cityscapes_panoptic_{split}",
             semantic_masks=truth,
@@ -297,7 +295,7 @@ def _mapillary(split: str) -> tuple[DatasetSplit, ...]:
             **common,
             name=f"openvocab_mapillary_vistas_panoptic_{split}",
             aliases=(f"mapillary_vistas_panoptic_{split}",),
-            tasks=ALL_TASKS,
+            tasks=TASKS,
             panoptic_json=f"{folder}/panoptic/panoptic_2018.json",
             panoptic_masks=f"{folder}/panoptic",
             evaluator="mapillary_vistas_panoptic_seg",
@@ -392,7 +390,7 @@ BDD100K = (
         aliases=("openvocab_bdd10k_40_panoptic_val",),
         benchmark="bdd100k_40",
         split="val",
-        tasks=ALL_TASKS,
+        tasks=TASKS,
         vocabulary="bdd100k_40",
         classes=40,
         images="bdd100k/images/10k/val",
@@ -416,7 +414,7 @@ def _miniature(split: str, classes: tuple[int, ...]) -> DatasetSplit:
         name=f"miniature_{split}_panoptic",
         benchmark="miniature",
         split=split,
-        tasks=ALL_TASKS,
+        tasks=TASKS,
         vocabulary=vocabulary_text(classes),
         images=f"miniature/{split}",
         panoptic_json=f"miniature/panoptic_{split}.json",

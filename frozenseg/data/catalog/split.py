@@ -9,12 +9,11 @@ from typing import Any
 
 README = "datasets/README.md"
 TASKS = ("panoptic", "instance", "semantic")
+FOLDERS = {"train": "training", "val": "validation"}  # names of the splits in many datasets
 PATH_FIELDS = (
     *("images", "panoptic_json", "panoptic_masks", "episodes_json"),
     *("semantic_masks", "instance_masks"),
 )
-
-
 PREPARE = "frozenseg data prepare"
 
 

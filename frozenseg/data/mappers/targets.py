@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from frozenseg.data.coco_instances import run_length
 from frozenseg.data.image_mask_pairs import read_semantic_labels
 from frozenseg.data.mappers.geometry import pad_to
 from frozenseg.data.reading import (
@@ -110,13 +111,6 @@ class InstanceTargets:
             cut = transform.apply_segmentation(coco_mask.decode(rle))
             mask[: cut.shape[0], : cut.shape[1]] = cut
         return np.array([one["category_id"] for one in objects], dtype=np.int64), masks
-
-
-def run_length(segmentation: Any, size: tuple[int, ...]) -> dict[str, Any]:
-    """A COCO segmentation, polygons or compressed RLE, as RLE of an image of (height, width)."""
-    if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, size[0], size[1]))
-    return segmentation
 
 
 def _read_map(record: dict[str, Any], size: tuple[int, ...]) -> NDArray[np.uint8]:

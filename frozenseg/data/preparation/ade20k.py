@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_labels
+from frozenseg.data.preparation.labels import LabelTable, prepare_folder
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -31,7 +31,6 @@ from frozenseg.data.preparation.raw_files import (
     paired_stems,
     read_labels,
     read_raw,
-    require_tree,
 )
 from frozenseg.data.preparation.segments import (
     Kind,
@@ -46,8 +45,13 @@ from frozenseg.vocab import Vocabulary
 
 FOLDER = "ADEChallengeData2016"
 SOURCE = Source("ADE20K", "http://sceneparsing.csail.mit.edu/", "ADE20K")
-SPLITS = {"train": "training", "val": "validation"}
 PARTS = ("semantic", "panoptic", "instance")
+# Published folders, and the parts that need them.
+NEEDED = {
+    "images": PARTS,
+    "annotations": ("semantic", "panoptic"),
+    "annotations_instance": ("panoptic", "instance"),
+}
 _INSTANCE_STEP = 256  # id of a segment: 256 (category + 1) + instance, 0 for stuff
 
 
@@ -60,23 +64,13 @@ class InstanceJob(NamedTuple):
 
 def prepare_ade20k(preparation: Preparation, parts: tuple[str, ...] = PARTS) -> None:
     """Makes annotations_detectron2/, ade20k_panoptic_*, ade20k_instance_*.json, as `parts` say."""
-    folders = {
-        "images": True,
-        "annotations": {"semantic", "panoptic"} & set(parts),
-        "annotations_instance": {"panoptic", "instance"} & set(parts),
-    }
-    wanted = [
-        f"{FOLDER}/{folder}/{SPLITS[split]}/"
-        for folder, needed in folders.items()
-        for split in preparation.splits
-        if needed
-    ]
-    require_tree(SOURCE, preparation.root, wanted)
+    folders = [folder for folder, users in NEEDED.items() if set(users) & set(parts)]
+    preparation.require(SOURCE, *(f"{FOLDER}/{folder}/{{folder}}/" for folder in folders))
     _check_category_mapping(preparation.root / FOLDER / "categoryMapping.txt")
     makers = {"semantic": _semantic, "panoptic": _panoptic, "instance": _instance}
     for split in preparation.splits:
         for part in parts:
-            makers[part](preparation, preparation.root / FOLDER, split)
+            makers[part](preparation, split)
 
 
 def semantic_table() -> LabelTable:
@@ -113,48 +107,26 @@ def _check_category_mapping(path: Path) -> None:
             )
 
 
-def _stems(folder: Path, annotations: str, split: str) -> list[str]:
-    name = SPLITS[split]
-    return paired_stems(folder / "images" / name, ".jpg", folder / annotations / name, ".png")
+def _folder(preparation: Preparation, kind: str, split: str) -> Path:
+    return preparation.path(f"{FOLDER}/{kind}/{{folder}}", split)
 
 
-def _semantic(preparation: Preparation, folder: Path, split: str) -> None:
-    name = SPLITS[split]
-    jobs = [
-        LabelJob(
-            folder / "images" / name / f"{stem}.jpg",
-            folder / "annotations" / name / f"{stem}.png",
-            (folder / "annotations_detectron2" / name / f"{stem}.png",),
-        )
-        for stem in _stems(folder, "annotations", split)
-    ]
-    title = f"ADE20K semantic {split}"
-    prepare_labels(preparation, title, jobs, read_labels, [semantic_table()])
-
-
-def _panoptic(preparation: Preparation, folder: Path, split: str) -> None:
-    name = SPLITS[split]
-    jobs = [
-        PanopticJob(
-            folder / "images" / name / f"{stem}.jpg",
-            tuple(
-                folder / kind / name / f"{stem}.png"
-                for kind in ("annotations", "annotations_instance")
-            ),
-            folder / f"ade20k_panoptic_{split}" / f"{stem}.png",
-            stem,
-            f"{stem}.jpg",
-        )
-        for stem in _stems(folder, "annotations", split)
-    ]
-    prepare_panoptic(
-        preparation,
-        f"ADE20K panoptic {split}",
-        jobs,
-        partial(decode_panoptic, table=semantic_table(), things=tuple(thing_ids())),
-        folder / f"ade20k_panoptic_{split}.json",
-        categories_of("ade20k_150"),
+def _semantic(preparation: Preparation, split: str) -> None:
+    images, labels, masks = (
+        _folder(preparation, kind, split)
+        for kind in ("images", "annotations", "annotations_detectron2")
     )
+    title = f"ADE20K semantic {split}"
+    prepare_folder(preparation, title, images, labels, masks, semantic_table())
+
+
+def _panoptic(preparation: Preparation, split: str) -> None:
+    images, *annotations = (_folder(preparation, kind, split) for kind in NEEDED)
+    made = preparation.path(f"{FOLDER}/ade20k_panoptic_{{split}}", split)
+    decode = partial(decode_panoptic, table=semantic_table(), things=tuple(thing_ids()))
+    jobs = PanopticJob.of_folders(images, annotations, made)
+    title = f"ADE20K panoptic {split}"
+    prepare_panoptic(preparation, title, jobs, decode, categories_of("ade20k_150"))
 
 
 def decode_panoptic(
@@ -195,17 +167,15 @@ def read_instances(path: Path, things: tuple[int, ...]) -> NDArray[np.int64]:
     return ids_HW
 
 
-def _instance(preparation: Preparation, folder: Path, split: str) -> None:
-    name = SPLITS[split]
+def _instance(preparation: Preparation, split: str) -> None:
+    images = _folder(preparation, "images", split)
+    annotations = _folder(preparation, "annotations_instance", split)
     jobs = [
-        InstanceJob(
-            folder / "images" / name / f"{stem}.jpg",
-            folder / "annotations_instance" / name / f"{stem}.png",
-        )
-        for stem in _stems(folder, "annotations_instance", split)
+        InstanceJob(images / f"{stem}.jpg", annotations / f"{stem}.png")
+        for stem in paired_stems(images, annotations)
     ]
     preparation.write_index(
-        folder / f"ade20k_instance_{split}.json",
+        preparation.path(f"{FOLDER}/ade20k_instance_{{split}}.json", split),
         partial(_instance_index, jobs),
         f"ADE20K instance {split}",
         partial(convert_instances, things=tuple(thing_ids())),

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from frozenseg.data.catalog.split import FOLDERS
 from frozenseg.data.preparation.ade20k_classes import FullClass, class_list_text, read_classes
 from frozenseg.data.preparation.labels import IGNORED_16
 from frozenseg.data.preparation.prepared_files import is_complete, place_image, write_mask
@@ -30,7 +31,6 @@ from frozenseg.data.preparation.raw_files import (
     empty_annotation,
     image_size,
     read_raw,
-    require_tree,
 )
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.data.reading import read_image
@@ -39,7 +39,6 @@ from frozenseg.files import write_atomically, write_text
 FOLDER = "ADE20K_2021_17_01"
 PAGE = "https://groups.csail.mit.edu/vision/datasets/ADE20K/"
 SOURCE = Source("ADE20K-Full", PAGE, "ADE20K-Full")
-SPLITS = {"train": "training", "val": "validation"}
 CLASSES = 847
 SHORT_EDGE = 512
 _VALUES = 26 * 256  # R // 10 * 256 + G is smaller
@@ -63,8 +62,7 @@ def prepare_ade20k_full(
         short_edge: larger images are scaled to it; 0 keeps all images as they are.
     """
     classes = read_classes(classes_file)
-    folders = [f"{FOLDER}/images/ADE/{SPLITS[split]}/" for split in preparation.splits]
-    require_tree(SOURCE, preparation.root, folders)
+    preparation.require(SOURCE, f"{FOLDER}/images/ADE/{{folder}}/")
     folder = preparation.root / FOLDER
     if len(classes) != CLASSES:
         preparation.lines.append(
@@ -74,15 +72,9 @@ def prepare_ade20k_full(
     table_V = np.full(_VALUES, IGNORED_16, dtype=np.uint16)
     for index, item in enumerate(classes):
         table_V[item.ade_id] = index
-    convert = partial(
-        convert_full,
-        table_V=table_V,
-        short_edge=short_edge,
-        overwrite=preparation.overwrite,
-        allow_empty=preparation.allow_empty,
-    )
+    convert = partial(convert_full, table_V=table_V, short_edge=short_edge, **preparation.choices)
     for split in preparation.splits:
-        preparation.convert(f"ADE20K-Full {split}", convert, _jobs(folder, SPLITS[split]))
+        preparation.convert(f"ADE20K-Full {split}", convert, _jobs(folder, FOLDERS[split]))
 
 
 def _write_class_list(preparation: Preparation, path: Path, classes: list[FullClass]) -> None:

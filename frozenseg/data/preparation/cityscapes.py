@@ -23,7 +23,6 @@ from frozenseg.data.preparation.raw_files import (
     Source,
     read_labels,
     read_raw,
-    require_tree,
     stems,
 )
 from frozenseg.data.preparation.segments import Kind, PanopticJob, categories_of, prepare_panoptic
@@ -38,12 +37,7 @@ _INSTANCE_STEP = 1000
 
 def prepare_cityscapes(preparation: Preparation, parts: tuple[str, ...] = PARTS) -> None:
     """Makes *_labelTrainIds.png and cityscapes_panoptic_*, as `parts` say."""
-    folders = [
-        f"cityscapes/{kind}/{split}/"
-        for split in preparation.splits
-        for kind in ("leftImg8bit", "gtFine")
-    ]
-    require_tree(SOURCE, preparation.root, folders)
+    preparation.require(SOURCE, "cityscapes/leftImg8bit/{split}/", "cityscapes/gtFine/{split}/")
     for split in preparation.splits:
         images = _images(preparation.root / "cityscapes", split)
         if "semantic" in parts:
@@ -63,22 +57,23 @@ def label_table() -> LabelTable:
 def _images(root: Path, split: str) -> list[tuple[Path, Path]]:
     """(image, annotation without its kind and suffix) of every image or annotation of a split."""
     left, fine = root / "leftImg8bit" / split, root / "gtFine" / split
-    cities = {path.name for folder in (left, fine) for path in folder.iterdir() if path.is_dir()}
-    found = []
-    for city in sorted(cities):
-        names: set[str] = set()
+    found = {
+        (city.name, name)
         for folder, suffix in (
             (left, "_leftImg8bit.png"),
             (fine, "_gtFine_labelIds.png"),
             (fine, "_gtFine_instanceIds.png"),
-        ):
-            if (folder / city).is_dir():
-                names |= set(stems(folder / city, suffix))
-        for name in sorted(names):
-            found.append((left / city / f"{name}_leftImg8bit.png", fine / city / f"{name}_gtFine"))
+        )
+        for city in folder.iterdir()
+        if city.is_dir()
+        for name in stems(city, suffix)
+    }
     if not found:
         raise FileNotFoundError(f"{fine}: holds no */*_gtFine_labelIds.png; {AGAIN}")
-    return found
+    return [
+        (left / city / f"{name}_leftImg8bit.png", fine / city / f"{name}_gtFine")
+        for city, name in sorted(found)
+    ]
 
 
 def _with_ending(path: Path, ending: str) -> Path:
@@ -118,7 +113,6 @@ def _panoptic(preparation: Preparation, images: list[tuple[Path, Path]], split: 
         f"Cityscapes panoptic {split}",
         jobs,
         partial(decode_panoptic, scored=scored, things=things),
-        made.with_suffix(".json"),
         categories,
     )
 

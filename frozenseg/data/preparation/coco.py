@@ -14,17 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frozenseg.data.preparation.labels import IGNORED_8, LabelJob, LabelTable, prepare_labels
+from frozenseg.data.preparation.labels import IGNORED_8, LabelTable, prepare_folder
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
-from frozenseg.data.preparation.raw_files import (
-    AGAIN,
-    Source,
-    empty_annotation,
-    paired_stems,
-    read_labels,
-    read_raw,
-    require_tree,
-)
+from frozenseg.data.preparation.raw_files import AGAIN, Source, empty_annotation, read_raw
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.data.reading import ids_of_rgb, read_annotation_file
 from frozenseg.vocab import Vocabulary
@@ -44,16 +36,11 @@ class SemanticJob(NamedTuple):
 
 def prepare_coco_semantic(preparation: Preparation) -> None:
     """Makes coco/panoptic_semseg_<split>2017/*.png."""
-    paths = []
+    index, masks = "coco/annotations/panoptic_{split}2017.json", "coco/panoptic_{split}2017/"
+    preparation.require(COCO, index, masks)
+    convert = partial(convert_semantic, **preparation.choices)
     for split in preparation.splits:
-        paths += [f"coco/annotations/panoptic_{split}2017.json", f"coco/panoptic_{split}2017/"]
-    require_tree(COCO, preparation.root, paths)
-    for split in preparation.splits:
-        folder = preparation.root / "coco"
-        jobs = _semantic_jobs(folder, split)
-        convert = partial(
-            convert_semantic, overwrite=preparation.overwrite, allow_empty=preparation.allow_empty
-        )
+        jobs = _semantic_jobs(preparation.root / "coco", split)
         preparation.convert(f"COCO semantic {split}", convert, jobs)
 
 
@@ -113,22 +100,14 @@ def convert_semantic(
 
 def prepare_coco_stuff(preparation: Preparation) -> None:
     """Makes coco/stuffthingmaps_detectron2/<split>2017/*.png."""
-    folders = [
-        f"coco/{kind}{split}2017/"
-        for split in preparation.splits
-        for kind in ("", "stuffthingmaps/")
-    ]
-    require_tree(STUFF, preparation.root, folders)
-    table = stuff_table()
-    folder = preparation.root / "coco"
+    preparation.require(STUFF, "coco/{split}2017/", "coco/stuffthingmaps/{split}2017/")
+    table, folder = stuff_table(), preparation.root / "coco"
     for split in preparation.splits:
-        images, raw = folder / f"{split}2017", folder / "stuffthingmaps" / f"{split}2017"
-        made = folder / "stuffthingmaps_detectron2" / f"{split}2017"
-        jobs = [
-            LabelJob(images / f"{stem}.jpg", raw / f"{stem}.png", (made / f"{stem}.png",))
-            for stem in paired_stems(images, ".jpg", raw, ".png")
-        ]
-        prepare_labels(preparation, f"COCO-Stuff {split}", jobs, read_labels, [table])
+        images, labels, made = (
+            folder / kind / f"{split}2017"
+            for kind in ("", "stuffthingmaps", "stuffthingmaps_detectron2")
+        )
+        prepare_folder(preparation, f"COCO-Stuff {split}", images, labels, made, table)
 
 
 def stuff_table() -> LabelTable:

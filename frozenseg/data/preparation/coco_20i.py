@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.episode_rows import COCO_NAMES
-from frozenseg.data.coco_instances import read_object
+from frozenseg.data.coco_instances import read_object, run_length
 from frozenseg.data.preparation.episodes import EpisodeJob, prepare_episodes
-from frozenseg.data.preparation.raw_files import AGAIN, Source, require_tree
+from frozenseg.data.preparation.raw_files import AGAIN, Source
 from frozenseg.data.preparation.work import Preparation
 from frozenseg.data.reading import read_annotation_file
 
@@ -35,10 +35,8 @@ class Objects(NamedTuple):
 
 def prepare_coco_20i(preparation: Preparation) -> None:
     """Makes coco/annotations_coco_20i/<split>2014/*.png and coco_20i/<split>.json."""
-    paths = []
-    for split in preparation.splits:
-        paths += [f"coco/annotations/instances_{split}2014.json", f"coco/{split}2014/"]
-    require_tree(SOURCE, preparation.root, paths)
+    wanted = "coco/annotations/instances_{split}2014.json", "coco/{split}2014/"
+    preparation.require(SOURCE, *wanted)
     for split in preparation.splits:
         jobs = jobs_of(preparation.root, split)
         index = preparation.root / "coco_20i" / f"{split}.json"
@@ -101,8 +99,7 @@ def draw_objects(job: EpisodeJob) -> NDArray[np.uint8]:
 
 def _mask(shape: Any, height: int, width: int) -> NDArray[np.uint8]:
     """A mask (H, W) uint8 of polygons or of a run-length code."""
-    if isinstance(shape, list):
-        shape = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
+    shape = run_length(shape, (height, width))
     if tuple(shape["size"]) != (height, width):
         raise ValueError(
             f"an object has a mask of size {shape['size']} in an image of {[height, width]} "

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from frozenseg.data.episodes import IGNORE_LABEL, describe, index_content
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
-from frozenseg.data.preparation.raw_files import AGAIN, check_sizes, empty_annotation, read_labels
+from frozenseg.data.preparation.raw_files import (
+    AGAIN,
+    check_range,
+    check_sizes,
+    empty_annotation,
+    read_labels,
+)
 from frozenseg.data.preparation.work import Done, Preparation
 
 
@@ -73,13 +79,9 @@ def convert_episode(
     labels_HW = read_labels(path) if there else draw(job)
     check_sizes(path, labels_HW, root / job.image)
     wrong_HW = (labels_HW > classes) & (labels_HW != IGNORE_LABEL)
-    if wrong_HW.any():
-        y, x = np.argwhere(wrong_HW)[0]
-        raise ValueError(
-            f"{path}: label {labels_HW[y, x]} at x={x}, y={y} is out of range: 0 (background), 1 "
-            f"to {classes} and {IGNORE_LABEL} are expected; "
-            + ("make it again with --overwrite" if there else AGAIN)
-        )
+    remedy = "make it again with --overwrite" if there else AGAIN
+    rest = f"0 (background), 1 to {classes} and {IGNORE_LABEL} are expected; {remedy}"
+    check_range(path, "label {}", labels_HW, wrong_HW, rest)
     entry = describe(job.image, job.labels, labels_HW)
     if not (entry.pixels or allow_empty):
         raise empty_annotation(path)

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frozenseg.data.preparation.prepared_files import is_complete, place_image, write_mask
-from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation
+from frozenseg.data.preparation.raw_files import (
+    check_range,
+    check_sizes,
+    empty_annotation,
+    paired_stems,
+    read_labels,
+)
 from frozenseg.data.preparation.work import Done, Preparation
 
 IGNORED_8, IGNORED_16 = 255, 65535
@@ -60,12 +66,8 @@ class LabelTable:
         size, values_HW = len(self.classes_V), values_HW.astype(np.int32)
         classes_HW = self.classes_V[np.minimum(values_HW, size - 1)]
         wrong_HW = (values_HW >= size) | (classes_HW == _INVALID)
-        if wrong_HW.any():
-            y, x = np.argwhere(wrong_HW)[0]
-            raise ValueError(
-                f"{path}: label {values_HW[y, x]} at x={x}, y={y} is out of range: {self.meaning}. "
-                "Is this the benchmark's own file? Unpack the archive of the dataset again"
-            )
+        doubt = "Is this the benchmark's own file? Unpack the archive of the dataset again"
+        check_range(path, "label {}", values_HW, wrong_HW, f"{self.meaning}. {doubt}")
         dtype: type[np.unsignedinteger[Any]] = np.uint8 if self.ignored == IGNORED_8 else np.uint16
         return np.where(classes_HW == _VOID, self.ignored, classes_HW).astype(dtype)
 
@@ -128,7 +130,17 @@ def prepare_labels(
         read=read,
         tables=tuple(tables),
         labelled=labelled or tables[0],
-        overwrite=preparation.overwrite,
-        allow_empty=preparation.allow_empty,
+        **preparation.choices,
     )
     preparation.convert(title, convert, jobs)
+
+
+def prepare_folder(
+    preparation: Preparation, title: str, images: Path, labels: Path, masks: Path, table: LabelTable
+) -> None:
+    """`prepare_labels` of folders of .jpg and .png whose names agree."""
+    jobs = [
+        LabelJob(images / f"{stem}.jpg", labels / f"{stem}.png", (masks / f"{stem}.png",))
+        for stem in paired_stems(images, labels)
+    ]
+    prepare_labels(preparation, title, jobs, read_labels, [table])

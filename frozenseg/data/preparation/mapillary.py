@@ -7,8 +7,8 @@ and need no preparation.
 
 from __future__ import annotations
 
-from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_labels
-from frozenseg.data.preparation.raw_files import Source, paired_stems, read_labels, require_tree
+from frozenseg.data.preparation.labels import LabelTable, prepare_folder
+from frozenseg.data.preparation.raw_files import Source
 from frozenseg.data.preparation.work import Preparation
 from frozenseg.vocab import Vocabulary
 
@@ -17,27 +17,20 @@ SOURCE = Source(
     "https://www.mapillary.com/dataset/vistas",
     "Mapillary Vistas",
 )
-SPLITS = {"train": "training", "val": "validation"}
+IMAGES, LABELS = "mapillary_vistas/{folder}/images", "mapillary_vistas/{folder}/labels"
 
 
 def prepare_mapillary(preparation: Preparation) -> None:
     """Makes mapillary_vistas/annotations_detectron2/<split>/*.png."""
-    names = [SPLITS[split] for split in preparation.splits]
-    folders = [
-        f"mapillary_vistas/{name}/{kind}/" for name in names for kind in ("images", "labels")
-    ]
-    require_tree(SOURCE, preparation.root, folders)
-    folder = preparation.root / "mapillary_vistas"
+    preparation.require(SOURCE, f"{IMAGES}/", f"{LABELS}/")
     table = label_table()
-    for split, name in zip(preparation.splits, names, strict=True):
-        images, raw = folder / name / "images", folder / name / "labels"
-        made = folder / "annotations_detectron2" / name
-        jobs = [
-            LabelJob(images / f"{stem}.jpg", raw / f"{stem}.png", (made / f"{stem}.png",))
-            for stem in paired_stems(images, ".jpg", raw, ".png")
-        ]
+    for split in preparation.splits:
+        images, labels, made = (
+            preparation.path(pattern, split)
+            for pattern in (IMAGES, LABELS, "mapillary_vistas/annotations_detectron2/{folder}")
+        )
         title = f"Mapillary Vistas semantic {split}"
-        prepare_labels(preparation, title, jobs, read_labels, [table])
+        prepare_folder(preparation, title, images, labels, made, table)
 
 
 def label_table() -> LabelTable:

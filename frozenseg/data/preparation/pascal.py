@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from frozenseg.data.catalog.split import FOLDERS
 from frozenseg.data.preparation.label_map import read_label_map
 from frozenseg.data.preparation.labels import IGNORED_16, LabelJob, LabelTable, prepare_labels
 from frozenseg.data.preparation.raw_files import (
@@ -22,7 +23,6 @@ from frozenseg.data.preparation.raw_files import (
     Source,
     listed_stems,
     read_labels,
-    require_tree,
 )
 from frozenseg.data.preparation.work import Preparation
 from frozenseg.vocab import Vocabulary
@@ -34,7 +34,6 @@ CONTEXT = Source(
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ (the images)",
     "Pascal Context",
 )
-SPLITS = {"train": "training", "val": "validation"}
 CONTEXT_CLASSES = 459
 _VOC_VALUES = "VOC has 0 (background), 1 to 20 and 255 (border)"
 
@@ -42,13 +41,12 @@ _VOC_VALUES = "VOC has 0 (background), 1 to 20 and 255 (border)"
 def prepare_pascal_voc(preparation: Preparation) -> None:
     """Makes pascal_voc_d2/: images, annotations_pascal21, annotations_pascal20."""
     raw, made = "VOCdevkit/VOC2012", preparation.root / "pascal_voc_d2"
-    folders = [f"{raw}/JPEGImages/", f"{raw}/SegmentationClass/"]
-    lists = [f"{raw}/ImageSets/Segmentation/{split}.txt" for split in preparation.splits]
-    require_tree(VOC, preparation.root, [*folders, *lists])
+    lists = f"{raw}/ImageSets/Segmentation/{{split}}.txt"
+    preparation.require(VOC, f"{raw}/JPEGImages/", f"{raw}/SegmentationClass/", lists)
     all_21 = LabelTable.of({k: k for k in range(21)}, [255], _VOC_VALUES)
     objects = LabelTable.of({k: k - 1 for k in range(1, 21)}, [0, 255], _VOC_VALUES)
-    for split, path in zip(preparation.splits, lists, strict=True):
-        name = SPLITS[split]
+    for split in preparation.splits:
+        name = FOLDERS[split]
         jobs = [
             LabelJob(
                 preparation.root / raw / "JPEGImages" / f"{stem}.jpg",
@@ -56,7 +54,7 @@ def prepare_pascal_voc(preparation: Preparation) -> None:
                 tuple(made / f"annotations_pascal{n}" / name / f"{stem}.png" for n in (21, 20)),
                 made / "images" / name / f"{stem}.jpg",
             )
-            for stem in listed_stems(preparation.root / path)
+            for stem in listed_stems(preparation.path(lists, split))
         ]
         title = f"PASCAL VOC {split}"
         prepare_labels(preparation, title, jobs, read_labels, [all_21, objects], objects)
@@ -65,13 +63,13 @@ def prepare_pascal_voc(preparation: Preparation) -> None:
 def prepare_pascal_context(preparation: Preparation, classes: tuple[int, ...] = (59, 459)) -> None:
     """Makes pascal_ctx_d2/: images and annotations_ctx59, annotations_ctx459 as `classes` say."""
     raw, made = "VOCdevkit/VOC2010", preparation.root / "pascal_ctx_d2"
-    folders = [f"{raw}/JPEGImages/", f"{raw}/trainval/", f"{raw}/labels.txt"]
-    lists = [f"{raw}/ImageSets/Main/{split}.txt" for split in preparation.splits]
-    require_tree(CONTEXT, preparation.root, [*folders, *lists])
+    lists = f"{raw}/ImageSets/Main/{{split}}.txt"
+    folders = f"{raw}/JPEGImages/", f"{raw}/trainval/", f"{raw}/labels.txt"
+    preparation.require(CONTEXT, *folders, lists)
     tables = context_tables(preparation.root / raw)
     suffixes = {59: ".png", 459: ".tif"}
-    for split, path in zip(preparation.splits, lists, strict=True):
-        name = SPLITS[split]
+    for split in preparation.splits:
+        name = FOLDERS[split]
         jobs = [
             LabelJob(
                 preparation.root / raw / "JPEGImages" / f"{stem}.jpg",
@@ -81,7 +79,7 @@ def prepare_pascal_context(preparation: Preparation, classes: tuple[int, ...] = 
                 ),
                 made / "images" / name / f"{stem}.jpg",
             )
-            for stem in listed_stems(preparation.root / path)
+            for stem in listed_stems(preparation.path(lists, split))
         ]
         chosen = [tables[n] for n in classes]
         title = f"PASCAL Context {split}"

@@ -55,14 +55,14 @@ def stems(folder: Path, suffix: str) -> list[str]:
     return sorted(name.removesuffix(suffix) for name in found)
 
 
-def paired_stems(images: Path, image_suffix: str, masks: Path, mask_suffix: str) -> list[str]:
-    """The names of all images and masks; one without its partner fails when it is converted.
+def paired_stems(images: Path, masks: Path) -> list[str]:
+    """The names of all .jpg and masks (.png); one without its partner fails when it is converted.
 
     Raises: FileNotFoundError if the folders hold no such files.
     """
-    names = set(stems(images, image_suffix)) | set(stems(masks, mask_suffix))
+    names = set(stems(images, ".jpg")) | set(stems(masks, ".png"))
     if not names:
-        raise FileNotFoundError(f"{images}: holds no file *{image_suffix}; {AGAIN}")
+        raise FileNotFoundError(f"{images}: holds no file *.jpg; {AGAIN}")
     return sorted(names)
 
 
@@ -135,6 +135,16 @@ def check_sizes(path: Path, values: NDArray[Any], image: Path) -> None:
             f"{path}: is {width}x{height} but its image {image} is {expected[1]}x{expected[0]} "
             f"(width x height): the files do not belong together; {AGAIN}"
         )
+
+
+def check_range(
+    path: Path, what: str, values_HW: NDArray[Any], wrong_HW: NDArray[np.bool_], rest: str
+) -> None:
+    """ValueError naming the first wrong value: `what` has {} for it, `rest` is what is right."""
+    if wrong_HW.any():
+        y, x = np.argwhere(wrong_HW)[0]
+        value = what.format(values_HW[y, x])
+        raise ValueError(f"{path}: {value} at x={x}, y={y} is out of range: {rest}")
 
 
 def empty_annotation(path: Path) -> ValueError:

@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import ndimage
 
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
-from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation
+from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation, paired_stems
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.data.reading import rgb_of_ids
 from frozenseg.vocab import Vocabulary
@@ -43,6 +43,20 @@ class PanopticJob(NamedTuple):
     target: Path
     image_id: str
     file_name: str
+
+    @classmethod
+    def of_folders(cls, images: Path, annotations: Sequence[Path], made: Path) -> list[PanopticJob]:
+        """The jobs of folders of .jpg and .png whose names agree."""
+        return [
+            cls(
+                images / f"{stem}.jpg",
+                tuple(folder / f"{stem}.png" for folder in annotations),
+                made / f"{stem}.png",
+                stem,
+                f"{stem}.jpg",
+            )
+            for stem in paired_stems(images, annotations[0])
+        ]
 
 
 # Published annotations -> segment ids (H, W), 0 where nothing is labelled, and their kinds.
@@ -112,34 +126,20 @@ def prepare_panoptic(
     title: str,
     jobs: Sequence[PanopticJob],
     decode: Decode,
-    index: Path,
     categories: list[dict[str, Any]],
 ) -> None:
-    """Makes the PNGs of a split, and then the JSON file `index`."""
-    convert = partial(
-        convert_panoptic,
-        decode=decode,
-        overwrite=preparation.overwrite,
-        allow_empty=preparation.allow_empty,
-    )
+    """Makes the PNGs of a split, all in one folder, and then the JSON file of the folder's name."""
 
     def content(values: list[Any]) -> dict[str, Any]:
-        return {
-            "images": [
-                image_entry(job.image_id, job.file_name, value)
-                for job, value in zip(jobs, values, strict=True)
-            ],
-            "annotations": [
-                {
-                    "image_id": job.image_id,
-                    "file_name": job.target.name,
-                    "segments_info": value["segments"],
-                }
-                for job, value in zip(jobs, values, strict=True)
-            ],
-            "categories": categories,
-        }
+        images, annotations = [], []
+        for job, value in zip(jobs, values, strict=True):
+            images.append(image_entry(job.image_id, job.file_name, value))
+            segments = {"file_name": job.target.name, "segments_info": value["segments"]}
+            annotations.append({"image_id": job.image_id, **segments})
+        return {"images": images, "annotations": annotations, "categories": categories}
 
+    convert = partial(convert_panoptic, decode=decode, **preparation.choices)
+    index = jobs[0].target.parent.with_suffix(".json")
     preparation.write_index(index, content, title, convert, jobs)
 
 

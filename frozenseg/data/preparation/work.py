@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from frozenseg.data.catalog.split import FOLDERS
+from frozenseg.data.preparation.raw_files import Source, require_tree
 from frozenseg.files import write_json
 from frozenseg.progress import Progress
 
@@ -61,6 +63,20 @@ class Preparation:
     allow_empty: bool = False
     lines: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What conversions of single images need to know."""
+        return {"overwrite": self.overwrite, "allow_empty": self.allow_empty}
+
+    def path(self, pattern: str, split: str) -> Path:
+        """A path below the root, {split} in it being "val" and {folder} "validation"."""
+        return self.root / pattern.format(split=split, folder=FOLDERS[split])
+
+    def require(self, source: Source, *patterns: str) -> None:
+        """`require_tree` of the patterns (see `path`) for all splits."""
+        paths = [p.format(split=s, folder=FOLDERS[s]) for s in self.splits for p in patterns]
+        require_tree(source, self.root, list(dict.fromkeys(paths)))
 
     def convert(self, title: str, convert: Convert, jobs: Sequence[Any]) -> list[Any] | None:
         """The values of all jobs in their order, or None if one of them failed."""

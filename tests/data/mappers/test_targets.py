@@ -11,8 +11,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from frozenseg.config import get_config
+from frozenseg.data.coco_instances import run_length
 from frozenseg.data.mappers.masks import MAPPERS, SegmentationMapper, build_mapper
-from frozenseg.data.mappers.targets import InstanceTargets, SemanticTargets, run_length
+from frozenseg.data.mappers.targets import InstanceTargets, SemanticTargets
 
 KEEP = T.NoOpTransform()
 

@@ -74,8 +74,10 @@ def test_names_are_those_of_images_and_masks(tmp_path):
         save_text(tmp_path / name, [])
     images, masks = tmp_path / "images", tmp_path / "masks"
     assert stems(images, ".jpg") == ["a", "b"]
-    assert paired_stems(images, ".jpg", masks, ".png") == ["a", "b", "c"]
-    with pytest.raises(FileNotFoundError, match=r"holds no file \*\.tif"):
-        paired_stems(images, ".tif", masks, ".tiff")
+    assert paired_stems(images, masks) == ["a", "b", "c"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"holds no file \*\.jpg"):
+        paired_stems(empty, empty)
     save_text(tmp_path / "list.txt", ["b  1", "", "a -1"])
     assert listed_stems(tmp_path / "list.txt") == ["b", "a"]
