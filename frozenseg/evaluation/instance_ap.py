@@ -5,13 +5,14 @@ Legend: C classes, N instances, H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from numpy.typing import NDArray
 
 from frozenseg.data.reading import check_same_size, read_annotation_file
 from frozenseg.evaluation.averages import Groups, group_means, per_class
@@ -24,7 +25,7 @@ FREQUENCIES = {"rare": "r", "common": "c", "frequent": "f"}
 class InstanceEvaluator(DatasetEvaluator):
     """Scores `instances` (pred_masks, scores, pred_classes) of every image."""
 
-    measure = staticmethod(mask_ap)
+    measure: Callable[..., dict[str, NDArray[Any]]] = staticmethod(mask_ap)
 
     def __init__(
         self,

@@ -49,10 +49,6 @@ class Published(NamedTuple):
     sources: Mapping[str, str]
     model: Mapping[str, str] = MappingProxyType({})
 
-    def source(self, benchmark: str, score: str) -> str:
-        """Where a figure is printed."""
-        return self.sources[self.scores[benchmark][score]["source"]]
-
 
 def published_models() -> tuple[Published, ...]:
     """Those of published.json."""

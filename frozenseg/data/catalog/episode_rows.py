@@ -12,8 +12,6 @@ from typing import Any
 from frozenseg.data.catalog.split import PREPARE, DatasetSplit, Origin
 from frozenseg.data.miniature.classes import ALL, CLASSES, FOLDS, held_out, vocabulary_text
 
-TASKS = ("episodes",)
-OWN_SIZE = (0, 0)  # test images are not resized
 SPLITS = ("train", "val", "seen_val")
 MINIATURE_ITEMS = 400
 COCO_ITEMS = 1000  # a fold of COCO-20i is scored on its first 1,000 items
@@ -55,37 +53,32 @@ def _chosen(names: tuple[str, ...], held: Collection[int], split: str) -> dict[s
     }
 
 
-def _common(benchmark: str, fold: int, split: str) -> dict[str, Any]:
+def _common(benchmark: str, split: str) -> dict[str, Any]:
     return {
-        "name": f"{benchmark}_fold{fold}_{split}",
+        "name": f"{benchmark}_{split}",
         "benchmark": benchmark,
-        "split": f"fold{fold}_{split}",
-        "tasks": TASKS,
+        "split": split,
+        "tasks": ("episodes",),
         "labels_are_ids": True,
-        "test_size": OWN_SIZE,
+        "test_size": (0, 0),  # test images are not resized
         "evaluator": "episodes",
     }
-
-
-def _prepared(name: str, source: str, section: str, mistake: str) -> Origin:
-    command = f"{PREPARE} {name}" + " --splits train" * (source == "train")
-    return Origin(command, "--overwrite", readme_section=section, common_mistake=mistake)
 
 
 def _pascal(fold: int, split: str) -> DatasetSplit:
     source = "train" if split == "train" else "val"
     return DatasetSplit(
-        **_common("pascal_5i", fold, split),
+        **_common("pascal_5i", f"fold{fold}_{split}"),
         **_chosen(PASCAL_NAMES, range(5 * fold, 5 * fold + 5), split),
         images="VOCdevkit/VOC2012/JPEGImages",
         semantic_masks="VOCdevkit/VOC2012/SegmentationClassAug",
         episodes_json=f"pascal_5i/{source}.json",
         min_pixels=1 if split == "train" else PASCAL_PIXELS,
-        origin=_prepared(
+        origin=Origin.prepared(
             "pascal_5i",
             source,
             "PASCAL-5i",
-            "the label maps hold 0 (background), 1 to 20 and 255 (border), as VOC's own",
+            mistake="the label maps hold 0 (background), 1 to 20 and 255 (border), as VOC's own",
         ),
         image_counts=(PASCAL_COUNTS[source],),
     )
@@ -94,53 +87,36 @@ def _pascal(fold: int, split: str) -> DatasetSplit:
 def _coco(fold: int, split: str) -> DatasetSplit:
     source = "train" if split == "train" else "val"
     return DatasetSplit(
-        **_common("coco_20i", fold, split),
+        **_common("coco_20i", f"fold{fold}_{split}"),
         **_chosen(COCO_NAMES, range(fold, len(COCO_NAMES), 4), split),
         images=f"coco/{source}2014",
         semantic_masks=f"coco/annotations_coco_20i/{source}2014",
         episodes_json=f"coco_20i/{source}.json",
         max_items=0 if split == "train" else COCO_ITEMS,
-        origin=_prepared(
+        origin=Origin.prepared(
             "coco_20i",
             source,
             "COCO-20i",
-            "the label maps hold 1 to 80, not COCO's category ids 1 to 90",
+            mistake="the label maps hold 1 to 80, not COCO's category ids 1 to 90",
         ),
         image_counts=(COCO_COUNTS[source],),
     )
 
 
 MOSAIC = DatasetSplit(
-    name="fss_mosaic_4_test",
-    benchmark="fss_mosaic_4",
-    split="test",
-    tasks=TASKS,
+    **_common("fss_mosaic_4", "test"),
     vocabulary="fss_mosaic_4/classes.txt",
     classes=MOSAIC_CLASSES,
     images="fss_mosaic_4/images",
     semantic_masks="fss_mosaic_4/labels",
     episodes_json="fss_mosaic_4/test.json",
     asked_together=True,
-    labels_are_ids=True,
-    test_size=OWN_SIZE,
     image_suffix=".png",
-    origin=Origin(
-        f"{PREPARE} fss_mosaic", "--overwrite", readme_section="Mosaic-4", images_made=True
-    ),
-    evaluator="episodes",
+    origin=Origin.prepared("fss_mosaic", "val", "Mosaic-4", images_made=True),
 )
 
 # Stuff is background, as in PASCAL: nobody asks for it.
 THINGS = tuple(i for i in ALL if CLASSES[i].is_thing)
-
-
-def _miniature_origin(folder: str) -> Origin:
-    return Origin(
-        f"{PREPARE} miniature --folds",
-        made_folder=folder,
-        readme_section="Miniature folds",
-        images_made=True,
-    )
 
 
 def _miniature(fold: int, split: str) -> DatasetSplit:
@@ -148,9 +124,9 @@ def _miniature(fold: int, split: str) -> DatasetSplit:
     held = held_out(fold)
     classes = held if split == "val" else tuple(i for i in THINGS if i not in held)
     return DatasetSplit(
-        **{**_common("miniature_folds", fold, split), "name": f"miniature_fold{fold}_{split}"},
-        **_miniature_words(classes),
-        origin=_miniature_origin("miniature_folds"),
+        **_common("miniature_folds", f"fold{fold}_{split}")
+        | {"name": f"miniature_fold{fold}_{split}"},
+        **_made("miniature_folds", classes),
         images=f"miniature_folds/{source}",
         semantic_masks=f"miniature_folds/{source}_labels",
         episodes_json=f"miniature_folds/{source}.json",
@@ -161,24 +137,24 @@ def _miniature(fold: int, split: str) -> DatasetSplit:
 def _miniature_mosaic(fold: int | None) -> DatasetSplit:
     split = "val" if fold is None else f"fold{fold}_val"
     return DatasetSplit(
-        origin=_miniature_origin("miniature_mosaic_4"),
-        **_miniature_words(THINGS if fold is None else held_out(fold)),
-        name=f"miniature_mosaic_4_{split}",
-        benchmark="miniature_mosaic_4",
-        split=split,
-        tasks=TASKS,
+        **_common("miniature_mosaic_4", split),
+        **_made("miniature_mosaic_4", THINGS if fold is None else held_out(fold)),
         images="miniature_mosaic_4/val",
         semantic_masks="miniature_mosaic_4/val_labels",
         episodes_json="miniature_mosaic_4/val.json",
         asked_together=True,
-        labels_are_ids=True,
-        test_size=OWN_SIZE,
-        evaluator="episodes",
     )
 
 
-def _miniature_words(classes: tuple[int, ...]) -> dict[str, Any]:
+def _made(folder: str, classes: tuple[int, ...]) -> dict[str, Any]:
+    """Origin and words of the miniature benchmark in `folder`."""
     return {
+        "origin": Origin(
+            f"{PREPARE} miniature --folds",
+            made_folder=folder,
+            readme_section="Miniature folds",
+            images_made=True,
+        ),
         "vocabulary": vocabulary_text(classes, synonyms=False),
         "category_ids": tuple(i + 1 for i in classes),
         "classes": len(classes),

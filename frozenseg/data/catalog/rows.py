@@ -24,25 +24,19 @@ VISTAS_COUNTS = {"train": 18000, "val": 2000}
 LARGE = (1024, 2560)  # test size of street scenes, FC-CLIP (arXiv:2308.02487), section 4.1
 
 
-def _prepared(
-    name: str,
-    split: str,
-    section: str,
-    *,
-    words: str = "",
-    mistake: str = "",
-    labels_start_at_one: bool = False,
-    images_made: bool = False,
-) -> Origin:
-    """Files that `frozenseg data prepare NAME` makes; without --splits those of validation."""
-    splits = "" if split == "val" else f"--splits {split}"
-    return Origin(
-        command=" ".join(filter(None, (PREPARE, name, words, splits))),
-        redo_flag="--overwrite",
-        readme_section=section,
-        images_made=images_made,
-        common_mistake=mistake,
-        labels_start_at_one=labels_start_at_one,
+# What the ground truth of an evaluator can score; of the others, all tasks.
+TASKS_OF = {
+    **dict.fromkeys(("sem_seg", "cityscapes_sem_seg"), ("semantic",)),
+    **dict.fromkeys(("coco", "lvis", "cityscapes_instance"), ("instance",)),
+}
+
+
+def _row(short: str, evaluator: str, benchmark: str, **fields: Any) -> DatasetSplit:
+    """The split openvocab_<short>, also known as <short>; built-in words are the benchmark's."""
+    names = {"name": f"openvocab_{short}", "aliases": (short,), "vocabulary": benchmark}
+    tasks = TASKS_OF.get(evaluator, TASKS)
+    return DatasetSplit(
+        benchmark=benchmark, tasks=tasks, evaluator=evaluator, **{**names, **fields}
     )
 
 
@@ -53,66 +47,50 @@ def _downloaded(section: str, mistake: str = "") -> Origin:
 
 def _coco(split: str) -> tuple[DatasetSplit, ...]:
     panoptic = f"coco_2017_{split}_panoptic"
+    row = partial(_row, split=split, images=f"coco/{split}2017", image_counts=(COCO_COUNTS[split],))
     return (
-        DatasetSplit(
-            name=f"openvocab_{panoptic}_with_sem_seg",
+        row(
+            f"{panoptic}_with_sem_seg",
+            "coco_panoptic_seg",
             aliases=(panoptic, f"{panoptic}_with_sem_seg"),
             benchmark="coco_panoptic",
-            split=split,
-            tasks=TASKS,
-            vocabulary="coco_panoptic",
             classes=133,
-            images=f"coco/{split}2017",
             panoptic_json=f"coco/annotations/panoptic_{split}2017.json",
             panoptic_masks=f"coco/panoptic_{split}2017",
             instance_json=f"coco/annotations/instances_{split}2017.json",
             origin=_downloaded("COCO"),
-            image_counts=(COCO_COUNTS[split],),
-            evaluator="coco_panoptic_seg",
         ),
-        DatasetSplit(
-            name=f"openvocab_coco_2017_{split}_sem_seg",
+        row(
+            f"coco_2017_{split}_sem_seg",
+            "sem_seg",
             benchmark="coco_panoptic",
-            split=split,
-            tasks=("semantic",),
-            vocabulary="coco_panoptic",
             classes=133,
-            images=f"coco/{split}2017",
             semantic_masks=f"coco/panoptic_semseg_{split}2017",
-            origin=_prepared(
+            origin=Origin.prepared(
                 "coco",
                 split,
                 "COCO",
                 mistake="the maps hold class indices 0..132, not COCO's category ids 1..200",
             ),
-            image_counts=(COCO_COUNTS[split],),
-            evaluator="sem_seg",
+            aliases=(),
         ),
-        DatasetSplit(
-            name=f"openvocab_coco_2017_{split}_stuff_sem_seg",
-            aliases=(f"coco_2017_{split}_stuff_sem_seg",),
+        row(
+            f"coco_2017_{split}_stuff_sem_seg",
+            "sem_seg",
             benchmark="coco_stuff_171",
-            split=split,
-            tasks=("semantic",),
-            vocabulary="coco_stuff_171",
             classes=171,
-            images=f"coco/{split}2017",
             semantic_masks=f"coco/stuffthingmaps_detectron2/{split}2017",
-            origin=_prepared(
+            origin=Origin.prepared(
                 "coco_stuff",
                 split,
                 "COCO-Stuff",
                 mistake="labels 171..181 are those of the raw stuffthingmaps (0..181 with gaps)",
             ),
-            image_counts=(COCO_COUNTS[split],),
-            evaluator="sem_seg",
         ),
-        DatasetSplit(
-            name=f"openvocab_lvis_v1_{split}",
-            aliases=(f"lvis_v1_{split}",),
+        row(
+            f"lvis_v1_{split}",
+            "lvis",
             benchmark="lvis",
-            split=split,
-            tasks=("instance",),
             # The smaller of the two files; both list the same classes.
             vocabulary="coco/annotations/lvis_v1_val.json",
             classes=1203,
@@ -121,7 +99,6 @@ def _coco(split: str) -> tuple[DatasetSplit, ...]:
             instance_json=f"coco/annotations/lvis_v1_{split}.json",
             origin=_downloaded("LVIS", "LVIS v1 has category ids 1..1203, LVIS v0.5 has 1..1230"),
             image_counts=(LVIS_COUNTS[split],),
-            evaluator="lvis",
         ),
     )
 
@@ -131,56 +108,47 @@ ADE = "ADEChallengeData2016"
 
 def _ade20k(split: str) -> tuple[DatasetSplit, ...]:
     folder = FOLDERS[split]
-    common: dict[str, Any] = {
-        "benchmark": "ade20k_150",
-        "split": split,
-        "vocabulary": "ade20k_150",
-        "classes": 150,
-        "images": f"{ADE}/images/{folder}",
-        "image_counts": (ADE_COUNTS[split],),
-    }
-    prepared = partial(_prepared, "ade20k", split, "ADE20K")
+    row = partial(
+        _row,
+        benchmark="ade20k_150",
+        split=split,
+        classes=150,
+        images=f"{ADE}/images/{folder}",
+        image_counts=(ADE_COUNTS[split],),
+    )
+    prepared = partial(Origin.prepared, "ade20k", split, "ADE20K")
     mistake = (
         "the raw annotations have 0 for unlabelled pixels and 1..150 for the classes; the prepared "
         "ones 0..149 and 255"
     )
     return (
-        DatasetSplit(
-            **common,
-            name=f"openvocab_ade20k_panoptic_{split}",
-            aliases=(f"ade20k_panoptic_{split}",),
-            tasks=TASKS,
+        row(
+            f"ade20k_panoptic_{split}",
+            "ade20k_panoptic_seg",
             panoptic_json=f"{ADE}/ade20k_panoptic_{split}.json",
             panoptic_masks=f"{ADE}/ade20k_panoptic_{split}",
             semantic_masks=f"{ADE}/annotations_detectron2/{folder}",
             instance_json=f"{ADE}/ade20k_instance_{split}.json",
             origin=prepared(mistake=mistake, labels_start_at_one=True),
-            evaluator="ade20k_panoptic_seg",
         ),
-        DatasetSplit(
-            **common,
-            name=f"openvocab_ade20k_instance_{split}",
-            aliases=(f"ade20k_instance_{split}",),
-            tasks=("instance",),
+        row(
+            f"ade20k_instance_{split}",
+            "coco",
             instance_json=f"{ADE}/ade20k_instance_{split}.json",
             origin=prepared(
                 words="--parts instance",
                 mistake="category ids are those of the 150 classes (7: bed), not the raw 1..100",
             ),
-            evaluator="coco",
         ),
-        DatasetSplit(
-            **common,
-            name=f"openvocab_ade20k_sem_seg_{split}",
-            aliases=(f"ade20k_sem_seg_{split}",),
-            tasks=("semantic",),
+        row(
+            f"ade20k_sem_seg_{split}",
+            "sem_seg",
             semantic_masks=f"{ADE}/annotations_detectron2/{folder}",
             origin=prepared(
                 words="--parts semantic",
                 mistake=mistake,
                 labels_start_at_one=True,
             ),
-            evaluator="sem_seg",
         ),
     )
 
@@ -189,12 +157,11 @@ ADE_FULL = "ADE20K_2021_17_01"
 
 
 def _ade20k_full(split: str) -> DatasetSplit:
-    return DatasetSplit(
-        name=f"openvocab_ade20k_full_sem_seg_{split}",
-        aliases=(f"ade20k_full_sem_seg_{split}",),
+    return _row(
+        f"ade20k_full_sem_seg_{split}",
+        "sem_seg",
         benchmark="ade20k_847",
         split=split,
-        tasks=("semantic",),
         vocabulary=f"{ADE_FULL}/classes_847.tsv",
         classes=847,
         shared_names=True,
@@ -202,7 +169,7 @@ def _ade20k_full(split: str) -> DatasetSplit:
         semantic_masks=f"{ADE_FULL}/annotations_detectron2/{FOLDERS[split]}",
         semantic_suffix=".tif",
         ignore_label=65535,
-        origin=_prepared(
+        origin=Origin.prepared(
             "ade20k_full",
             split,
             "ADE20K-Full",
@@ -211,32 +178,29 @@ def _ade20k_full(split: str) -> DatasetSplit:
             images_made=True,
         ),
         image_counts=(ADE_FULL_COUNTS[split],),
-        evaluator="sem_seg",
     )
 
 
 def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
     truth = f"cityscapes/gtFine/{split}"
-    prepared = partial(_prepared, "cityscapes", split, "Cityscapes")
-    common: dict[str, Any] = {
-        "benchmark": "cityscapes",
-        "split": split,
-        "vocabulary": "cityscapes",
-        "classes": 19,
-        "images": f"cityscapes/leftImg8bit/{split}",
-        "image_suffix": "_leftImg8bit.png",
-        "semantic_suffix": "_gtFine_labelTrainIds.png",
-        "instance_suffix": "_gtFine_instanceIds.png",
-        "city_folders": True,
-        "image_counts": (CITYSCAPES_COUNTS[split],),
-        "test_size": LARGE,
-    }
+    prepared = partial(Origin.prepared, "cityscapes", split, "Cityscapes")
+    row = partial(
+        _row,
+        benchmark="cityscapes",
+        split=split,
+        classes=19,
+        images=f"cityscapes/leftImg8bit/{split}",
+        image_suffix="_leftImg8bit.png",
+        semantic_suffix="_gtFine_labelTrainIds.png",
+        instance_suffix="_gtFine_instanceIds.png",
+        city_folders=True,
+        image_counts=(CITYSCAPES_COUNTS[split],),
+        test_size=LARGE,
+    )
     return (
-        DatasetSplit(
-            **common,
-            name=f"openvocab_cityscapes_fine_panoptic_{split}",
-            aliases=(f"cityscapes_fine_panoptic_{split}",),
-            tasks=TASKS,
+        row(
+            f"cityscapes_fine_panoptic_{split}",
+            "cityscapes_panoptic_seg",
             panoptic_json=f"cityscapes/gtFine/cityscapes_panoptic_{split}.json",
             panoptic_masks=f"cityscapes/gtFine/cityscapes_panoptic_{split}",
             semantic_masks=truth,
@@ -244,80 +208,67 @@ def _cityscapes(split: str) -> tuple[DatasetSplit, ...]:
                 mistake="labelIds are not labelTrainIds: label maps hold train ids 0..18 and 255, "
                 "the panoptic file label ids 7..33 (createPanopticImgs without --use-train-id)",
             ),
-            evaluator="cityscapes_panoptic_seg",
         ),
-        DatasetSplit(
-            **common,
-            name=f"openvocab_cityscapes_fine_instance_seg_{split}",
-            aliases=(f"cityscapes_fine_instance_seg_{split}",),
-            tasks=("instance",),
+        row(
+            f"cityscapes_fine_instance_seg_{split}",
+            "cityscapes_instance",
             instance_masks=truth,
             origin=_downloaded(
                 "Cityscapes",
                 "instanceIds are 16-bit maps of 1000 * label id + number (24000..33999 for "
                 "instances), not instanceTrainIds and not 8-bit copies",
             ),
-            evaluator="cityscapes_instance",
         ),
-        DatasetSplit(
-            **common,
-            name=f"openvocab_cityscapes_fine_sem_seg_{split}",
-            aliases=(f"cityscapes_fine_sem_seg_{split}",),
-            tasks=("semantic",),
+        row(
+            f"cityscapes_fine_sem_seg_{split}",
+            "cityscapes_sem_seg",
             semantic_masks=truth,
             origin=prepared(
                 mistake="labelIds (0..33) are not labelTrainIds (0..18 and 255)",
             ),
-            evaluator="cityscapes_sem_seg",
         ),
     )
 
 
 def _mapillary(split: str) -> tuple[DatasetSplit, ...]:
     folder = f"mapillary_vistas/{FOLDERS[split]}"
-    common: dict[str, Any] = {
-        "benchmark": "mapillary_vistas",
-        "split": split,
-        "vocabulary": "mapillary_vistas",
-        "classes": 65,
-        "images": f"{folder}/images",
-        "semantic_masks": f"{folder}/labels",
-        "ignore_label": 65,
-        "origin": _downloaded(
+    row = partial(
+        _row,
+        benchmark="mapillary_vistas",
+        split=split,
+        classes=65,
+        images=f"{folder}/images",
+        semantic_masks=f"{folder}/labels",
+        ignore_label=65,
+        origin=_downloaded(
             "Mapillary Vistas",
             "release 1.2 has the labels 0..65 (65 is unlabelled), release 2.0 has 0..123",
         ),
-        "image_counts": (VISTAS_COUNTS[split],),
-        "test_size": LARGE,
-    }
+        image_counts=(VISTAS_COUNTS[split],),
+        test_size=LARGE,
+    )
     return (
-        DatasetSplit(
-            **common,
-            name=f"openvocab_mapillary_vistas_panoptic_{split}",
-            aliases=(f"mapillary_vistas_panoptic_{split}",),
-            tasks=TASKS,
+        row(
+            f"mapillary_vistas_panoptic_{split}",
+            "mapillary_vistas_panoptic_seg",
             panoptic_json=f"{folder}/panoptic/panoptic_2018.json",
             panoptic_masks=f"{folder}/panoptic",
-            evaluator="mapillary_vistas_panoptic_seg",
         ),
-        DatasetSplit(
-            **common,
-            name=f"openvocab_mapillary_vistas_sem_seg_{split}",
-            aliases=(f"mapillary_vistas_sem_seg_{split}",),
-            tasks=("semantic",),
-            evaluator="sem_seg",
+        row(
+            f"mapillary_vistas_sem_seg_{split}",
+            "sem_seg",
         ),
     )
 
 
 def _pascal_context(classes: int) -> DatasetSplit:
     full = classes == 459
-    return DatasetSplit(
-        name=f"openvocab_pascal_ctx{classes}_sem_seg_val",
+    return _row(
+        f"pascal_ctx{classes}_sem_seg_val",
+        "sem_seg",
         aliases=(f"pascal_ctx{classes}_sem_seg_val", f"ctx{classes}_sem_seg_val"),
         benchmark=f"pascal_context_{classes}",
         split="val",
-        tasks=("semantic",),
         vocabulary="VOCdevkit/VOC2010/labels.txt" if full else "pascal_context_59",
         classes=classes,
         shared_names=full,
@@ -325,7 +276,7 @@ def _pascal_context(classes: int) -> DatasetSplit:
         semantic_masks=f"pascal_ctx_d2/annotations_ctx{classes}/validation",
         semantic_suffix=".tif" if full else ".png",
         ignore_label=65535 if full else 255,
-        origin=_prepared(
+        origin=Origin.prepared(
             "pascal_context",
             "val",
             "Pascal Context",
@@ -337,22 +288,19 @@ def _pascal_context(classes: int) -> DatasetSplit:
             images_made=True,
         ),
         image_counts=(5104, 5105),
-        evaluator="sem_seg",
     )
 
 
 def _pascal_voc(classes: int) -> DatasetSplit:
-    return DatasetSplit(
-        name=f"openvocab_pascal{classes}_sem_seg_val",
-        aliases=(f"pascal{classes}_sem_seg_val",),
+    return _row(
+        f"pascal{classes}_sem_seg_val",
+        "sem_seg",
         benchmark=f"pascal_voc_{classes}",
         split="val",
-        tasks=("semantic",),
-        vocabulary=f"pascal_voc_{classes}",
         classes=classes,
         images="pascal_voc_d2/images/validation",
         semantic_masks=f"pascal_voc_d2/annotations_pascal{classes}/validation",
-        origin=_prepared(
+        origin=Origin.prepared(
             "pascal_voc",
             "val",
             "Pascal VOC",
@@ -364,49 +312,45 @@ def _pascal_voc(classes: int) -> DatasetSplit:
             images_made=True,
         ),
         image_counts=(1449,),
-        evaluator="sem_seg",
     )
 
 
-BDD100K = (
-    DatasetSplit(
-        name="bdd10k_val_sem_seg",
-        aliases=("openvocab_bdd10k_val_sem_seg",),
-        benchmark="bdd100k_19",
-        split="val",
-        tasks=("semantic",),
-        vocabulary="bdd100k_19",
-        classes=19,
-        images="bdd100k/images/10k/val",
-        semantic_masks="bdd100k/labels/sem_seg/masks/val",
-        origin=_downloaded(
-            "BDD100K", "labels/sem_seg/masks has train ids 0..18 and 255; colormaps are pictures"
+def _bdd100k() -> tuple[DatasetSplit, ...]:
+    row = partial(_row, split="val", images="bdd100k/images/10k/val", image_counts=(1000,))
+    semantic, panoptic = "bdd10k_val_sem_seg", "bdd10k_40_panoptic_val"
+    return (
+        row(
+            semantic,
+            "sem_seg",
+            "bdd100k_19",
+            name=semantic,
+            aliases=(f"openvocab_{semantic}",),
+            classes=19,
+            semantic_masks="bdd100k/labels/sem_seg/masks/val",
+            origin=_downloaded(
+                "BDD100K",
+                "labels/sem_seg/masks has train ids 0..18 and 255; colormaps are pictures",
+            ),
         ),
-        image_counts=(1000,),
-        evaluator="sem_seg",
-    ),
-    DatasetSplit(
-        name="bdd10k_40_panoptic_val",
-        aliases=("openvocab_bdd10k_40_panoptic_val",),
-        benchmark="bdd100k_40",
-        split="val",
-        tasks=TASKS,
-        vocabulary="bdd100k_40",
-        classes=40,
-        images="bdd100k/images/10k/val",
-        panoptic_json="bdd100k/labels/pan_seg/panoptic_val.json",
-        panoptic_masks="bdd100k/labels/pan_seg/panoptic_val",
-        origin=_prepared(
-            "bdd100k",
-            "val",
-            "BDD100K",
-            mistake="the raw bitmasks hold category, flags and instance number, not segment ids",
+        row(
+            panoptic,
+            "coco_panoptic_seg",
+            "bdd100k_40",
+            name=panoptic,
+            aliases=(f"openvocab_{panoptic}",),
+            classes=40,
+            panoptic_json="bdd100k/labels/pan_seg/panoptic_val.json",
+            panoptic_masks="bdd100k/labels/pan_seg/panoptic_val",
+            origin=Origin.prepared(
+                "bdd100k",
+                "val",
+                "BDD100K",
+                mistake="the raw bitmasks hold category, flags and instance number, not "
+                "segment ids",
+            ),
+            object_mask_threshold=0.4,  # the released configs of FC-CLIP and FrozenSeg for BDD100K
         ),
-        image_counts=(1000,),
-        object_mask_threshold=0.4,  # the released configs of FC-CLIP and FrozenSeg for BDD100K
-        evaluator="coco_panoptic_seg",
-    ),
-)
+    )
 
 
 def _miniature(split: str, classes: tuple[int, ...]) -> DatasetSplit:
@@ -443,7 +387,7 @@ DATASET_SPLITS: tuple[DatasetSplit, ...] = (
     *_mapillary("val"),
     *(_pascal_context(classes) for classes in (59, 459)),
     *(_pascal_voc(classes) for classes in (20, 21)),
-    *BDD100K,
+    *_bdd100k(),
     _miniature("train", SEEN),
     _miniature("dev", ALL),
     _miniature("val", ALL),

@@ -39,6 +39,24 @@ class Origin:
     common_mistake: str = ""
     labels_start_at_one: bool = False
 
+    @classmethod
+    def prepared(
+        cls,
+        name: str,
+        split: str,
+        section: str,
+        mistake: str = "",
+        words: str = "",
+        **more: Any,
+    ) -> Origin:
+        """Files that `frozenseg data prepare NAME` makes; without --splits those of validation.
+
+        Args: words: further words of the command; `mistake` and `more`: attributes.
+        """
+        splits = "" if split == "val" else f"--splits {split}"
+        command = " ".join(filter(None, (PREPARE, name, words, splits)))
+        return cls(command, "--overwrite", "", section, common_mistake=mistake, **more)
+
     @property
     def remedy(self) -> str:
         """What to do if all annotations are missing, as an order."""
