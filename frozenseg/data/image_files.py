@@ -25,6 +25,11 @@ class FoundFiles(NamedTuple):
     unmatched: tuple[str, ...]
 
 
+def is_image(path: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
+    """Whether a file of this name is meant as an image; hidden ones are not."""
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
+
+
 def find_images(inputs: Iterable[str], suffixes: Collection[str] = IMAGE_SUFFIXES) -> FoundFiles:
     """The files that names, folders and glob patterns stand for.
 
@@ -36,7 +41,7 @@ def find_images(inputs: Iterable[str], suffixes: Collection[str] = IMAGE_SUFFIXE
     for text in inputs:
         path = Path(text).expanduser()
         if path.is_dir():
-            found = [p for p in sorted(path.iterdir()) if _is_one_of(p, suffixes)]
+            found = [p for p in sorted(path.iterdir()) if is_image(p, suffixes) and p.is_file()]
         elif path.exists():
             found = [path]
         else:
@@ -60,8 +65,3 @@ def output_names(files: Sequence[Path]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
-
-
-def _is_one_of(path: Path, suffixes: Collection[str]) -> bool:
-    hidden = path.name.startswith(".")
-    return path.suffix.lower() in suffixes and not hidden and path.is_file()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.data.image_files import IMAGE_SUFFIXES
+from frozenseg.data.image_files import is_image
 from frozenseg.data.reading import read_label_png
 
 
@@ -81,30 +81,36 @@ def _index_of_ids(
 def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """("sub/name.png", path) of the files below `folder`, sorted, hidden ones left out.
 
-    Links to folders are followed, as datasets often lie elsewhere.
-    Raises: FileNotFoundError if there is no such folder.
+    Links to folders are followed, as datasets often lie elsewhere, but not in circles.
+    Raises: FileNotFoundError if there is no such folder, PermissionError for one that is closed.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist (or is not a folder)")
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(place, name)) not in seen
+        )
         prefix = Path(place).relative_to(folder).as_posix()
         for name in sorted(files):
             if not name.startswith("."):
                 yield name if prefix == "." else f"{prefix}/{name}", Path(place, name)
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _files_by_key(folder: Path, suffix: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, path in walk_files(folder):
-        if not _matches(name, suffix):
+        if not (name.endswith(suffix) if suffix else is_image(path)):
             continue
         key = name.removesuffix(suffix) if suffix else name.rpartition(".")[0]
         if key in found:
             raise ValueError(f"{found[key]} and {path} have the same name: remove one of them")
         found[key] = path
     return dict(sorted(found.items()))
-
-
-def _matches(name: str, suffix: str) -> bool:
-    return name.endswith(suffix) if suffix else Path(name).suffix.lower() in IMAGE_SUFFIXES

@@ -1,4 +1,4 @@
-"""Batches for training and for tests.
+"""Batches for training.
 
 The training stream is a fixed function of the seed: sample number p of the stream is drawn with
 the random state (seed, p), whatever the number of workers, so that a run can stop at any batch and
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.data import DatasetFromList
+from detectron2.data.build import trivial_batch_collator
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 Record = dict[str, Any]
@@ -108,20 +109,9 @@ class TrainLoader:
             dataset,
             batch_sampler=BatchSampler(sampler, self.per_rank, drop_last=True),  # type: ignore[arg-type]
             num_workers=self.num_workers,
-            collate_fn=_as_list,
+            collate_fn=trivial_batch_collator,
             worker_init_fn=_one_thread,
         )
-
-
-def build_test_loader(
-    records: Sequence[Record], mapper: Callable[[Record], Record], num_workers: int = 0
-) -> DataLoader[list[Record]]:
-    """Single images in order, shared among the ranks (detectron2's)."""
-    return build_detection_test_loader(list(records), mapper=mapper, num_workers=num_workers)
-
-
-def _as_list(samples: list[Record]) -> list[Record]:
-    return samples
 
 
 def _one_thread(_worker: int) -> None:

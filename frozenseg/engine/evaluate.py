@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
@@ -19,7 +19,6 @@ from torch import nn
 from frozenseg.config import config_hash
 from frozenseg.data.catalog.register import register_datasets, registered_split
 from frozenseg.data.catalog.split import DatasetSplit
-from frozenseg.data.loader import build_test_loader
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.data.proposals.reader import ProposalFolder
 from frozenseg.engine.protocol import (
@@ -93,7 +92,9 @@ def evaluate_dataset(
     proposals = proposals_of(cfg, name)
     mapper = build_mapper(cfg, is_train=False, proposals=proposals, episodes=row.kind == "episodes")
     cast(Any, model).set_vocabulary(vocabulary)
-    batches = build_test_loader(records, mapper, cfg.DATALOADER.NUM_WORKERS)
+    batches = build_detection_test_loader(
+        records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+    )
     loader = bar(batches, name, "image", shown=comm.is_main_process())
     with settings_for(model, cfg, scored_tasks(row, tasks)):
         metrics = inference_on_dataset(model, loader, [*evaluators, CoverageCheck(len(records))])

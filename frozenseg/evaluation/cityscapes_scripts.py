@@ -52,13 +52,11 @@ class _Official(DatasetEvaluator):
     """Writes predictions as files into a folder that the processes of a machine share.
 
     Attributes:
-        script: module of their package.
         truth_end: what the names of the ground truth end in.
         key: of the result.
         averages: score of ours -> theirs.
     """
 
-    script: str
     truth_end: str
     key: str
     averages: Mapping[str, str]
@@ -83,6 +81,9 @@ class _Official(DatasetEvaluator):
     def _write(self, name: str, output: Mapping[str, Any]) -> Path:
         raise NotImplementedError
 
+    def _script(self) -> Any:
+        raise NotImplementedError
+
     def evaluate(self) -> dict[str, Any] | None:
         """The scores, on the main process. Raises: ValueError with what the script complains of."""
         parts = comm.gather(self.files)
@@ -91,7 +92,7 @@ class _Official(DatasetEvaluator):
             predictions, truths = zip(
                 *sorted({pair for part in parts for pair in part}), strict=True
             )
-            script = importlib.import_module(f"{PACKAGE}.evaluation.{self.script}")
+            script = self._script()
             for key, value in self._settings().items():
                 setattr(script.args, key, value)
             said = io.StringIO()
@@ -121,10 +122,14 @@ class _Official(DatasetEvaluator):
 class CityscapesInstances(_Official):
     """Cityscapes' instance AP."""
 
-    script = "evalInstanceLevelSemanticLabeling"
     truth_end = "_gtFine_instanceIds.png"
     key = "cityscapes_instance"
     averages = MappingProxyType({"AP": "allAp", "AP50": "allAp50%"})
+
+    def _script(self) -> Any:
+        return importlib.import_module(
+            "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling"
+        )
 
     def _write(self, name: str, output: Mapping[str, Any]) -> Path:
         instances = output["instances"].to("cpu")
@@ -143,10 +148,14 @@ class CityscapesInstances(_Official):
 class CityscapesLabels(_Official):
     """Cityscapes' IoU and its instance-weighted IoU."""
 
-    script = "evalPixelLevelSemanticLabeling"
     truth_end = "_gtFine_labelIds.png"
     key = "cityscapes_semantic"
     averages = MappingProxyType({"IoU": "averageScoreClasses", "iIoU": "averageScoreInstClasses"})
+
+    def _script(self) -> Any:
+        return importlib.import_module(
+            "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
+        )
 
     def _write(self, name: str, output: Mapping[str, Any]) -> Path:
         table = np.full(256, NO_LABEL, dtype=np.uint8)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from frozenseg.predict import coco_export, segmentation_files
 from frozenseg.predict.segmented_image import Segment, SegmentedImage, make_segment
-from frozenseg.visualization.segment_geometry import ids_of
 from frozenseg.vocab import Vocabulary
 
 LARGEST_ID = 65535  # of a 16-bit PNG
@@ -91,7 +90,7 @@ def from_label_map(
     """
     check_ids(label_map_HW)
     segments = []
-    for number in ids_of(label_map_HW):
+    for number in filter(None, np.unique(label_map_HW).tolist()):  # 0: no segment
         if number not in classes:
             raise ValueError(f"the label map has the id {number}, which no segment explains")
         mask_HW, score = label_map_HW == number, (scores or {}).get(number)

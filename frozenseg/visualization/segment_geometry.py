@@ -25,11 +25,6 @@ class Anchor(NamedTuple):
     radius: float
 
 
-def ids_of(label_map_HW: NDArray[np.integer[Any]]) -> list[int]:
-    """The ids in a label map, ascending, without 0 (which means: no segment)."""
-    return [int(each) for each in np.unique(label_map_HW) if each != 0]
-
-
 def masks_of(
     label_map_HW: NDArray[np.integer[Any]],
 ) -> Iterator[tuple[int, tuple[int, int], NDArray[np.bool_]]]:

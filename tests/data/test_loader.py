@@ -7,7 +7,7 @@ from operator import itemgetter
 
 import pytest
 
-from frozenseg.data.loader import StreamSampler, TrainLoader, build_test_loader
+from frozenseg.data.loader import StreamSampler, TrainLoader
 
 RECORDS = [{"name": i} for i in range(7)]
 
@@ -74,8 +74,3 @@ def test_a_batch_that_cannot_be_shared_is_refused(batch_size, world_size):
 def test_no_records_are_refused():
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN"):
         StreamSampler(0, seed=0)
-
-
-def test_the_test_loader_keeps_the_order():
-    loader = build_test_loader(RECORDS, lambda record: record)
-    assert [batch[0]["name"] for batch in loader] == list(range(7))

@@ -54,10 +54,10 @@ def _crop_accuracies(
     count: int,
 ) -> dict[str, float]:
     drawn = [draw_crop(seed, i, size=CROP_SIZE) for i in range(count)]
-    things = np.array([thing for _, thing, _ in drawn])
+    things = np.array([thing for *_, thing, _ in drawn])
     embeddings = []
     for i in range(0, count, _BATCH):
-        images = _normalise(np.stack([image for image, _, _ in drawn[i : i + _BATCH]]))
+        images = _normalise(np.stack([image for image, *_ in drawn[i : i + _BATCH]]))
         with torch.no_grad():
             embeddings.append(clip.clip_model.encode_image(images))
     embeddings_BK = torch.cat(embeddings)

@@ -68,8 +68,8 @@ def open_crops(folder: Path, *, seed: int, count: int) -> CropPool:
     }
 
     def draw(arrays: dict[str, np.ndarray], i: int) -> None:
-        image, arrays["things"][i], arrays["stuff"][i] = draw_crop(seed, i, size=CROP_SIZE)
-        arrays["images"][i] = image
+        image, _, thing, stuff = draw_crop(seed, i, size=CROP_SIZE)
+        arrays["images"][i], arrays["things"][i], arrays["stuff"][i] = image, thing, stuff
 
     return CropPool(**_open(folder / f"crops_{seed}_{count}", shapes, draw, count))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from frozenseg.data.catalog.split import PREPARE, DatasetSplit, Origin
 from frozenseg.data.miniature.classes import ALL, CLASSES, FOLDS, held_out, vocabulary_text
+from frozenseg.vocab.class_tables import table_entries
 
 SPLITS = ("train", "val", "seen_val")
 MINIATURE_ITEMS = 400
@@ -21,26 +22,14 @@ PASCAL_COUNTS = {"train": 10582, "val": 1449}
 COCO_COUNTS = {"train": 82081, "val": 40137}
 MOSAIC_CLASSES = 240
 
-# Names as the VOC development kit has them; the label is the place, from 1.
-PASCAL_NAMES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
-# Names as the annotation files of COCO have them, by category id; the label is the place, from 1.
-COCO_NAMES = tuple(
-    (
-        "person; bicycle; car; motorcycle; airplane; bus; train; truck; boat; traffic light; "
-        "fire hydrant; stop sign; parking meter; bench; bird; cat; dog; horse; sheep; cow; "
-        "elephant; bear; zebra; giraffe; backpack; umbrella; handbag; tie; suitcase; frisbee; "
-        "skis; snowboard; sports ball; kite; baseball bat; baseball glove; skateboard; surfboard; "
-        "tennis racket; bottle; wine glass; cup; fork; knife; spoon; bowl; banana; apple; "
-        "sandwich; orange; broccoli; carrot; hot dog; pizza; donut; cake; chair; couch; "
-        "potted plant; bed; dining table; toilet; tv; laptop; mouse; remote; keyboard; cell phone; "
-        "microwave; oven; toaster; sink; refrigerator; book; clock; vase; scissors; teddy bear; "
-        "hair drier; toothbrush"
-    ).split("; ")
-)
+
+def _official_names(table: str) -> tuple[str, ...]:
+    """The things of a built-in class table, as the benchmark calls them; labels count from 1."""
+    return tuple(str(entry.official) for entry in table_entries(table) if entry.is_thing)
+
+
+PASCAL_NAMES = _official_names("pascal_voc_20")
+COCO_NAMES = _official_names("coco_panoptic")  # in the order of the category ids
 
 
 def _chosen(names: tuple[str, ...], held: Collection[int], split: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from frozenseg.data.catalog.rows import DATASET_SPLITS
-from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.split import DatasetSplit, is_class_file
 from frozenseg.errors import nearest
 from frozenseg.files import checkout
 from frozenseg.vocab import Vocabulary
@@ -57,7 +57,7 @@ def load_vocabulary(
     """
     if ";" in source:
         return Vocabulary.parse(source)
-    if Path(source).suffix in (".txt", ".tsv", ".json"):
+    if is_class_file(source):
         folder = root if root is not None else datasets_root()
         path = folder / Path(source).expanduser()
         return Vocabulary.from_file(path, allow_shared=allow_shared)

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, class_of_category, load_vocabulary
-from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit, Origin
+from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit, Origin, is_class_file
 from frozenseg.errors import nearest
 
 SUFFIXES = (".yaml", ".yml")
@@ -152,8 +152,7 @@ def _check_keys(entry: Mapping[str, Any], where: str) -> None:
 def _classes(given: str | list[Any], file: Path, where: str) -> str:
     """`DatasetSplit.vocabulary` of the key `classes`."""
     if isinstance(given, str):
-        is_file = ";" not in given and Path(given).suffix in (".txt", ".tsv", ".json")
-        return _absolute(file, given) if is_file else given
+        return _absolute(file, given) if is_class_file(given) else given
     texts = []
     for number, item in enumerate(given, 1):
         names = item if isinstance(item, list) else [item]

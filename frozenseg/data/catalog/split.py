@@ -194,9 +194,7 @@ class DatasetSplit:
     @property
     def vocabulary_file(self) -> str:
         """The file that the classes are read from; "" if there is none."""
-        inline = ";" in self.vocabulary
-        suffix = PurePosixPath(self.vocabulary.replace("\\", "/")).suffix
-        return self.vocabulary if not inline and suffix in (".txt", ".tsv", ".json") else ""
+        return self.vocabulary if is_class_file(self.vocabulary) else ""
 
     def paths(self) -> Iterator[tuple[str, str]]:
         """(what it is, path) of the files and folders that must be there."""
@@ -222,6 +220,11 @@ class DatasetSplit:
         if self.city_folders:
             return city_path(annotation["image_id"]) + self.semantic_suffix
         return str(PurePosixPath(annotation["file_name"]).with_suffix("")) + self.semantic_suffix
+
+
+def is_class_file(words: str) -> bool:
+    """Whether words of a row are a file's name, not classes (with ";") or the name of a table."""
+    return ";" not in words and words.endswith((".txt", ".tsv", ".json"))
 
 
 def city_path(image_id: str) -> str:

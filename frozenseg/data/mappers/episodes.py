@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from frozenseg.data.episodes import IGNORE_LABEL, UNLABELLED
 from frozenseg.data.mappers.episode_augment import augment, draw_box, resize_box
-from frozenseg.data.mappers.geometry import resize_to_edges
+from frozenseg.data.mappers.geometry import channels_first, resize_to_edges
 from frozenseg.data.reading import check_same_size, read_image, read_label_png
 from frozenseg.structures import BACKGROUND, IGNORED, OTHER_CLASS
 
@@ -97,7 +97,7 @@ class EpisodeMapper:
             "height": size[0],
             "width": size[1],
             "labels": torch.from_numpy(labels_HW.astype(np.int32)),
-            "image": _channels_first(resize_to_edges(image_HW3, *self.test_size)),
+            "image": channels_first(resize_to_edges(image_HW3, *self.test_size)),
         }
 
     def _map_training(
@@ -123,7 +123,7 @@ class EpisodeMapper:
         return {
             "file_name": record["file_name"],
             "image_id": record["image_id"],
-            "image": _channels_first(image_SS3),
+            "image": channels_first(image_SS3),
             "labels": torch.from_numpy(np.ascontiguousarray(labels_SS, dtype=np.int32)),
             "asked": int(generator.choice(shown)),
         }
@@ -152,7 +152,3 @@ def _asked(record: dict[str, Any]) -> tuple[int, ...]:
             "of the kind 'episodes' (such as pascal_5i_fold0_train) ask for classes"
         )
     return tuple(int(index) for index in record["asked"])
-
-
-def _channels_first(image_HW3: NDArray[np.uint8]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image_HW3.transpose(2, 0, 1)))

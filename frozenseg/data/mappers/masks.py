@@ -16,10 +16,14 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.transforms import TransformList
 from detectron2.structures import Instances
 from numpy.typing import NDArray
-from torch import Tensor
 
 from frozenseg.data.mappers.episodes import EpisodeMapper
-from frozenseg.data.mappers.geometry import draw_large_scale_jitter, pad_to, resize_to_edges
+from frozenseg.data.mappers.geometry import (
+    channels_first,
+    draw_large_scale_jitter,
+    pad_to,
+    resize_to_edges,
+)
 from frozenseg.data.mappers.targets import (
     InstanceTargets,
     PanopticTargets,
@@ -117,7 +121,7 @@ class SegmentationMapper:
             return self._map_training(record, image, generator or np.random.default_rng())
         if self.proposals is not None:
             record["sam_masks"] = self.proposals.masks(record["file_name"], size)
-        record["image"] = _to_tensor(resize_to_edges(image, *self.test_size))
+        record["image"] = channels_first(resize_to_edges(image, *self.test_size))
         return record
 
     def _map_training(
@@ -132,7 +136,9 @@ class SegmentationMapper:
             generator=generator,
         )
         record["instances"] = self._instances(record, image.shape[:2], transform)
-        record["image"] = _to_tensor(pad_to(transform.apply_image(image), size, size, PAD_PIXEL))
+        record["image"] = channels_first(
+            pad_to(transform.apply_image(image), size, size, PAD_PIXEL)
+        )
         for key in ANNOTATION_KEYS:
             record.pop(key, None)
         return record
@@ -156,10 +162,6 @@ def _check_known(key: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         choices = " or ".join(map(repr, sorted(known)))
         raise ValueError(f"{key} is {value!r}, which is not supported: use {choices}")
-
-
-def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 MAPPERS: dict[str, Callable[[CfgNode], TargetReader]] = {

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN, vocabulary_text
 from frozenseg.data.miniature.scenes import SIZE, MiniatureScene, draw_scene
+from frozenseg.data.preparation.prepared_files import write_picture
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import read_json, write_atomically, write_json
+from frozenseg.files import read_json, write_json
 from frozenseg.progress import bar
 from frozenseg.vocab import Vocabulary
 
@@ -81,8 +80,13 @@ def _write_split(root: Path, split: Split, count: int, seed: int) -> None:
         images.append({"id": i, "file_name": f"{name}.jpg", "height": SIZE, "width": SIZE})
         segments = coco_segments(scene)
         annotations.append({"image_id": i, "file_name": f"{name}.png", "segments_info": segments})
-    content = {"info": info, "images": images, "annotations": annotations, **_categories()}
-    finish(index, content)
+    colors = Vocabulary.parse(vocabulary_text()).colors
+    categories = [
+        {"id": i, "name": row.name, "isthing": int(row.is_thing), "color": list(color)}
+        for i, (row, color) in enumerate(zip(CLASSES, colors, strict=True), start=1)
+    ]
+    lists = {"images": images, "annotations": annotations, "categories": categories}
+    finish(index, {"info": info, **lists})
 
 
 def begin(index: Path, info: dict[str, Any]) -> str:
@@ -135,18 +139,3 @@ def coco_segments(scene: MiniatureScene) -> list[dict[str, Any]]:
         }
         for segment in scene.segments
     ]
-
-
-def _categories() -> dict[str, Any]:
-    colors = Vocabulary.parse(vocabulary_text()).colors
-    return {
-        "categories": [
-            {"id": i, "name": row.name, "isthing": int(row.is_thing), "color": list(color)}
-            for i, (row, color) in enumerate(zip(CLASSES, colors, strict=True), start=1)
-        ]
-    }
-
-
-def write_picture(path: Path, array: NDArray[np.uint8], **options: Any) -> None:
-    """Writes an image in the format of the name, whole or not at all; `options` are Pillow's."""
-    write_atomically(path, lambda part: Image.fromarray(array).save(part, **options))

@@ -18,14 +18,9 @@ from numpy.typing import NDArray
 
 from frozenseg.data.episodes import FORMAT, UNLABELLED, describe, index_content
 from frozenseg.data.miniature.classes import CLASSES, FOLDS, held_out
-from frozenseg.data.miniature.dataset import (
-    JPEG_QUALITY,
-    WORLDS,
-    begin,
-    finish,
-    write_picture,
-)
-from frozenseg.data.miniature.scenes import SIZE, draw_crop_with_mask, draw_scene
+from frozenseg.data.miniature.dataset import JPEG_QUALITY, WORLDS, begin, finish
+from frozenseg.data.miniature.scenes import SIZE, draw_crop, draw_scene
+from frozenseg.data.preparation.prepared_files import write_picture
 from frozenseg.data.reading import read_label_png
 from frozenseg.progress import bar
 
@@ -81,7 +76,7 @@ def draw_mosaic(seed: int, index: int) -> Labelled:
     image, labels = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE), UNLABELLED, np.uint8)
     for quarter, thing in enumerate(generator.choice(held_out(index % FOLDS), 4, replace=False)):
         place = tuple(slice(n * half, (n + 1) * half) for n in divmod(quarter, 2))
-        image[place], mask, *_ = draw_crop_with_mask(
+        image[place], mask, *_ = draw_crop(
             seed, 4 * index + quarter, classes=(int(thing), *_STUFF), size=half
         )
         labels[place][mask] = thing + 1

@@ -71,19 +71,12 @@ def draw_scene(
 
 def draw_crop(
     seed: int, index: int, *, classes: Sequence[int] = ALL, size: int = 96
-) -> tuple[NDArray[np.uint8], int, int]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], int, int]:
     """A picture of a single thing on a single stuff, cut out around the thing.
 
-    Returns: image (size, size, 3) uint8 RGB, class of the thing, class of the stuff.
+    Returns: image (size, size, 3) uint8 RGB, mask of the thing (size, size), class of the thing,
+        class of the stuff.
     """
-    image, _, thing, stuff = draw_crop_with_mask(seed, index, classes=classes, size=size)
-    return image, thing, stuff
-
-
-def draw_crop_with_mask(
-    seed: int, index: int, *, classes: Sequence[int] = ALL, size: int = 96
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], int, int]:
-    """As `draw_crop`, with the mask of the thing (size, size) bool after the image."""
     generator = np.random.default_rng((seed, index, 1))
     stuff = int(generator.choice([i for i in classes if not CLASSES[i].is_thing]))
     thing = int(generator.choice([i for i in classes if CLASSES[i].is_thing]))
@@ -96,10 +89,9 @@ def draw_crop_with_mask(
     image = _expose(generator, canvas)
     low, high = round(SIZE / 2 - half), round(SIZE / 2 + half)
     window = slice(max(low, 0), high), slice(max(low, 0), high)
-    cuts = (
+    image, mask = (
         cv2.resize(a[window], (size, size), interpolation=cv2.INTER_AREA) for a in (image, mask)
     )
-    image, mask = cuts
     return image, mask > 127, thing, stuff
 
 

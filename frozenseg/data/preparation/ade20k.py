@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.preparation.labels import LabelTable, prepare_folder
+from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_folder
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -53,13 +53,6 @@ NEEDED = {
     "annotations_instance": ("panoptic", "instance"),
 }
 _INSTANCE_STEP = 256  # id of a segment: 256 (category + 1) + instance, 0 for stuff
-
-
-class InstanceJob(NamedTuple):
-    """An image and its instance annotation."""
-
-    image: Path
-    annotation: Path
 
 
 def prepare_ade20k(preparation: Preparation, parts: tuple[str, ...] = PARTS) -> None:
@@ -171,7 +164,7 @@ def _instance(preparation: Preparation, split: str) -> None:
     images = _folder(preparation, "images", split)
     annotations = _folder(preparation, "annotations_instance", split)
     jobs = [
-        InstanceJob(images / f"{stem}.jpg", annotations / f"{stem}.png")
+        LabelJob(images / f"{stem}.jpg", annotations / f"{stem}.png", ())
         for stem in paired_stems(images, annotations)
     ]
     preparation.write_index(
@@ -183,10 +176,10 @@ def _instance(preparation: Preparation, split: str) -> None:
     )
 
 
-def convert_instances(job: InstanceJob, *, things: tuple[int, ...]) -> Done:
+def convert_instances(job: LabelJob, *, things: tuple[int, ...]) -> Done:
     """The instances of an image as COCO has them; an image may have none."""
-    ids_HW = read_instances(job.annotation, things)
-    check_sizes(job.annotation, ids_HW, job.image)
+    ids_HW = read_instances(job.labels, things)
+    check_sizes(job.labels, ids_HW, job.image)
     instances = []
     for identity, box, area in boxes_and_areas(ids_HW):
         rle = coco_mask.encode(np.asfortranarray(ids_HW == identity, dtype=np.uint8))
@@ -203,7 +196,7 @@ def convert_instances(job: InstanceJob, *, things: tuple[int, ...]) -> Done:
     return Done(made=True, value={"height": height, "width": width, "instances": instances})
 
 
-def _instance_index(jobs: list[InstanceJob], values: list[Any]) -> dict[str, Any]:
+def _instance_index(jobs: list[LabelJob], values: list[Any]) -> dict[str, Any]:
     images = []
     annotations: list[dict[str, Any]] = []
     for job, value in zip(jobs, values, strict=True):

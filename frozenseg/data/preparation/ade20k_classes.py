@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from frozenseg.files import read_json
 
 _LARGEST_ID = 25 * 256 + 255
 WHERE = (
@@ -33,11 +34,10 @@ def read_classes(path: Path) -> list[FullClass]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. {WHERE}")
-    text = path.read_text(encoding="utf-8")
     readers = {".tsv": _read_tsv, ".json": _read_json, ".py": _read_source}
     if path.suffix not in readers:
         raise ValueError(f"{path}: unknown kind of list {path.suffix!r}. {WHERE}")
-    rows = readers[path.suffix](path, text)
+    rows = readers[path.suffix](path)
     classes = {}
     for number, row in enumerate(rows, 1):
         identity, index, names = _read_row(path, number, row)
@@ -70,26 +70,24 @@ def _read_row(path: Path, number: int, row: Any) -> tuple[int, int, str]:
     return identity, index, names
 
 
-def _read_tsv(path: Path, text: str) -> list[Any]:
+def _read_tsv(path: Path) -> list[Any]:
+    text = path.read_text(encoding="utf-8")
     lines = [line.split("\t") for line in text.splitlines() if line.strip()]
     header = [cell.strip() for cell in lines[0]] if lines else []
     return [dict(zip(header, line, strict=False)) for line in lines[1:]]
 
 
-def _read_json(path: Path, text: str) -> list[Any]:
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}). {WHERE}") from error
+def _read_json(path: Path) -> list[Any]:
+    rows = read_json(path, WHERE)
     if not isinstance(rows, list):
         raise ValueError(f"{path}: holds no list. {WHERE}")
     return rows
 
 
-def _read_source(path: Path, text: str) -> list[Any]:
+def _read_source(path: Path) -> list[Any]:
     """The first list of dictionaries with a trainId that the source assigns; nothing is run."""
     try:
-        tree = ast.parse(text, str(path))
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: not Python source ({error}). {WHERE}") from error
     for node in ast.walk(tree):

@@ -18,12 +18,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from frozenseg.data.catalog.split import FOLDERS
 from frozenseg.data.preparation.ade20k_classes import FullClass, class_list_text, read_classes
 from frozenseg.data.preparation.labels import IGNORED_16
-from frozenseg.data.preparation.prepared_files import is_complete, place_image, write_mask
+from frozenseg.data.preparation.prepared_files import (
+    is_complete,
+    place_image,
+    write_mask,
+    write_picture,
+)
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -34,7 +38,7 @@ from frozenseg.data.preparation.raw_files import (
 )
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.data.reading import read_image
-from frozenseg.files import write_atomically, write_text
+from frozenseg.files import write_text
 
 FOLDER = "ADE20K_2021_17_01"
 PAGE = "https://groups.csail.mit.edu/vision/datasets/ADE20K/"
@@ -135,7 +139,7 @@ def convert_full(
         raise empty_annotation(path)
     write_mask(job.mask, _scale(labels_HW, size, nearest=True))
     if short_edge:
-        _write_jpeg(job.placed, _scale(read_image(job.image), size))
+        write_picture(job.placed, _scale(read_image(job.image), size), quality=75)
     else:
         place_image(job.image, job.placed)
     return Done(made=True)
@@ -148,7 +152,3 @@ def _scale(array: NDArray[Any], size: tuple[int, int], *, nearest: bool = False)
 
     method = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     return cv2.resize(array, size[::-1], interpolation=method)
-
-
-def _write_jpeg(path: Path, array: NDArray[np.uint8]) -> None:
-    write_atomically(path, lambda part: Image.fromarray(array).save(part, quality=75))

@@ -24,7 +24,7 @@ from PIL import Image
 
 from frozenseg.data.catalog.episode_rows import MOSAIC_CLASSES
 from frozenseg.data.episodes import describe, index_content
-from frozenseg.data.preparation.prepared_files import is_complete, write_mask
+from frozenseg.data.preparation.prepared_files import text_in, write_mask
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -144,7 +144,7 @@ def convert_mosaic(job: MosaicJob, *, root: Path, overwrite: bool = False) -> Do
     """
     image, labels = f"{MADE}/images/{job.name}.png", f"{MADE}/labels/{job.name}.png"
     recipe = " ".join(f"{q.label}:{q.image.parent.name}/{q.image.stem}" for q in job.quarters)
-    if not overwrite and all(_recipe_of(root / path) == recipe for path in (image, labels)):
+    if not overwrite and all(text_in(root / path, _TEXT_KEY) == recipe for path in (image, labels)):
         return Done(made=False, value=describe(image, labels, read_labels(root / labels)))
     canvas_HW3 = np.zeros((2 * TILE, 2 * TILE, 3), np.uint8)
     labels_HW = np.zeros((2 * TILE, 2 * TILE), np.uint8)
@@ -158,14 +158,6 @@ def convert_mosaic(job: MosaicJob, *, root: Path, overwrite: bool = False) -> Do
     for path, array in ((image, canvas_HW3), (labels, labels_HW)):
         write_mask(root / path, array, {_TEXT_KEY: recipe})
     return Done(made=True, value=describe(image, labels, labels_HW))
-
-
-def _recipe_of(path: Path) -> str:
-    """The pictures that a mosaic, or its label map, was made from; "" if it is not there whole."""
-    if not is_complete(path):
-        return ""
-    with Image.open(path) as image:
-        return str(image.info.get(_TEXT_KEY, ""))
 
 
 def read_foreground(path: Path) -> NDArray[np.bool_]:

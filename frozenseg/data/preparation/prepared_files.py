@@ -29,19 +29,33 @@ def is_complete(path: Path) -> bool:
         return False
 
 
+def text_in(path: Path, key: str) -> str:
+    """The text that `write_mask` put into a PNG; "" if the file is not there whole or has none."""
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get(key, "")) if is_complete(path) else ""
+    except (OSError, ValueError, SyntaxError):
+        return ""
+
+
+def write_picture(path: Path, array: NDArray[Any], **options: Any) -> None:
+    """Writes an image in the format of the name, whole or not at all; `options` are Pillow's."""
+    image = Image.fromarray(np.ascontiguousarray(array))
+    write_atomically(path, lambda part: image.save(part, **options))
+
+
 def write_mask(path: Path, mask_HW: NDArray[Any], text: dict[str, str] | None = None) -> None:
     """Writes a PNG (uint8, with `text` in it) or, for a name in .tif, a TIFF (uint16).
 
     Both are lossless and depend on nothing but their content.
     """
-    image = Image.fromarray(np.ascontiguousarray(mask_HW))
     if path.suffix == ".tif":
-        write_atomically(path, lambda part: image.save(part, compression="tiff_adobe_deflate"))
+        write_picture(path, mask_HW, compression="tiff_adobe_deflate")
         return
     info = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, value)
-    write_atomically(path, lambda part: image.save(part, pnginfo=info))
+    write_picture(path, mask_HW, pnginfo=info)
 
 
 def place_image(source: Path, target: Path) -> None:

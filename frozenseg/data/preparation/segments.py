@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
-from frozenseg.data.preparation.prepared_files import is_complete, write_mask
+from frozenseg.data.preparation.prepared_files import text_in, write_mask
 from frozenseg.data.preparation.raw_files import check_sizes, empty_annotation, paired_stems
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.data.reading import rgb_of_ids
@@ -95,9 +94,9 @@ def convert_panoptic(
     job: PanopticJob, *, decode: Decode, overwrite: bool = False, allow_empty: bool = False
 ) -> Done:
     """Writes the PNG of an image unless it is there; the value has its size and segments."""
-    kept = None if overwrite else _read_description(job.target)
-    if kept is not None and (kept["segments"] or allow_empty):
-        return Done(made=False, value=kept)
+    kept = "" if overwrite else text_in(job.target, _TEXT_KEY)
+    if kept and ((described := json.loads(kept))["segments"] or allow_empty):
+        return Done(made=False, value=described)
     ids_HW, kinds = decode(job)
     check_sizes(job.annotations[0], ids_HW, job.image)
     segments = describe_segments(ids_HW, kinds)
@@ -107,18 +106,6 @@ def convert_panoptic(
     described = {"height": height, "width": width, "segments": segments}
     write_mask(job.target, rgb_of_ids(ids_HW), {_TEXT_KEY: json.dumps(described)})
     return Done(made=True, value=described)
-
-
-def _read_description(path: Path) -> dict[str, Any] | None:
-    """What `convert_panoptic` put into a PNG, or None if there is no such complete file."""
-    if not is_complete(path):
-        return None
-    try:
-        with Image.open(path) as image:
-            text = image.info.get(_TEXT_KEY)
-    except (OSError, ValueError, SyntaxError):
-        return None
-    return json.loads(text) if text else None
 
 
 def prepare_panoptic(

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from frozenseg.data.image_files import is_image
+from frozenseg.data.image_mask_pairs import walk_files
+
 
 class Images(NamedTuple):
     """A folder, and the paths of its images below it with "/", sorted."""
@@ -19,26 +22,12 @@ def images_of_folder(folder: Path) -> Images:
 
     Raises: FileNotFoundError if there is no such folder, ValueError if it has no image.
     """
-    from frozenseg.data.image_files import IMAGE_SUFFIXES
-
     if not folder.is_dir():
         raise FileNotFoundError(f"--images {folder}: no such folder")
-    keys, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        seen.add(os.path.realpath(place))
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(Path(place, name)) not in seen
-        ]
-        keys += [
-            Path(place, name).relative_to(folder).as_posix()
-            for name in names
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
+    keys = sorted(name for name, path in walk_files(folder) if is_image(path))
     if not keys:
         raise ValueError(f"--images {folder}: no image file in it")
-    return Images(folder, tuple(sorted(keys)))
+    return Images(folder, tuple(keys))
 
 
 def images_of_dataset(name: str) -> Images:
@@ -61,7 +50,3 @@ def images_of_dataset(name: str) -> Images:
     if not all(file.is_relative_to(root) for file in files) or not root.name:
         root = Path(os.path.commonpath([file.parent for file in files]))
     return Images(root, tuple(sorted(file.relative_to(root).as_posix() for file in files)))
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -7,7 +7,6 @@ import pytest
 from frozenseg.data.catalog.episode_rows import COCO_NAMES, EPISODIC, PASCAL_NAMES
 from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.miniature.classes import CLASSES
-from frozenseg.vocab import Vocabulary
 
 FAMILIES = {"pascal_5i": 20, "coco_20i": 80, "miniature": 64}
 # The first and the last class that folds 0 to 3 hold out.
@@ -58,13 +57,6 @@ def test_names_and_ids_belong_together():
             for split in ("train", "val"):
                 row = the_row(family, fold, split)
                 assert names(row) == tuple(known[i - 1] for i in row.category_ids)
-
-
-def test_the_lists_are_those_of_the_class_tables():
-    voc = Vocabulary.from_table("pascal_voc_20").classes
-    assert tuple(item.official for item in voc) == PASCAL_NAMES
-    coco = [item for item in Vocabulary.from_table("coco_panoptic").classes if item.is_thing]
-    assert tuple(item.official for item in coco) == COCO_NAMES
 
 
 def test_what_is_asked_for_in_training_and_in_tests():
