@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frozenseg.data.image_files import is_image
-from frozenseg.data.reading import read_label_png
+from frozenseg.data.reading import (
+    ids_of_rgb,
+    read_label_png,
+    read_panoptic_png,
+    semantic_of_panoptic,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,17 @@ def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> NDArra
     labels = values.copy() if ids is None else _index_of_ids(values, ids, ignore_label, path)
     labels[values == ignore_label] = -1
     return labels
+
+
+def read_semantic_truth(
+    record: Mapping[str, Any], ignore_label: int
+) -> tuple[NDArray[np.int64], str]:
+    """As `read_semantic_labels`, or the labels of the panoptic map; and the file of either."""
+    if "sem_seg_file_name" in record:
+        return read_semantic_labels(record, ignore_label), record["sem_seg_file_name"]
+    source = record["pan_seg_file_name"]
+    ids = ids_of_rgb(read_panoptic_png(source))
+    return semantic_of_panoptic(ids, record["segments_info"], -1), source
 
 
 def _index_of_ids(

@@ -12,13 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frozenseg.data.image_mask_pairs import read_semantic_labels
-from frozenseg.data.reading import (
-    check_same_size,
-    ids_of_rgb,
-    read_panoptic_png,
-    semantic_of_panoptic,
-)
+from frozenseg.data.image_mask_pairs import read_semantic_truth
+from frozenseg.data.reading import check_same_size
 from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means, per_class
 
 
@@ -91,12 +86,7 @@ class SemanticEvaluator(CountingEvaluator):
 
     def _truth(self, record: dict[str, Any]) -> tuple[NDArray[Any], str]:
         """The labels (H, W) of an image, -1 where they are not scored, and their file."""
-        source = record.get("sem_seg_file_name") or record["pan_seg_file_name"]
-        if "sem_seg_file_name" in record:
-            labels = read_semantic_labels(record, self.ignore_label)
-        else:
-            ids = ids_of_rgb(read_panoptic_png(source))
-            labels = semantic_of_panoptic(ids, record["segments_info"], -1)
+        labels, source = read_semantic_truth(record, self.ignore_label)
         if labels.max(initial=-1) >= len(self.class_names):
             raise ValueError(
                 f"{source}: has label {labels.max()}, but the vocabulary has "

@@ -18,14 +18,13 @@ GROUPS = ("all", "seen", "unseen", "unseen_things")
 Scores = Mapping[str, Mapping[str, float | None]]
 
 
-def read_scores(results: Path, dataset: int = 0) -> dict[str, dict[str, float | None]]:
-    """Score -> group of classes -> percent, None where there was nothing to score.
+def read_scores(results: Path) -> dict[str, dict[str, float | None]]:
+    """Score -> group of classes -> percent of the first dataset, None where nothing was scored.
 
     Scores and groups that the file lacks are left out.
-    Args: dataset: number of the entry, in the order of DATASETS.TEST.
     Raises: the errors of `read_results`.
     """
-    metrics = read_results(results)[dataset]["metrics"]
+    metrics = read_results(results)[0]["metrics"]
     scores = {}
     for name in MAIN:
         groups, score = scored_groups(metrics, name), COLUMNS[name][1]
@@ -35,15 +34,15 @@ def read_scores(results: Path, dataset: int = 0) -> dict[str, dict[str, float | 
     return scores
 
 
-def require_same_scores(first: Scores, second: Scores, tolerance: float = 1e-6) -> None:
-    """Raises: ValueError naming the first score that differs by more than `tolerance` points."""
+def require_same_scores(first: Scores, second: Scores) -> None:
+    """Raises: ValueError naming the first score that differs by more than a millionth point."""
     for name in first:
         for group, before in first[name].items():
             after = second.get(name, {}).get(group)
             if before is None or after is None:
                 same = before is after
             else:
-                same = abs(before - after) <= tolerance
+                same = abs(before - after) <= 1e-6
             if not same:
                 raise ValueError(
                     f"{name} of {group} classes was {before} at first but {after} when the same "

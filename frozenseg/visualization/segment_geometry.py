@@ -59,13 +59,13 @@ def crop(mask_HW: NDArray[np.bool_]) -> tuple[tuple[int, int], NDArray[np.bool_]
 
 
 def label_anchors(
-    corner: tuple[int, int], mask_HW: NDArray[np.bool_], most: int = 1, share: float = 0.5
+    corner: tuple[int, int], mask_HW: NDArray[np.bool_], most: int = 1
 ) -> list[Anchor]:
     """Places for labels inside a mask: the deepest point of its connected parts, best first.
 
     Depth is the distance to the nearest pixel outside, the image's border being outside; of
     places about as deep the most central one is taken. The first is the deepest of the whole
-    mask; up to `most - 1` others follow, for parts at least `share` times as deep.
+    mask; up to `most - 1` others follow, for parts at least half as deep.
 
     Args:
         corner: (top, left) of the mask in the image, added to the result.
@@ -80,7 +80,7 @@ def label_anchors(
     anchors = [_deepest(depth_HW, corner, step)]
     if most > 1:
         count, part_HW = cv2.connectedComponents(padded_HW)
-        inside = depth_HW >= share * depth_HW.max()
+        inside = depth_HW >= depth_HW.max() / 2
         found = {int(part) for part in np.unique(part_HW[inside])} if count > 2 else set()
         others = [_deepest(np.where(part_HW == part, depth_HW, 0), corner, step) for part in found]
         others.sort(key=lambda anchor: -anchor.radius)

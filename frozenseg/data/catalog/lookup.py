@@ -40,11 +40,9 @@ def find_split(name: str, rows: Iterable[DatasetSplit] = DATASET_SPLITS) -> Data
     return by_name[name]
 
 
-def splits_of(
-    name: str, rows: Iterable[DatasetSplit] = DATASET_SPLITS, split: str = ""
-) -> tuple[DatasetSplit, ...]:
+def splits_of(name: str, split: str = "") -> tuple[DatasetSplit, ...]:
     """The rows of a benchmark ("ade20k_150"), of one split if given; () if there are none."""
-    return tuple(row for row in rows if row.benchmark == name and split in ("", row.split))
+    return tuple(r for r in DATASET_SPLITS if r.benchmark == name and split in ("", r.split))
 
 
 def load_vocabulary(

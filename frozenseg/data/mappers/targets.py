@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.coco_instances import run_length
-from frozenseg.data.image_mask_pairs import read_semantic_labels
+from frozenseg.data.image_mask_pairs import read_semantic_truth
 from frozenseg.data.mappers.geometry import pad_to
 from frozenseg.data.reading import (
     check_same_size,
     ids_of_rgb,
     read_panoptic_png,
     rgb_of_ids,
-    semantic_of_panoptic,
 )
 
 Targets = tuple[NDArray[np.int64], NDArray[np.bool_]]
@@ -53,7 +52,9 @@ class PanopticTargets:
         self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
     ) -> Targets:
         """See `TargetReader`."""
-        rgb = _read_map(record, size)
+        path = record["pan_seg_file_name"]
+        rgb = read_panoptic_png(path)
+        check_same_size(path, rgb.shape[:2], record["file_name"], size)
         # Nearest resizing of the uint8 map, then ids: the same pixels as detectron2's own mappers.
         ids = pad_to(ids_of_rgb(transform.apply_segmentation(rgb)), edge, edge, 0)
         segments = [segment for segment in record["segments_info"] if not segment["iscrowd"]]
@@ -74,14 +75,8 @@ class SemanticTargets:
         self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
     ) -> Targets:
         """See `TargetReader`; also raises ValueError for a label that is not a class."""
-        if "sem_seg_file_name" in record:
-            source = record["sem_seg_file_name"]
-            labels = read_semantic_labels(record, self.ignore_label)
-            check_same_size(source, labels.shape, record["file_name"], size)
-        else:
-            source = record["pan_seg_file_name"]
-            ids = ids_of_rgb(_read_map(record, size))
-            labels = semantic_of_panoptic(ids, record["segments_info"], -1)
+        labels, source = read_semantic_truth(record, self.ignore_label)
+        check_same_size(source, labels.shape, record["file_name"], size)
         if labels.max(initial=-1) >= self.num_classes:
             raise ValueError(
                 f"{source}: has label {labels.max()}, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is "
@@ -111,13 +106,6 @@ class InstanceTargets:
             cut = transform.apply_segmentation(coco_mask.decode(rle))
             mask[: cut.shape[0], : cut.shape[1]] = cut
         return np.array([one["category_id"] for one in objects], dtype=np.int64), masks
-
-
-def _read_map(record: dict[str, Any], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    path = record["pan_seg_file_name"]
-    rgb = read_panoptic_png(path)
-    check_same_size(path, rgb.shape[:2], record["file_name"], size)
-    return rgb
 
 
 def _masks_of(values: NDArray[np.integer[Any]], wanted: list[int]) -> NDArray[np.bool_]:

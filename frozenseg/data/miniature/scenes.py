@@ -43,21 +43,17 @@ class MiniatureScene:
     segments: tuple[dict[str, Any], ...]
 
 
-def draw_scene(
-    seed: int, index: int, *, classes: Sequence[int] = ALL, things: tuple[int, int] = THINGS
-) -> MiniatureScene:
+def draw_scene(seed: int, index: int, *, classes: Sequence[int] = ALL) -> MiniatureScene:
     """Scene number `index` of the world `seed`.
 
-    Args:
-        classes: indices of the classes that may occur; at least one thing and one stuff.
-        things: smallest and largest number of things.
+    Args: classes: indices of the classes that may occur; at least one thing and one stuff.
     """
     generator = np.random.default_rng((seed, index))
     thing_classes = [i for i in classes if CLASSES[i].is_thing]
     stuff_classes = [i for i in classes if not CLASSES[i].is_thing]
     canvas, ids, categories = _draw_stuff(generator, stuff_classes)
-    needed = np.zeros(len(categories) + things[1] + 1)  # pixels that segment i must keep
-    for _ in range(generator.integers(things[0], things[1] + 1)):
+    needed = np.zeros(len(categories) + THINGS[1] + 1)  # pixels that segment i must keep
+    for _ in range(generator.integers(THINGS[0], THINGS[1] + 1)):
         category = int(generator.choice(thing_classes))
         mask = _place(generator, category, ids, needed)
         if mask is not None:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_folder
+from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_folders
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
     Source,
@@ -38,7 +38,7 @@ from frozenseg.data.preparation.segments import (
     boxes_and_areas,
     categories_of,
     image_entry,
-    prepare_panoptic,
+    prepare_panoptic_folders,
 )
 from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.vocab import Vocabulary
@@ -46,24 +46,39 @@ from frozenseg.vocab import Vocabulary
 FOLDER = "ADEChallengeData2016"
 SOURCE = Source("ADE20K", "http://sceneparsing.csail.mit.edu/", "ADE20K")
 PARTS = ("semantic", "panoptic", "instance")
-# Published folders, and the parts that need them.
-NEEDED = {
-    "images": PARTS,
-    "annotations": ("semantic", "panoptic"),
-    "annotations_instance": ("panoptic", "instance"),
-}
+IMAGES, LABELS, INSTANCES = (
+    f"{FOLDER}/{kind}/{{folder}}" for kind in ("images", "annotations", "annotations_instance")
+)
 _INSTANCE_STEP = 256  # id of a segment: 256 (category + 1) + instance, 0 for stuff
 
 
 def prepare_ade20k(preparation: Preparation, parts: tuple[str, ...] = PARTS) -> None:
     """Makes annotations_detectron2/, ade20k_panoptic_*, ade20k_instance_*.json, as `parts` say."""
-    folders = [folder for folder, users in NEEDED.items() if set(users) & set(parts)]
-    preparation.require(SOURCE, *(f"{FOLDER}/{folder}/{{folder}}/" for folder in folders))
+    needed = {
+        IMAGES: PARTS,
+        LABELS: ("semantic", "panoptic"),
+        INSTANCES: ("panoptic", "instance"),
+    }
+    wanted = (f"{folder}/" for folder, users in needed.items() if set(users) & set(parts))
+    preparation.require(SOURCE, *wanted)
     _check_category_mapping(preparation.root / FOLDER / "categoryMapping.txt")
-    makers = {"semantic": _semantic, "panoptic": _panoptic, "instance": _instance}
-    for split in preparation.splits:
-        for part in parts:
-            makers[part](preparation, split)
+    if "semantic" in parts:
+        made = f"{FOLDER}/annotations_detectron2/{{folder}}"
+        title = "ADE20K semantic"
+        prepare_folders(preparation, title, IMAGES, LABELS, made, semantic_table())
+    if "panoptic" in parts:
+        prepare_panoptic_folders(
+            preparation,
+            "ADE20K panoptic",
+            IMAGES,
+            [LABELS, INSTANCES],
+            f"{FOLDER}/ade20k_panoptic_{{split}}",
+            partial(decode_panoptic, table=semantic_table(), things=tuple(thing_ids())),
+            categories_of("ade20k_150"),
+        )
+    if "instance" in parts:
+        for split in preparation.splits:
+            _instance(preparation, split)
 
 
 def semantic_table() -> LabelTable:
@@ -98,28 +113,6 @@ def _check_category_mapping(path: Path) -> None:
                 f"{path}: says that instance category {words[0]} is label {words[1]}, but in "
                 f"ADE20K it is {label if label > 0 else 'none'}: another release? {AGAIN}"
             )
-
-
-def _folder(preparation: Preparation, kind: str, split: str) -> Path:
-    return preparation.path(f"{FOLDER}/{kind}/{{folder}}", split)
-
-
-def _semantic(preparation: Preparation, split: str) -> None:
-    images, labels, masks = (
-        _folder(preparation, kind, split)
-        for kind in ("images", "annotations", "annotations_detectron2")
-    )
-    title = f"ADE20K semantic {split}"
-    prepare_folder(preparation, title, images, labels, masks, semantic_table())
-
-
-def _panoptic(preparation: Preparation, split: str) -> None:
-    images, *annotations = (_folder(preparation, kind, split) for kind in NEEDED)
-    made = preparation.path(f"{FOLDER}/ade20k_panoptic_{{split}}", split)
-    decode = partial(decode_panoptic, table=semantic_table(), things=tuple(thing_ids()))
-    jobs = PanopticJob.of_folders(images, annotations, made)
-    title = f"ADE20K panoptic {split}"
-    prepare_panoptic(preparation, title, jobs, decode, categories_of("ade20k_150"))
 
 
 def decode_panoptic(
@@ -161,8 +154,7 @@ def read_instances(path: Path, things: tuple[int, ...]) -> NDArray[np.int64]:
 
 
 def _instance(preparation: Preparation, split: str) -> None:
-    images = _folder(preparation, "images", split)
-    annotations = _folder(preparation, "annotations_instance", split)
+    images, annotations = (preparation.path(p, split) for p in (IMAGES, INSTANCES))
     jobs = [
         LabelJob(images / f"{stem}.jpg", annotations / f"{stem}.png", ())
         for stem in paired_stems(images, annotations)

@@ -17,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frozenseg.data.preparation.raw_files import AGAIN, Source, check_range, read_raw
-from frozenseg.data.preparation.segments import Kind, PanopticJob, categories_of, prepare_panoptic
+from frozenseg.data.preparation.segments import (
+    Kind,
+    PanopticJob,
+    categories_of,
+    prepare_panoptic_folders,
+)
 from frozenseg.data.preparation.work import Preparation
 
 SOURCE = Source("BDD100K", "http://bdd-data.berkeley.edu/", "BDD100K")
@@ -32,11 +37,9 @@ def prepare_bdd100k(preparation: Preparation) -> None:
     preparation.require(SOURCE, f"{IMAGES}/", f"{LABELS}/")
     categories = categories_of("bdd100k_40")
     stuff = frozenset(category["id"] for category in categories if not category["isthing"])
-    for split in preparation.splits:
-        images, labels, made = (preparation.path(p, split) for p in (IMAGES, LABELS, MADE))
-        jobs = PanopticJob.of_folders(images, [labels], made)
-        decode = partial(decode_panoptic, stuff=stuff, classes=len(categories))
-        prepare_panoptic(preparation, f"BDD100K panoptic {split}", jobs, decode, categories)
+    decode = partial(decode_panoptic, stuff=stuff, classes=len(categories))
+    title = "BDD100K panoptic"
+    prepare_panoptic_folders(preparation, title, IMAGES, [LABELS], MADE, decode, categories)
 
 
 def decode_panoptic(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from frozenseg.data.preparation.labels import IGNORED_8, LabelTable, prepare_folder
+from frozenseg.data.preparation.labels import IGNORED_8, LabelTable, prepare_folders
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import AGAIN, Source, empty_annotation, read_raw
 from frozenseg.data.preparation.work import Done, Preparation
@@ -100,14 +100,10 @@ def convert_semantic(
 
 def prepare_coco_stuff(preparation: Preparation) -> None:
     """Makes coco/stuffthingmaps_detectron2/<split>2017/*.png."""
-    preparation.require(STUFF, "coco/{split}2017/", "coco/stuffthingmaps/{split}2017/")
-    table, folder = stuff_table(), preparation.root / "coco"
-    for split in preparation.splits:
-        images, labels, made = (
-            folder / kind / f"{split}2017"
-            for kind in ("", "stuffthingmaps", "stuffthingmaps_detectron2")
-        )
-        prepare_folder(preparation, f"COCO-Stuff {split}", images, labels, made, table)
+    images, labels = "coco/{split}2017", "coco/stuffthingmaps/{split}2017"
+    preparation.require(STUFF, f"{images}/", f"{labels}/")
+    made = "coco/stuffthingmaps_detectron2/{split}2017"
+    prepare_folders(preparation, "COCO-Stuff", images, labels, made, stuff_table())
 
 
 def stuff_table() -> LabelTable:

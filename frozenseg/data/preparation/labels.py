@@ -135,12 +135,16 @@ def prepare_labels(
     preparation.convert(title, convert, jobs)
 
 
-def prepare_folder(
-    preparation: Preparation, title: str, images: Path, labels: Path, masks: Path, table: LabelTable
+def prepare_folders(
+    preparation: Preparation, title: str, images: str, labels: str, masks: str, table: LabelTable
 ) -> None:
-    """`prepare_labels` of folders of .jpg and .png whose names agree."""
-    jobs = [
-        LabelJob(images / f"{stem}.jpg", labels / f"{stem}.png", (masks / f"{stem}.png",))
-        for stem in paired_stems(images, labels)
-    ]
-    prepare_labels(preparation, title, jobs, read_labels, [table])
+    """`prepare_labels` for every split of folders (see `Preparation.path`) of .jpg and .png whose
+    names agree.
+    """
+    for split in preparation.splits:
+        image, label, mask = (preparation.path(each, split) for each in (images, labels, masks))
+        jobs = [
+            LabelJob(image / f"{stem}.jpg", label / f"{stem}.png", (mask / f"{stem}.png",))
+            for stem in paired_stems(image, label)
+        ]
+        prepare_labels(preparation, f"{title} {split}", jobs, read_labels, [table])

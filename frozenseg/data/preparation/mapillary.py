@@ -7,7 +7,7 @@ and need no preparation.
 
 from __future__ import annotations
 
-from frozenseg.data.preparation.labels import LabelTable, prepare_folder
+from frozenseg.data.preparation.labels import LabelTable, prepare_folders
 from frozenseg.data.preparation.raw_files import Source
 from frozenseg.data.preparation.work import Preparation
 from frozenseg.vocab import Vocabulary
@@ -23,14 +23,9 @@ IMAGES, LABELS = "mapillary_vistas/{folder}/images", "mapillary_vistas/{folder}/
 def prepare_mapillary(preparation: Preparation) -> None:
     """Makes mapillary_vistas/annotations_detectron2/<split>/*.png."""
     preparation.require(SOURCE, f"{IMAGES}/", f"{LABELS}/")
-    table = label_table()
-    for split in preparation.splits:
-        images, labels, made = (
-            preparation.path(pattern, split)
-            for pattern in (IMAGES, LABELS, "mapillary_vistas/annotations_detectron2/{folder}")
-        )
-        title = f"Mapillary Vistas semantic {split}"
-        prepare_folder(preparation, title, images, labels, made, table)
+    made = "mapillary_vistas/annotations_detectron2/{folder}"
+    title = "Mapillary Vistas semantic"
+    prepare_folders(preparation, title, IMAGES, LABELS, made, label_table())
 
 
 def label_table() -> LabelTable:

@@ -43,20 +43,6 @@ class PanopticJob(NamedTuple):
     image_id: str
     file_name: str
 
-    @classmethod
-    def of_folders(cls, images: Path, annotations: Sequence[Path], made: Path) -> list[PanopticJob]:
-        """The jobs of folders of .jpg and .png whose names agree."""
-        return [
-            cls(
-                images / f"{stem}.jpg",
-                tuple(folder / f"{stem}.png" for folder in annotations),
-                made / f"{stem}.png",
-                stem,
-                f"{stem}.jpg",
-            )
-            for stem in paired_stems(images, annotations[0])
-        ]
-
 
 # Published annotations -> segment ids (H, W), 0 where nothing is labelled, and their kinds.
 Decode = Callable[[PanopticJob], tuple[NDArray[np.integer[Any]], Mapping[int, Kind]]]
@@ -128,6 +114,33 @@ def prepare_panoptic(
     convert = partial(convert_panoptic, decode=decode, **preparation.choices)
     index = jobs[0].target.parent.with_suffix(".json")
     preparation.write_index(index, content, title, convert, jobs)
+
+
+def prepare_panoptic_folders(
+    preparation: Preparation,
+    title: str,
+    images: str,
+    annotations: Sequence[str],
+    made: str,
+    decode: Decode,
+    categories: list[dict[str, Any]],
+) -> None:
+    """`prepare_panoptic` for every split of folders (see `Preparation.path`) of .jpg and .png whose
+    names agree.
+    """
+    for split in preparation.splits:
+        image, target, *given = (preparation.path(p, split) for p in (images, made, *annotations))
+        jobs = [
+            PanopticJob(
+                image / f"{stem}.jpg",
+                tuple(folder / f"{stem}.png" for folder in given),
+                target / f"{stem}.png",
+                stem,
+                f"{stem}.jpg",
+            )
+            for stem in paired_stems(image, given[0])
+        ]
+        prepare_panoptic(preparation, f"{title} {split}", jobs, decode, categories)
 
 
 def image_entry(image_id: str, file_name: str, value: Mapping[str, Any]) -> dict[str, Any]:

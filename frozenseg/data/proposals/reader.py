@@ -127,6 +127,7 @@ def read_members(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 _REPAIR = "delete the file and run the export again"
+_AGAIN = f"export the masks of these images with {MAKE}"
 
 
 class ProposalFolder:
@@ -159,7 +160,7 @@ class ProposalFolder:
         if size is not None and found != tuple(size):
             raise ValueError(
                 f"{image} is {size[1]}x{size[0]}, but its masks in {self.folder} are "
-                f"{found[1]}x{found[0]} (width x height): they are of another image; {self._again}"
+                f"{found[1]}x{found[0]} (width x height): they are of another image; {_AGAIN}"
             )
         rles = [mask["segmentation"] for mask in record["masks"]]
         if not rles:
@@ -172,12 +173,12 @@ class ProposalFolder:
         place = self.index.images[key]
         if place is None:
             reason = self.index.failures.get(key, "not exported")
-            raise ValueError(f"{self.folder} has no masks of {key}: {reason}; {self._again}")
+            raise ValueError(f"{self.folder} has no masks of {key}: {reason}; {_AGAIN}")
         record = self._read(key, place)
         if Path(image).is_file() and file_digest(Path(image)) != record["sha256"]:
             raise ValueError(
                 f"{image} is not the image that {self.folder} has masks of as {key!r}: its bytes "
-                f"differ; {self._again}"
+                f"differ; {_AGAIN}"
             )
         return record
 
@@ -203,12 +204,8 @@ class ProposalFolder:
             )
         raise ValueError(
             f"{self.folder} has no masks of {image}: it is not one of its "
-            f"{len(self.index.images)} images; {self._again}"
+            f"{len(self.index.images)} images; {_AGAIN}"
         )
-
-    @property
-    def _again(self) -> str:
-        return f"export the masks of these images with {MAKE}"
 
     def _read(self, key: str, place: Place) -> dict[str, Any]:
         path = shard_path(self.folder, place.shard)

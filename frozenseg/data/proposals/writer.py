@@ -9,6 +9,7 @@ work was interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -70,7 +71,8 @@ class ProposalWriter:
         if (folder / INDEX_NAME).exists():
             self._require_same(read_index(folder))
         else:
-            self._write(Index(self.source, shard_size, dict.fromkeys(self.keys)))
+            empty = Index(self.source, shard_size, dict.fromkeys(self.keys))
+            write_text(folder / INDEX_NAME, empty.to_json())
 
     def shard_of(self, key: str) -> int:
         """The number of an image's shard."""
@@ -119,8 +121,9 @@ class ProposalWriter:
                     images[key] = Place(shard, offset, length, *size, len(record["masks"]))
                 offset += length
         index = Index(self.source, self.shard_size, images, failures, complete=True)
-        self._write(index)
-        _remove_if_empty(self.folder / PARTIAL_FOLDER)
+        write_text(self.folder / INDEX_NAME, index.to_json())
+        with contextlib.suppress(OSError):  # not there, or used by another run
+            (self.folder / PARTIAL_FOLDER).rmdir()
         return index
 
     def _partials(self, shard: int) -> list[Path]:
@@ -138,9 +141,6 @@ class ProposalWriter:
             record = json.loads(line)
             (failed if "error" in record else made)[record["image"]] = line
         return made, failed
-
-    def _write(self, index: Index) -> None:
-        write_text(self.folder / INDEX_NAME, index.to_json())
 
     def _require_same(self, index: Index) -> None:
         where = self.folder / INDEX_NAME
@@ -187,8 +187,3 @@ def _compress(line: bytes) -> bytes:
     with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0) as file:
         file.write(line)
     return buffer.getvalue()
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
