@@ -6,11 +6,9 @@ shows all. They are different worlds: scene i of a split is draw_scene(split see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN, vocabulary_text
 from frozenseg.data.miniature.scenes import SIZE, MiniatureScene, draw_scene
@@ -63,57 +61,57 @@ def write_miniature(root: Path, counts: dict[str, int] | None = None, *, seed: i
 
 
 def _write_split(root: Path, split: Split, count: int, seed: int) -> None:
-    info = {"format": _FORMAT, "seed": seed, "images": count, "size": SIZE}
-    index = root / f"panoptic_{split.name}.json"
-    found = begin(index, info)
-    if found == "finished":
-        return
-    images, annotations = [], []
-    title = f"miniature {split.name}"
-    for i in bar(range(count), title, "image"):
+    def write(i: int, keep: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         scene = draw_scene(WORLDS * seed + split.world, i, classes=split.classes)
         name = f"{i:06d}"
         files = [root / f"{kind}{split.name}" / name for kind in ("", "panoptic_", "semantic_")]
         files = [files[0].with_suffix(".jpg"), *(file.with_suffix(".png") for file in files[1:])]
-        if not (found == "begun" and all(file.is_file() for file in files)):
+        if not (keep and all(file.is_file() for file in files)):
             _write_scene(scene, split.classes, *files)
-        images.append({"id": i, "file_name": f"{name}.jpg", "height": SIZE, "width": SIZE})
-        segments = coco_segments(scene)
-        annotations.append({"image_id": i, "file_name": f"{name}.png", "segments_info": segments})
-    colors = Vocabulary.parse(vocabulary_text()).colors
-    categories = [
-        {"id": i, "name": row.name, "isthing": int(row.is_thing), "color": list(color)}
-        for i, (row, color) in enumerate(zip(CLASSES, colors, strict=True), start=1)
-    ]
-    lists = {"images": images, "annotations": annotations, "categories": categories}
-    finish(index, {"info": info, **lists})
+        image = {"id": i, "file_name": f"{name}.jpg", "height": SIZE, "width": SIZE}
+        segments = {"file_name": f"{name}.png", "segments_info": coco_segments(scene)}
+        return image, {"image_id": i, **segments}
+
+    def content(entries: list[Any]) -> dict[str, Any]:
+        images, annotations = zip(*entries, strict=True)
+        colors = Vocabulary.parse(vocabulary_text()).colors
+        categories = [
+            {"id": i, "name": row.name, "isthing": int(row.is_thing), "color": list(color)}
+            for i, (row, color) in enumerate(zip(CLASSES, colors, strict=True), start=1)
+        ]
+        return {"images": images, "annotations": annotations, "categories": categories}
+
+    info = {"format": _FORMAT, "seed": seed, "images": count, "size": SIZE}
+    index = root / f"panoptic_{split.name}.json"
+    write_indexed(index, info, f"miniature {split.name}", write, content)
 
 
-def begin(index: Path, info: dict[str, Any]) -> str:
-    """Makes ready to write the files that the JSON file `index` will describe, last of all.
+def write_indexed(
+    index: Path,
+    info: dict[str, Any],
+    title: str,
+    write: Callable[[int, bool], Any],
+    content: Callable[[list[Any]], dict[str, Any]],
+) -> None:
+    """Writes pictures and, last, the JSON file `index` of them; done if it is there with `info`.
 
-    Returns: "finished" if an index with this `info` is there: nothing is to be done; "begun" if a
-        run with these settings (the number of images aside) was interrupted: its files may be kept;
-        "new" otherwise: files that are there are from other settings, and are to be replaced.
+    Args:
+        info: the settings; `images` is how many pictures there are.
+        write: writes the files of a picture by its number and gives its entry; True: those that
+            are there are from an interrupted run with these settings, and may be kept.
+        content: of the index, from all entries.
     """
     if index.is_file() and read_json(index).get("info") == info:
-        return "finished"
+        return
     index.unlink(missing_ok=True)
-    partial, settings = _unfinished(index), {k: v for k, v in info.items() if k != "images"}
-    if partial.is_file() and read_json(partial) == settings:
-        return "begun"
-    write_json(partial, settings, indent=None)
-    return "new"
-
-
-def finish(index: Path, content: dict[str, Any]) -> None:
-    """Writes the index (whose `info` is that of `begin`) when all it describes is written."""
-    write_json(index, content, indent=None)
-    _unfinished(index).unlink()
-
-
-def _unfinished(index: Path) -> Path:
-    return index.with_suffix(".unfinished.json")
+    partial = index.with_suffix(".unfinished.json")
+    settings = {key: value for key, value in info.items() if key != "images"}
+    keep = partial.is_file() and read_json(partial) == settings
+    if not keep:
+        write_json(partial, settings, indent=None)
+    entries = [write(i, keep) for i in bar(range(info["images"]), title, "image")]
+    write_json(index, {"info": info, **content(entries)}, indent=None)
+    partial.unlink()
 
 
 def _write_scene(
@@ -121,10 +119,7 @@ def _write_scene(
 ) -> None:
     write_picture(image, scene.image, quality=JPEG_QUALITY)
     write_picture(panoptic, rgb_of_ids(scene.ids * _ID_STEP))
-    labels = np.full(scene.ids.shape, 255, np.uint8)
-    for segment in scene.segments:
-        labels[scene.ids == segment["id"]] = classes.index(segment["category"])
-    write_picture(semantic, labels)
+    write_picture(semantic, scene.labels(classes.index))
 
 
 def coco_segments(scene: MiniatureScene) -> list[dict[str, Any]]:

@@ -11,18 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.data.episodes import FORMAT, UNLABELLED, describe, index_content
+from frozenseg.data.episodes import FORMAT, UNLABELLED, EpisodeImage, describe, index_content
 from frozenseg.data.miniature.classes import CLASSES, FOLDS, held_out
-from frozenseg.data.miniature.dataset import JPEG_QUALITY, WORLDS, begin, finish
+from frozenseg.data.miniature.dataset import JPEG_QUALITY, WORLDS, write_indexed
 from frozenseg.data.miniature.scenes import SIZE, draw_crop, draw_scene
 from frozenseg.data.preparation.prepared_files import write_picture
 from frozenseg.data.reading import read_label_png
-from frozenseg.progress import bar
 
 FOLDER, MOSAIC_FOLDER = "miniature_folds", "miniature_mosaic_4"
 COUNTS = {"train": 2000, "val": 300, "mosaics": 200}
@@ -63,10 +62,7 @@ def write_folds(root: Path, counts: Mapping[str, int] | None = None, *, seed: in
 def draw_labelled_scene(seed: int, index: int) -> Labelled:
     """Scene number `index` of the world `seed` with all classes; every pixel has a class."""
     scene = draw_scene(seed, index)
-    labels = np.zeros(scene.ids.shape, np.uint8)
-    for segment in scene.segments:
-        labels[scene.ids == segment["id"]] = segment["category"] + 1
-    return Labelled(scene.image, labels)
+    return Labelled(scene.image, scene.labels(lambda category: category + 1))
 
 
 def draw_mosaic(seed: int, index: int) -> Labelled:
@@ -85,20 +81,15 @@ def draw_mosaic(seed: int, index: int) -> Labelled:
 
 def _write(root: Path, name: str, draw: Callable[[int], Labelled], count: int, seed: int) -> None:
     """Writes root/<name>/*.jpg, root/<name>_labels/*.png and root/<name>.json."""
-    info = {"format": FORMAT, "seed": seed, "images": count, "size": SIZE}
-    index = root / f"{name}.json"
-    found = begin(index, info)
-    if found == "finished":
-        return
-    entries = []
-    for i in bar(range(count), name, "image"):
+
+    def write(i: int, keep: bool) -> EpisodeImage:
         image, labels = f"{name}/{i:06d}.jpg", f"{name}_labels/{i:06d}.png"
-        if found == "begun" and (root / image).is_file() and (root / labels).is_file():
-            labels_HW: NDArray[np.integer[Any]] = read_label_png(root / labels)
-        else:
-            picture = draw(i)
-            labels_HW = picture.labels
-            write_picture(root / image, picture.image, quality=JPEG_QUALITY)
-            write_picture(root / labels, picture.labels)
-        entries.append(describe(image, labels, labels_HW))
-    finish(index, {"info": info, **index_content(entries)})
+        if keep and (root / image).is_file() and (root / labels).is_file():
+            return describe(image, labels, read_label_png(root / labels))
+        picture = draw(i)
+        write_picture(root / image, picture.image, quality=JPEG_QUALITY)
+        write_picture(root / labels, picture.labels)
+        return describe(image, labels, picture.labels)
+
+    info = {"format": FORMAT, "seed": seed, "images": count, "size": SIZE}
+    write_indexed(root / f"{name}.json", info, name, write, index_content)

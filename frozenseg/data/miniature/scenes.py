@@ -7,7 +7,7 @@ thing keeps at least 60 % of its pixels uncovered, and 400 pixels, so none becom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,13 @@ class MiniatureScene:
     image: NDArray[np.uint8]
     ids: NDArray[np.int32]
     segments: tuple[dict[str, Any], ...]
+
+    def labels(self, label_of: Callable[[int], int]) -> NDArray[np.uint8]:
+        """The label map (H, W) of the categories, each as `label_of` gives it."""
+        labels = np.zeros(self.ids.shape, np.uint8)
+        for segment in self.segments:
+            labels[self.ids == segment["id"]] = label_of(segment["category"])
+        return labels
 
 
 def draw_scene(seed: int, index: int, *, classes: Sequence[int] = ALL) -> MiniatureScene:
