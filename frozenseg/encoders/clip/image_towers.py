@@ -35,6 +35,12 @@ class VisualTower(Protocol):
         A mask without a positive cell gives a finite vector without meaning.
         """
 
+    def project(self, dense_BChw: Tensor) -> Tensor:
+        """Every cell of the map `clip_vis_dense` through what follows the pooling of an image.
+
+        Of a ResNet, whose attention pool has no such part, the map itself.
+        """
+
 
 def build_visual_tower(visual: nn.Module) -> VisualTower:
     """The adapter for the image tower of an open_clip model.
@@ -86,10 +92,15 @@ class ConvNeXtTower:
     def pool(self, dense_BChw: Tensor, mask_logits_BQhw: Tensor) -> Tensor:
         """Mean of the map inside the mask, then the trunk's head and the projection."""
         pooled_BQC = pool_by_masks(dense_BChw, mask_logits_BQhw)
-        return self.embed(pooled_BQC.flatten(0, 1)).unflatten(0, pooled_BQC.shape[:2])
+        return self._embed(pooled_BQC.flatten(0, 1)).unflatten(0, pooled_BQC.shape[:2])
 
-    def embed(self, vectors_NC: Tensor) -> Tensor:
-        """Vectors of the map, each through the trunk's head and the projection: (N, K)."""
+    def project(self, dense_BChw: Tensor) -> Tensor:
+        """(B, K, h, w)."""
+        cells_BhwC = dense_BChw.permute(0, 2, 3, 1)
+        embeddings_NK = self._embed(cells_BhwC.flatten(0, 2))
+        return embeddings_NK.unflatten(0, cells_BhwC.shape[:3]).permute(0, 3, 1, 2)
+
+    def _embed(self, vectors_NC: Tensor) -> Tensor:
         return self._projection(self._trunk.head(vectors_NC[..., None, None]))
 
 
@@ -130,6 +141,10 @@ class ResNetTower:
         allowed_BQhw = mask_logits_BQhw > 0
         allowed_BQhw = allowed_BQhw | ~has_positive(mask_logits_BQhw)[..., None, None]
         return attention_pool(self._visual.attnpool, dense_BChw, allowed_BQhw)
+
+    def project(self, dense_BChw: Tensor) -> Tensor:
+        """The map itself."""
+        return dense_BChw
 
 
 def attention_pool(pool: AttentionPool2d, dense_BChw: Tensor, allowed_BQhw: Tensor) -> Tensor:
