@@ -1,4 +1,4 @@
-"""The training loop of both miniature models: schedule, clipping, log, checkpoints, resuming."""
+"""The training loop of all miniature models: schedule, clipping, log, checkpoints, export."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from frozenseg.files import write_atomically
@@ -94,6 +95,38 @@ def train(
         "seconds": round(clock.seconds(), 1),
         "cpu_seconds": round(clock.cpu_seconds(), 1),
     }
+
+
+def export_half(state: Mapping[str, Tensor], path: Path) -> None:
+    """Writes weights in float16."""
+    half = {name: tensor.detach().half().clone() for name, tensor in state.items()}
+    write_atomically(path, lambda part: save_file(half, part))
+
+
+def plot_log(log_file: Path, picture: Path, *, title: str) -> None:
+    """Draws every figure of the log (one JSON object per line) over the steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [json.loads(line) for line in log_file.read_text(encoding="utf-8").splitlines()]
+    names = sorted({name for row in rows for name in row} - {"step", "progress", "seconds"})
+    losses = [name for name in names if name.startswith("loss")]
+    shares = [name for name in names if name not in losses and name != "gradient_norm"]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
+    for axis, group in zip(axes, (losses, shares), strict=True):
+        for name in group:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            axis.plot(*zip(*points, strict=True), label=name)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if group:
+            axis.legend()
+    axes[1].set_ylim(0, 1)
+    figure.suptitle(title)
+    figure.savefig(picture, dpi=90)
+    pyplot.close(figure)
 
 
 class _Clock:
