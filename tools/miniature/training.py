@@ -99,7 +99,7 @@ def train(
 
 def export_half(state: Mapping[str, Tensor], path: Path) -> None:
     """Writes weights in float16."""
-    half = {name: tensor.detach().half().clone() for name, tensor in state.items()}
+    half = {name: t.detach().half().contiguous().clone() for name, t in state.items()}
     write_atomically(path, lambda part: save_file(half, part))
 
 

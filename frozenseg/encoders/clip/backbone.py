@@ -16,7 +16,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor
 
-from frozenseg.encoders.clip.image_towers import build_visual_tower, to_channels_last
+from frozenseg.encoders.clip.image_towers import build_visual_tower, map_shapes, to_channels_last
 from frozenseg.encoders.clip.weights import load_clip
 from frozenseg.encoders.frozen import Frozen
 from frozenseg.encoders.text.clip_text import ClipText
@@ -54,11 +54,11 @@ class FrozenCLIP(Frozen, Backbone):
         # Convolutions run about a tenth faster on the CPU in this layout (R50 at 640 x 640).
         self.clip_model.visual.to(memory_format=torch.channels_last)
         self._tower = build_visual_tower(model.visual)
-        self._shapes = self._tower.shapes()
         # Not a submodule of its own: its parameters are `clip_model`'s.
         object.__setattr__(self, "text", ClipText(model))
         self.embed_dim = self.text.embed_dim
         self.train(False)
+        self._shapes = map_shapes(self._tower, self.clip_model.visual)
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:

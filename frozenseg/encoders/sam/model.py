@@ -41,6 +41,8 @@ class FrozenSAM(Frozen, Sam):
     """
 
     image_encoder: Any
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,

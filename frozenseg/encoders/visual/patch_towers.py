@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from frozenseg.checkpoints.digests import attention_heads
-from frozenseg.encoders.clip.image_towers import build_visual_tower, to_channels_last
+from frozenseg.encoders.clip.image_towers import build_visual_tower, map_shapes, to_channels_last
 
 
 class PatchTower(nn.Module):
@@ -105,7 +105,7 @@ class ClipConvolutionTower(PatchTower):
     def __init__(self, visual: nn.Module):
         visual.to(memory_format=torch.channels_last)
         tower = build_visual_tower(visual)
-        shape = tower.shapes()["clip_vis_dense"]
+        shape = map_shapes(tower, visual)["clip_vis_dense"]
         dense = next(visual.parameters()).new_zeros(1, shape.channels, 1, 1)
         super().__init__(visual, channels=tower.project(dense).shape[1], stride=shape.stride)
         self._tower = tower
