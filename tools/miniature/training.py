@@ -70,6 +70,18 @@ def train(
     if resume and checkpoint.is_file():
         clock, step, means = _restore(checkpoint, model, optimizer)
     _cut_log(log_file, step)
+
+    def save() -> None:
+        state: dict[str, Any] = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "means": means,
+            "seconds": clock.seconds(),
+            "cpu_seconds": clock.cpu_seconds(),
+        }
+        write_atomically(checkpoint, lambda part: torch.save(state, part))
+
     last_save = clock.seconds()
     while (progress := schedule.progress(step, clock.seconds())) < 1:
         for group in optimizer.param_groups:
@@ -88,8 +100,8 @@ def train(
             _log(log_file, step, progress, clock.seconds(), means)
         if clock.seconds() - last_save > schedule.save_every:
             last_save = clock.seconds()
-            _save(checkpoint, model, optimizer, clock, step, means)
-    _save(checkpoint, model, optimizer, clock, step, means)
+            save()
+    save()
     return {
         "steps": step,
         "seconds": round(clock.seconds(), 1),
@@ -165,25 +177,6 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     clock = _Clock(state["seconds"], state["cpu_seconds"])
     return clock, state["step"], state["means"]
-
-
-def _save(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    clock: _Clock,
-    step: int,
-    means: dict[str, float],
-) -> None:
-    state: dict[str, Any] = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-        "means": means,
-        "seconds": clock.seconds(),
-        "cpu_seconds": clock.cpu_seconds(),
-    }
-    write_atomically(path, lambda part: torch.save(state, part))
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -151,7 +151,8 @@ class _JsonSizes:
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
             is_left_out = key == "window_size" and value is None
-            if key != "global_attn_indexes" and not is_left_out and not _is_size(value):
+            is_size = type(value) is int and value > 0
+            if key != "global_attn_indexes" and not is_left_out and not is_size:
                 raise ValueError(f"{key} is {value!r}: it must be a whole number above 0")
         for whole, part in (
             ("image_size", "patch_size"),
@@ -204,7 +205,3 @@ def read_sam_config(name: str) -> SamConfig:
     }
     encoder = VitSizes(**{field.name: values.pop(field.name) for field in fields(VitSizes)})
     return SamConfig(name, encoder, **values)
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -56,7 +56,7 @@ class CachedVisualEncoder:
         self._stores: dict[str, ShardStore] = {}
 
     @torch.no_grad()
-    def forward(self, images_B3HW: Tensor) -> Tensor:
+    def __call__(self, images_B3HW: Tensor) -> Tensor:
         """Patch features (B, C, h, w) as of `FrozenVisualEncoder.forward`, rounded to the dtype of
         the cache; computed in float32 also under autocast.
 
@@ -70,8 +70,6 @@ class CachedVisualEncoder:
             rows |= self._compute(images_B3HW[list(place.values())], list(place), store)
         features_BChw = torch.stack([rows[key] for key in keys])
         return features_BChw.to(images_B3HW.device).float()
-
-    __call__ = forward
 
     def _open(self) -> ShardStore:
         content = json.dumps([_FORMAT, self.encoder.digest, str(self._dtype)])
