@@ -90,7 +90,7 @@ class StageClock:
 
 def measure_text(model: Any, sample: int) -> dict[str, Any]:
     """Seconds for the text embeddings: cold, warm (same cache, new builder) and at full length."""
-    builder = model._text_classifier
+    builder = model.classifier
     synonyms = model.vocabulary.all_synonyms
     prompts = [template.format(word) for word in synonyms for template in builder.templates]
     result: dict[str, Any] = {"synonyms": len(synonyms), "prompts": len(prompts)}
@@ -224,4 +224,4 @@ def random_text(model: Any) -> None:
     rows = F.normalize(torch.randn(int(counts.sum()), model.backbone.embed_dim), dim=-1)
     index = torch.repeat_interleave(torch.arange(len(counts)), counts)
     classifier = TextClassifier(rows, index, len(counts)).to(model.device)
-    model._text_classifier = lambda _: classifier
+    model.classifier = lambda _: classifier

@@ -37,11 +37,11 @@ def measure_change_of_words(
         f"{NEW_WORDS} new words added": more,
         "the first again": first,
     }
-    builder = copy.copy(model._text_classifier)
+    builder = copy.copy(model.classifier)
     builder._cache_dir = cache
     builder.forget()
     before, rows = model.vocabulary, []
-    with mock.patch.object(model, "_text_classifier", builder), _counted(builder._text) as prompts:
+    with mock.patch.object(model, "classifier", builder), _counted(builder._text) as prompts:
         for change, vocabulary in changes.items():
             prompts.clear()
             start = time.perf_counter()

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from frozenseg.encoders.text.classifier import TextClassifierBuilder, TextEncoder
 from frozenseg.files import cache_folder
-from frozenseg.structures import TextClassifier
 from frozenseg.vocab import Vocabulary, get_templates
-from frozenseg.vocab.datasets import datasets_vocabulary
 
 
 class OpenVocabularyModel(nn.Module):
@@ -24,6 +22,7 @@ class OpenVocabularyModel(nn.Module):
     Attributes:
         vocabulary: the words to segment with.
         train_vocabulary: the words that training targets index.
+        classifier: text embeddings of a vocabulary on the model's device, computed once.
         batch_independent: an image's result does not depend on the other images of its batch.
     """
 
@@ -42,7 +41,6 @@ class OpenVocabularyModel(nn.Module):
     ) -> None:
         """
         Args:
-            text_classifier: gives the text embeddings of a vocabulary (and caches them).
             pixel_mean, pixel_std: RGB statistics in the range 0..255.
             train_vocabulary: the words that training targets index.
             test_vocabulary: the words to segment with; `set_vocabulary` changes them.
@@ -51,7 +49,7 @@ class OpenVocabularyModel(nn.Module):
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             buffer = torch.tensor(values, dtype=torch.float32)[:, None, None]
             self.register_buffer(name, buffer, persistent=False)
-        self._text_classifier = text_classifier
+        self.classifier = text_classifier
         self.train_vocabulary = train_vocabulary
         self.set_vocabulary(test_vocabulary)
 
@@ -64,13 +62,6 @@ class OpenVocabularyModel(nn.Module):
         """The words to segment with from now on; text is computed at the next image."""
         self.vocabulary = vocabulary
 
-    def classifier(self, vocabulary: Vocabulary) -> TextClassifier:
-        """Text embeddings of a vocabulary on the model's device.
-
-        The builder computes them once and notices other weights or another device.
-        """
-        return self._text_classifier(vocabulary)
-
 
 def shared_arguments(cfg: CfgNode, text: TextEncoder, templates: str) -> dict[str, Any]:
     """Where the config ends: keyword arguments of `OpenVocabularyModel`.
@@ -78,7 +69,7 @@ def shared_arguments(cfg: CfgNode, text: TextEncoder, templates: str) -> dict[st
     Args: templates: their name or file, see `get_templates`.
     Raises: ValueError for DATASETS.TRAIN without a dataset, or with several vocabularies.
     """
-    train = datasets_vocabulary("DATASETS.TRAIN", cfg.DATASETS.TRAIN, MetadataCatalog.get)
+    train = datasets_vocabulary("DATASETS.TRAIN", cfg.DATASETS.TRAIN)
     test = cfg.DATASETS.TEST
     return {
         "text_classifier": TextClassifierBuilder(
@@ -89,7 +80,23 @@ def shared_arguments(cfg: CfgNode, text: TextEncoder, templates: str) -> dict[st
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
         "train_vocabulary": train,
-        "test_vocabulary": datasets_vocabulary("DATASETS.TEST", test, MetadataCatalog.get)
-        if test
-        else train,
+        "test_vocabulary": datasets_vocabulary("DATASETS.TEST", test) if test else train,
     }
+
+
+def datasets_vocabulary(key: str, names: Sequence[str]) -> Vocabulary:
+    """The vocabulary of the first dataset of `DATASETS.TRAIN` or `.TEST`, which `key` names.
+
+    Raises: ValueError if there is none, or if training sets have different ones (their class
+        indices would mean different words).
+    """
+    if not names:
+        raise ValueError(f"{key} is empty: name a registered dataset")
+    first, *others = (Vocabulary.from_metadata(MetadataCatalog.get(name)) for name in names)
+    for name, vocabulary in zip(names[1:], others, strict=True):
+        if key == "DATASETS.TRAIN" and vocabulary != first:
+            raise ValueError(
+                f"DATASETS.TRAIN: {names[0]} and {name} have different vocabularies, so their "
+                "class indices cannot be mixed; train on sets that share one"
+            )
+    return first

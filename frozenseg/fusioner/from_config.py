@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,16 @@ def check_sides(cfg: CfgNode, patch: int) -> None:
             )
 
 
+METHODS: dict[str, type[nn.Module]] = {
+    "early": EarlyFusion,
+    "late": LateFusion,
+    "spnet": SPNet,
+    "zs3net": ZS3Net,
+}
+
+
 def build_method(
-    settings: CfgNode, visual: FrozenVisualEncoder, language: LanguageEncoder
+    settings: Any, visual: FrozenVisualEncoder, language: LanguageEncoder
 ) -> nn.Module:
     """What MODEL.FUSIONER.METHOD names, for these encoders.
 
@@ -74,27 +81,18 @@ def build_method(
         raise ValueError(
             f"MODEL.FUSIONER.METHOD is {settings.METHOD!r}: use one of {', '.join(METHODS)}"
         )
-    channels = {"visual_channels": visual.channels, "text_channels": language.embed_dim}
-    return METHODS[settings.METHOD](settings, channels)
-
-
-def _asked_words(fusion: type[nn.Module], settings: Any, channels: dict[str, int]) -> nn.Module:
-    joined = fusion(
-        **channels,
-        width=settings.WIDTH,
-        layers=settings.LAYERS,
-        heads=settings.HEADS,
-        feedforward=settings.FEEDFORWARD,
+    kind = METHODS[settings.METHOD]
+    sizes = {
+        "visual_channels": visual.channels,
+        "text_channels": language.embed_dim,
+        "width": settings.WIDTH,
+    }
+    if kind in (SPNet, ZS3Net):
+        return kind(**sizes)
+    fusion = kind(
+        **sizes, layers=settings.LAYERS, heads=settings.HEADS, feedforward=settings.FEEDFORWARD
     )
-    return FusionSegmenter(joined, width=settings.WIDTH, temperature=settings.TEMPERATURE)
-
-
-METHODS: dict[str, Callable[[Any, dict[str, int]], nn.Module]] = {
-    "early": lambda settings, channels: _asked_words(EarlyFusion, settings, channels),
-    "late": lambda settings, channels: _asked_words(LateFusion, settings, channels),
-    "spnet": lambda settings, channels: SPNet(**channels, width=settings.WIDTH),
-    "zs3net": lambda settings, channels: ZS3Net(**channels, width=settings.WIDTH),
-}
+    return FusionSegmenter(fusion, width=settings.WIDTH, temperature=settings.TEMPERATURE)
 
 
 def feature_cache(

@@ -157,4 +157,4 @@ class Fusioner(OpenVocabularyModel):
         return torch.cat((words_CK[others_C.to(self.device)], self._background()))
 
     def _background(self) -> Tensor:
-        return self._text_classifier.embed((BACKGROUND_WORD,)).to(self.device)
+        return self.classifier.embed((BACKGROUND_WORD,)).to(self.device)

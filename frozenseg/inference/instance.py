@@ -22,7 +22,7 @@ class InstanceSegmentation(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """The chosen (query, class) pairs, best first: each (K,)."""
+    """The chosen (query, class) pairs and their scores: each (K,)."""
 
     queries: Tensor
     classes: Tensor
@@ -32,7 +32,8 @@ class Detections(NamedTuple):
 def top_detections(
     class_probs_QC1: Tensor, limit: int, thing_C: Tensor | None = None
 ) -> Detections:
-    """The `limit` best (query, class) pairs over all classes but void; then only things remain.
+    """The `limit` best (query, class) pairs over all classes but void, best first; then only things
+    remain.
 
     Args:
         class_probs_QC1: class probabilities (Q, C + 1), void last.

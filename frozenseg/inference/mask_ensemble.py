@@ -154,15 +154,12 @@ class Candidates(NamedTuple):
 
 def only_queries(class_probs_QC1: Tensor, proposals: ChosenProposals | None = None) -> Candidates:
     """The queries alone; `proposals` are in the strips, but only for the semantic task."""
-    queries = len(class_probs_QC1)
-    rows_Q = torch.arange(queries, device=class_probs_QC1.device)
-    return Candidates(
-        class_probs_QC1, rows_Q, queries + (0 if proposals is None else len(proposals))
-    )
+    rows_Q = torch.arange(len(class_probs_QC1), device=class_probs_QC1.device)
+    return Candidates(class_probs_QC1, rows_Q, len(rows_Q) + (len(proposals) if proposals else 0))
 
 
 def add_as_queries(
-    class_probs_QC1: Tensor,
+    queries: Candidates,
     mask_logits_QIJ: Tensor,
     geometry: ImageGeometry,
     proposals: ChosenProposals,
@@ -179,14 +176,13 @@ def add_as_queries(
     65.0 without proposals, 71.8 and 66.7 with weight 0.4, but 63.1 and 54.6 with 0.8: CLIP is
     nearly sure of fragments too, and these then cut up what a query has whole.
     """
-    named_Q = class_probs_QC1.argmax(1) != class_probs_QC1.shape[1] - 1
+    probs_QC1 = queries.class_probs
+    named_Q = probs_QC1.argmax(1) != probs_QC1.shape[1] - 1
     covered_N = covered_by_queries(proposals, mask_logits_QIJ[named_Q], geometry, max_iou)
     added_A = (~covered_N).nonzero()[:, 0]
-    probs_AC1 = weight * proposals.class_probs_NC1[added_A]
-    queries = only_queries(class_probs_QC1, proposals)
     return Candidates(
-        torch.cat([class_probs_QC1, probs_AC1]),
-        torch.cat([queries.rows, len(class_probs_QC1) + added_A]),
+        torch.cat([probs_QC1, weight * proposals.class_probs_NC1[added_A]]),
+        torch.cat([queries.rows, len(probs_QC1) + added_A]),
         queries.num_rows,
     )
 

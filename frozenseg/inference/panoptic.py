@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.argmax import column_argmax
+from frozenseg.inference.instance import Detections
 from frozenseg.inference.strips import Scratch
 
 
@@ -25,19 +26,11 @@ class PanopticSegmentation(NamedTuple):
     segments_info: list[dict[str, Any]]
 
 
-class KeptQueries(NamedTuple):
-    """The queries that may own pixels: index, class and score (each (N,))."""
-
-    queries: Tensor
-    classes: Tensor
-    scores: Tensor
-
-
-def keep_queries(class_probs_QC1: Tensor, threshold: float) -> KeptQueries:
-    """Queries whose best class is not void and has a probability above `threshold`."""
+def keep_queries(class_probs_QC1: Tensor, threshold: float) -> Detections:
+    """Queries whose best class is not void and has a probability above `threshold`, in order."""
     scores_Q, classes_Q = class_probs_QC1.max(-1)
     kept_Q = (classes_Q != class_probs_QC1.shape[-1] - 1) & (scores_Q > threshold)
-    return KeptQueries(kept_Q.nonzero()[:, 0], classes_Q[kept_Q], scores_Q[kept_Q])
+    return Detections(kept_Q.nonzero()[:, 0], classes_Q[kept_Q], scores_Q[kept_Q])
 
 
 class PanopticAccumulator:
@@ -58,7 +51,7 @@ class PanopticAccumulator:
 
     def __init__(
         self,
-        kept: KeptQueries,
+        kept: Detections,
         num_rows: int,
         thing_C: Tensor,
         size: tuple[int, int],

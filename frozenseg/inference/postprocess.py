@@ -146,7 +146,16 @@ def solve_tasks(
                 results[field] = sum_at_padded_size(scores, mask_logits_QIJ, geometry, chosen)
             else:
                 accumulators[field] = scores
-        candidates = _candidates(probs_QC1, mask_logits_QIJ, geometry, chosen, settings)
+        candidates = only_queries(probs_QC1, chosen)
+        if chosen is not None and settings.proposals_as_queries:
+            candidates = add_as_queries(
+                candidates,
+                mask_logits_QIJ,
+                geometry,
+                chosen,
+                weight=settings.proposal_weight,
+                max_iou=settings.proposal_max_iou,
+            )
         rows_R = _add_mask_accumulators(
             accumulators, probs_QC1, candidates, size, thing_C, settings
         )
@@ -158,26 +167,6 @@ def solve_tasks(
         if settings.query_masks and proposals is not None:
             results["sam_proposals"] = as_detections(proposals, size)
     return TaskOutputs(**results)
-
-
-def _candidates(
-    class_probs_QC1: Tensor,
-    mask_logits_QIJ: Tensor,
-    geometry: ImageGeometry,
-    chosen: ChosenProposals | None,
-    settings: TaskSettings,
-) -> Candidates:
-    """The rows that compete in panoptic and instance segmentation."""
-    if chosen is None or not settings.proposals_as_queries:
-        return only_queries(class_probs_QC1, chosen)
-    return add_as_queries(
-        class_probs_QC1,
-        mask_logits_QIJ,
-        geometry,
-        chosen,
-        weight=settings.proposal_weight,
-        max_iou=settings.proposal_max_iou,
-    )
 
 
 def _add_mask_accumulators(

@@ -55,7 +55,7 @@ def sliding_window(
         rows = slice(top, height if top == tops[-1] else top + stride)
         count = rows.stop - rows.start
         yield rows, strip_TKW[:, :count] / (covered_H[rows, None] * covered_W)
-        strip_TKW = _moved_down(strip_TKW, stride)
+        strip_TKW = F.pad(strip_TKW[:, stride:], (0, 0, 0, stride))  # moved down
 
 
 def window_starts(length: int, crop: int, stride: int) -> range:
@@ -92,13 +92,6 @@ def _covered(starts: range, crop: int, length: int, device: torch.device) -> Ten
     for start in starts:
         counts[start : start + crop] += 1
     return counts
-
-
-def _moved_down(strip_TKW: Tensor, rows: int) -> Tensor:
-    """The strip without its first `rows`, and zeros for as many new ones."""
-    moved = torch.zeros_like(strip_TKW)
-    moved[:, : strip_TKW.shape[1] - rows] = strip_TKW[:, rows:]
-    return moved
 
 
 def _check(image_CHW: Tensor, crop: int, stride: int, batch: int) -> None:

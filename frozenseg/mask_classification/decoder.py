@@ -166,8 +166,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 )
             if index == last:
                 break
-            if index and self._injects_queries(index - 1):
-                x = self._inject_queries(x, mask_embedding, pixels)
+            if index:
+                x = self._with_sam(index - 1, x, mask_embedding, pixels)
             level = self._injected(index, levels, pixels)
             x = self.transformer_cross_attention_layers[index](
                 x,
@@ -180,11 +180,12 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             x = self.transformer_ffn_layers[index](x)
         return DecoderOutput(final=predictions[-1], auxiliary=predictions[:-1])
 
-    def _injects_queries(self, index: int) -> bool:
-        """Whether the queries gain SAM's features after layer `index`."""
-        return self.injection is not None and index % self.num_levels == self.injection.query_layer
-
-    def _inject_queries(self, x: Tensor, mask_embedding: Tensor, pixels: PixelFeatures) -> Tensor:
+    def _with_sam(
+        self, index: int, x: Tensor, mask_embedding: Tensor, pixels: PixelFeatures
+    ) -> Tensor:
+        """The queries after layer `index`; where SAM's features are injected, with these."""
+        if self.injection is None or index % self.num_levels != self.injection.query_layer:
+            return x
         assert pixels.sam is not None
         return inject_queries(
             x,

@@ -46,16 +46,8 @@ class DeformableEncoderLayer(nn.Module):
         return self.norm2(tokens + fast_linear(hidden, self.linear2.weight, self.linear2.bias))
 
 
-class DeformableEncoder(nn.Module):
-    """A stack of deformable encoder layers: parameters `layers.{i}.*`."""
-
-    def __init__(self, layers: Sequence[DeformableEncoderLayer]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-
 class DeformableTransformer(nn.Module):
-    """Encodes feature maps of several resolutions jointly: `level_embed` and `encoder.*`."""
+    """Encodes feature maps of several resolutions jointly: `level_embed`, `encoder.layers.{i}`."""
 
     def __init__(
         self,
@@ -71,14 +63,11 @@ class DeformableTransformer(nn.Module):
         """`attention`: called with (dim, num_levels, num_heads, num_points)."""
         super().__init__()
         self.level_embed = nn.Parameter(torch.empty(num_levels, dim).normal_())
-        self.encoder = DeformableEncoder(
-            [
-                DeformableEncoderLayer(
-                    attention(dim, num_levels, num_heads, num_points), hidden_dim
-                )
-                for _ in range(num_layers)
-            ]
+        layers = (
+            DeformableEncoderLayer(attention(dim, num_levels, num_heads, num_points), hidden_dim)
+            for _ in range(num_layers)
         )
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(layers)})
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Feature maps (B, D, H_l, W_l) -> encoded maps of the same shapes, in the same order."""
@@ -93,7 +82,7 @@ class DeformableTransformer(nn.Module):
         )
         reference = reference_points(shapes, device=device)
         reference_BNL2 = reference[None, :, None].expand(len(tokens), -1, len(shapes), -1)
-        for layer in self.encoder.layers:
+        for layer in self.encoder["layers"]:  # type: ignore[attr-defined]
             tokens = layer(tokens, position, reference_BNL2, shapes)
         per_level = tokens.split([h * w for h, w in shapes], dim=1)
         return [

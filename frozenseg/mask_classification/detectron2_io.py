@@ -69,20 +69,16 @@ def as_mask_logits(masks_MHW: Tensor, geometry: ImageGeometry) -> Tensor:
 
 def as_detectron2(outputs: TaskOutputs) -> dict[str, Any]:
     """Results under detectron2's keys; label maps and masks stay tensors."""
-    result: dict[str, Any] = {}
-    if outputs.sem_seg is not None:
-        result["sem_seg"] = outputs.sem_seg
-    if outputs.semantic_labels is not None:
-        result["semantic_labels"] = outputs.semantic_labels.labels
-    if outputs.panoptic is not None:
-        result["panoptic_seg"] = outputs.panoptic
-    if outputs.instances is not None:
-        result["instances"] = as_instances(outputs.instances)
-    if outputs.query_masks is not None:
-        result["query_masks"] = as_instances(outputs.query_masks)
-    if outputs.sam_proposals is not None:
-        result["sam_proposals"] = as_instances(outputs.sam_proposals)
-    return result
+    labels = outputs.semantic_labels
+    result = {
+        "sem_seg": outputs.sem_seg,
+        "semantic_labels": None if labels is None else labels.labels,
+        "panoptic_seg": outputs.panoptic,
+    }
+    for name in ("instances", "query_masks", "sam_proposals"):
+        found = getattr(outputs, name)
+        result[name] = None if found is None else as_instances(found)
+    return {name: value for name, value in result.items() if value is not None}
 
 
 def as_instances(found: InstanceSegmentation) -> Instances:

@@ -13,11 +13,6 @@ _TRIES = 12  # candidates of a name that are looked at before near neighbours ar
 _CELL = 40  # two colours are "near" when they share a cell of this width in every channel
 
 
-def color_of(name: str) -> Color:
-    """The colour a name has on its own: RGB, 0..255."""
-    return next(_candidates(name))
-
-
 def assign_colors(names: Sequence[str], fixed: Sequence[Color | None]) -> list[Color]:
     """One colour per name: the fixed one where given, else the name's own.
 

@@ -33,27 +33,22 @@ class Model:
 
     def __init__(self, cache_dir):
         self.text = Text()
-        self._text_classifier = TextClassifierBuilder(
-            self.text, templates=TEMPLATES, cache_dir=cache_dir
-        )
+        self.classifier = TextClassifierBuilder(self.text, templates=TEMPLATES, cache_dir=cache_dir)
         self.set_vocabulary(Vocabulary.parse("cat; dog"))
 
     def set_vocabulary(self, vocabulary):
         self.vocabulary = vocabulary
 
-    def classifier(self, vocabulary):
-        return self._text_classifier(vocabulary)
-
 
 def test_only_new_words_cost_prompts(tmp_path):
     model = Model(tmp_path / "own")
-    builder = model._text_classifier
+    builder = model.classifier
     rows = measure_change_of_words(model, 25, tmp_path / "cache")
     assert [row["prompts"] for row in rows] == [3 * 25, 0, 3 * NEW_WORDS, 0]
     assert [row["words"] for row in rows] == [25, 25, 25 + NEW_WORDS, 25]
     assert all(row["seconds"] > 0 for row in rows)
     assert model.vocabulary.names == ("cat", "dog")
-    assert model._text_classifier is builder
+    assert model.classifier is builder
     assert "encode" not in vars(model.text)
     assert not (tmp_path / "own").exists()  # the model's own cache is not touched
 

@@ -155,7 +155,7 @@ def test_class_count_must_be_the_training_vocabularys(model):
             backbone=model.backbone,
             sem_seg_head=model.sem_seg_head,
             criterion=model.criterion,
-            text_classifier=model._text_classifier,
+            text_classifier=model.classifier,
             pixel_mean=[0.0] * 3,
             pixel_std=[1.0] * 3,
             size_divisibility=32,
@@ -169,13 +169,13 @@ def test_class_count_must_be_the_training_vocabularys(model):
 def test_training_sets_must_share_their_words():
     from detectron2.data import MetadataCatalog
 
-    from frozenseg.vocab.datasets import datasets_vocabulary
+    from frozenseg.encoders.open_vocabulary import datasets_vocabulary
 
     for name, words in (("words_a", "cat; dog"), ("words_b", "cat; dog"), ("words_c", "dog; cat")):
         MetadataCatalog.get(name).vocabulary = Vocabulary.parse(words)
-    same = datasets_vocabulary("DATASETS.TRAIN", ("words_a", "words_b"), MetadataCatalog.get)
+    same = datasets_vocabulary("DATASETS.TRAIN", ("words_a", "words_b"))
     assert same.names == ("cat", "dog")
     with pytest.raises(ValueError, match="words_a and words_c have different vocabularies"):
-        datasets_vocabulary("DATASETS.TRAIN", ("words_a", "words_c"), MetadataCatalog.get)
+        datasets_vocabulary("DATASETS.TRAIN", ("words_a", "words_c"))
     for name in ("words_a", "words_b", "words_c"):
         MetadataCatalog.pop(name)

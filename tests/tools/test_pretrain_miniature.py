@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -22,9 +23,8 @@ from tools.miniature.clip_batches import cell_shares, draw_captions, draw_crops,
 from tools.miniature.clip_evaluation import evaluate_clip
 from tools.miniature.clip_training import ClipTask, MiniatureClip, Stage, multi_positive_loss
 from tools.miniature.pool import open_crops, open_scenes
-from tools.miniature.runs import CLIP_CONFIG
+from tools.miniature.runs import CLIP_CONFIG, evaluate
 from tools.miniature.sam_evaluation import evaluate_sam
-from tools.miniature.sam_model import build_sam, load_sam
 from tools.miniature.sam_training import (
     MiniatureSam,
     SamTask,
@@ -258,12 +258,13 @@ def test_crop_batches_have_their_classes(pools):
 
 
 def test_wrong_sam_weights_are_refused(tmp_path):
+    arguments = argparse.Namespace(weights=tmp_path, models=["sam"], seed=0, scenes=1)
     with pytest.raises(FileNotFoundError, match="pretrain_miniature"):
-        load_sam(tmp_path / "none.safetensors")
-    MiniatureClip(str(CLIP_CONFIG)).export(tmp_path / "clip.safetensors")
+        evaluate(arguments)
+    MiniatureClip(str(CLIP_CONFIG)).export(tmp_path / "miniature_sam.safetensors")
     with pytest.raises(ValueError, match="does not fit"):
-        load_sam(tmp_path / "clip.safetensors")
-    assert sum(p.numel() for p in build_sam().parameters()) < 2_000_000
+        evaluate(arguments)
+    assert sum(p.numel() for p in MiniatureSam().parameters()) < 2_000_000
 
 
 def test_shipped_clip_names_masks_and_crops():

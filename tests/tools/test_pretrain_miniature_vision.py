@@ -15,6 +15,7 @@ from frozenseg.data.miniature.classes import SHAPES
 from frozenseg.data.miniature.outlines import outline
 from frozenseg.data.miniature.scenes import draw_scene
 from frozenseg.encoders.visual.encoder import load_visual_encoder
+from tools.miniature.clip_training import normalise
 from tools.miniature.pool import open_crops, open_scenes
 from tools.miniature.runs import VIT_CONFIG
 from tools.miniature.saliency import Cutouts, describe_outlines, salient_mask
@@ -25,8 +26,6 @@ from tools.miniature.vision_training import (
     VisionTask,
     contrast,
     draw_blanks,
-    normalise,
-    read_vit_config,
     sample_cells,
 )
 from tools.miniature.vision_views import PATCH, draw_matrix, draw_views
@@ -173,7 +172,7 @@ def test_every_weight_of_the_vision_encoder_learns(pools):
 
 def test_exported_vision_encoder_says_the_same_through_the_ordinary_door(tmp_path):
     torch.manual_seed(0)
-    model = MiniatureVision(read_vit_config(VIT_CONFIG)).eval()
+    model = MiniatureVision(json.loads(VIT_CONFIG.read_text())["timm_vit"]).eval()
     model.export(tmp_path / "vit.safetensors")
     encoder = load_visual_encoder(str(VIT_CONFIG), str(tmp_path / "vit.safetensors"))
     images = normalise(np.stack([draw_scene(0, 0).image]).astype(np.float32))

@@ -140,18 +140,19 @@ def draw_captions(
             continue
         for _ in range(each if c in present else 1):
             template = _TEMPLATES[generator.integers(len(_TEMPLATES))]
-            texts.append(template.replace("{}", _name(generator, c)))
+            texts.append(template.replace("{}", draw_name(generator, c)))
             about.append((c, _ANY))
     for thing, stuff in places:
         template = PLACE_CAPTIONS[generator.integers(len(PLACE_CAPTIONS))]
-        first, second = _name(generator, thing), _name(generator, stuff)
+        first, second = draw_name(generator, thing), draw_name(generator, stuff)
         texts.append(template.replace("{}", first, 1).replace("{}", second, 1))
         about.append((thing, stuff))
     columns = np.array(about, np.int64)
     return Captions(tuple(texts), columns[:, 0], columns[:, 1])
 
 
-def _name(generator: np.random.Generator, c: int) -> str:
+def draw_name(generator: np.random.Generator, c: int) -> str:
+    """One of the names of class `c`."""
     names = all_names(c)
     return names[generator.integers(len(names))]
 

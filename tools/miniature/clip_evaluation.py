@@ -22,7 +22,7 @@ from frozenseg.encoders.clip.weights import load_clip
 from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.structures import TextClassifier
 from frozenseg.vocab import Vocabulary, get_templates
-from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
+from tools.miniature.clip_training import normalise
 from tools.miniature.pool import CROP_SIZE
 
 _BATCH = 32
@@ -57,19 +57,19 @@ def _crop_accuracies(
     things = np.array([thing for *_, thing, _ in drawn])
     embeddings = []
     for i in range(0, count, _BATCH):
-        images = _normalise(np.stack([image for image, *_ in drawn[i : i + _BATCH]]))
+        images = normalise(np.stack([image for image, *_ in drawn[i : i + _BATCH]]))
         with torch.no_grad():
             embeddings.append(clip.clip_model.encode_image(images))
     embeddings_BK = torch.cat(embeddings)
     right = classify(embeddings_BK, classifier) == things
     seen = np.array([CLASSES[t].seen for t in things])
-    figures = {"all": _percent(right), "seen": _percent(right[seen])}
-    figures["unseen"] = _percent(right[~seen])
+    figures = {"all": percent(right), "seen": percent(right[seen])}
+    figures["unseen"] = percent(right[~seen])
     for number in range(3):
         names = [[row.synonyms[number]] for row in CLASSES]
         one_name = builder(Vocabulary.from_names(names))
         right = classify(embeddings_BK, one_name) == things
-        figures[f"name_{number}_alone"] = _percent(right)
+        figures[f"name_{number}_alone"] = percent(right)
     return figures
 
 
@@ -78,7 +78,7 @@ def _mask_accuracies(
 ) -> dict[str, Any]:
     right: dict[str, list[bool]] = defaultdict(list)
     for scene in drawn:
-        images = _normalise(scene.image[None])
+        images = normalise(scene.image[None])
         if size != images.shape[-1]:
             images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
         dense = clip(images)["clip_vis_dense"]
@@ -95,7 +95,7 @@ def _mask_accuracies(
                 right["shape of things"].append(bool(valid) and row.shape == truth.shape)
                 right["color of things"].append(bool(valid) and row.color == truth.color)
             right["without a cell"].append(not valid)
-    return {group: _percent(np.array(right[group])) for group in sorted(right)}
+    return {group: percent(right[group]) for group in sorted(right)}
 
 
 def classify(embeddings_NK: Tensor, classifier: TextClassifier) -> np.ndarray:
@@ -105,11 +105,6 @@ def classify(embeddings_NK: Tensor, classifier: TextClassifier) -> np.ndarray:
     return classifier.max_over_synonyms(cosines_NS).argmax(-1).numpy()
 
 
-def _normalise(images_BHW3: np.ndarray) -> Tensor:
-    images = torch.from_numpy(images_BHW3).float()
-    images = (images - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
-    return images.permute(0, 3, 1, 2)
-
-
-def _percent(right: np.ndarray) -> float:
-    return round(100 * float(np.mean(right)), 1) if len(right) else float("nan")
+def percent(shares: Sequence[float] | np.ndarray) -> float:
+    """Their mean in per cent, to one digit; NaN where there are none."""
+    return round(100 * float(np.mean(shares)), 1) if len(shares) else float("nan")

@@ -18,12 +18,11 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from frozenseg.data.miniature.classes import CLASSES
+from frozenseg.encoders.clip.backbone import MAX_LOGIT_SCALE
 from frozenseg.encoders.clip.config import read_clip_config
-from frozenseg.files import write_atomically
 from tools.miniature.clip_batches import (
     Captions,
     draw_captions,
@@ -32,11 +31,17 @@ from tools.miniature.clip_batches import (
     every_token_text,
 )
 from tools.miniature.pool import CropPool, ScenePool
+from tools.miniature.training import export_half
 
 PIXEL_MEAN = (122.7709383, 116.7460125, 104.09373615)
 PIXEL_STD = (68.5005327, 66.6321579, 70.32316305)
-_MAX_LOGIT_SCALE = 100.0
 _LAYER_SCALE = 0.3  # timm starts at 1e-6, from where so short a training never gets away
+
+
+def normalise(images: np.ndarray) -> Tensor:
+    """Pictures (..., H, W, 3) with values 0..255 as the models take them (..., 3, H, W)."""
+    scaled = (torch.from_numpy(images) - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+    return scaled.movedim(-1, -3)
 
 
 class Stage(NamedTuple):
@@ -99,12 +104,10 @@ class MiniatureClip(nn.Module):
 
     def dense(self, images_BHW3: np.ndarray) -> Tensor:
         """The map `clip_vis_dense` as (B, N, C) float32; computed in bfloat16."""
-        images = torch.from_numpy(images_BHW3).float()
-        images = (images - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+        images = normalise(images_BHW3)  # channels_last in memory
         with torch.autocast("cpu", dtype=torch.bfloat16):
             trunk = self.clip.visual.trunk
-            x = trunk.stem(images.permute(0, 3, 1, 2))  # channels_last in memory
-            x = trunk.norm_pre(trunk.stages(x))
+            x = trunk.norm_pre(trunk.stages(trunk.stem(images)))
         return x.float().flatten(2).transpose(1, 2)
 
     def embed(self, pooled_RC: Tensor) -> Tensor:
@@ -114,16 +117,13 @@ class MiniatureClip(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        return self.clip.logit_scale.exp().clamp(max=_MAX_LOGIT_SCALE)
+        return self.clip.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
 
     def export(self, path: Path) -> None:
         """Writes the weights that `load_clip` reads: float16, unused words as zeros."""
-        state = {k: v.detach().half().contiguous() for k, v in self.clip.state_dict().items()}
-        words = torch.zeros(self.full_size, dtype=torch.float16)
-        words[self.used_tokens] = state["token_embedding.weight"]
-        state["token_embedding.weight"] = words
-        copies = {k: v.clone() for k, v in state.items()}
-        write_atomically(path, lambda part: save_file(copies, part))
+        words = torch.zeros(self.full_size)
+        words[self.used_tokens] = self.clip.token_embedding.weight.detach()
+        export_half(self.clip.state_dict() | {"token_embedding.weight": words}, path)
 
 
 class ClipTask:

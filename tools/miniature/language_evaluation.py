@@ -5,8 +5,7 @@ Legend: N names, C classes, K channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,14 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frozenseg.data.miniature.classes import CLASSES, all_names
-from frozenseg.encoders.text.language import LanguageEncoder, load_language_encoder
+from tools.miniature.clip_evaluation import percent
 from tools.miniature.vision_evaluation import fit_probe
 
-Encoder = Callable[[Sequence[str]], Tensor]
 _PARTS = 4
 
 
-def evaluate_language(encode: Encoder) -> dict[str, float]:
+def evaluate_language(encode: Callable[[Sequence[str]], Tensor]) -> dict[str, float]:
     """Figures in per cent about the vectors of class names.
 
     - new_pairs_color, new_pairs_shape: linear probes fitted on the names of 48 of the 64 things,
@@ -30,8 +28,8 @@ def evaluate_language(encode: Encoder) -> dict[str, float]:
       asked about the names that have no word of it ("crimson five-pointed star").
     - same_class: names whose nearest first name, by cosine, is that of their own class (of 70).
 
-    Args:
-        encode: names to vectors (N, K).
+    `encode`: names to vectors (N, K).
+
     """
     names = [(name, c) for c in range(len(CLASSES)) for name in all_names(c)]
     vectors_NK = encode([name for name, _ in names])
@@ -46,30 +44,15 @@ def evaluate_language(encode: Encoder) -> dict[str, float]:
         for part in range(_PARTS):
             held_out = things_N & (_part_of(classes_N) == part)
             rights.append(_probe(vectors, answers, things_N & ~held_out, held_out))
-        figures[f"new_pairs_{kind}"] = _percent(np.concatenate(rights))
+        figures[f"new_pairs_{kind}"] = percent(np.concatenate(rights))
         first = np.isin(np.arange(len(names)), first_C) & things_N
         new = np.array([_no_word_in_common(name, CLASSES[c].name) for name, c in names])
-        figures[f"new_words_{kind}"] = _percent(_probe(vectors, answers, first, new & things_N))
+        figures[f"new_words_{kind}"] = percent(_probe(vectors, answers, first, new & things_N))
     unit_NK = F.normalize(vectors_NK, dim=-1)
     nearest_N = (unit_NK @ unit_NK[first_C].T).argmax(1).numpy()
     others = ~np.isin(np.arange(len(names)), first_C)
-    figures["same_class"] = _percent((nearest_N == classes_N)[others])
+    figures["same_class"] = percent((nearest_N == classes_N)[others])
     return figures
-
-
-def compare_language(encoders: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, float]]:
-    """`evaluate_language` for several encoders: name and weights of load_language_encoder."""
-    figures = {}
-    for label, (name, weights) in encoders.items():
-        torch.manual_seed(0)  # of random weights
-        encoder = load_language_encoder(name, weights)
-        encode = partial(_encode, encoder)
-        figures[label] = evaluate_language(encode)
-    return figures
-
-
-def _encode(encoder: LanguageEncoder, names: Sequence[str]) -> Tensor:
-    return encoder.encode(*encoder.tokenize(names)).float()
 
 
 def _part_of(classes_N: np.ndarray) -> np.ndarray:
@@ -86,7 +69,3 @@ def _probe(vectors_NK: Tensor, answers_N: Tensor, fit: np.ndarray, ask: np.ndarr
 
 def _no_word_in_common(name: str, other: str) -> bool:
     return not set(name.replace("-", " ").split()) & set(other.split())
-
-
-def _percent(right: np.ndarray) -> float:
-    return round(100 * float(np.mean(right)), 1)

@@ -23,6 +23,7 @@ from frozenseg.data.miniature.classes import (
     all_names,
 )
 from frozenseg.vocab.templates import get_templates
+from tools.miniature.clip_batches import draw_name
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -52,7 +53,7 @@ def draw_text(generator: np.random.Generator) -> str:
     """One text of one to three sentences."""
     kind = generator.random()
     if kind < 0.25:
-        return _fill(_ONE, generator, [_name(generator, int(generator.choice(ALL)))])
+        return _fill(_ONE, generator, [draw_name(generator, int(generator.choice(ALL)))])
     if kind < 0.4:
         return _definition(generator)
     stuff = int(generator.choice([i for i in ALL if not CLASSES[i].is_thing]))
@@ -66,7 +67,7 @@ def draw_neighbors(generator: np.random.Generator) -> tuple[str, str]:
     """Two sentences of one text: they speak of the same thing, in words drawn separately."""
     first = int(generator.choice(ALL))
     if generator.random() < 0.6 or not CLASSES[first].is_thing:
-        one, other = (_fill(_ONE, generator, [_name(generator, first)]) for _ in range(2))
+        one, other = (_fill(_ONE, generator, [draw_name(generator, first)]) for _ in range(2))
         return one, other
     stuff = int(generator.choice([i for i in ALL if not CLASSES[i].is_thing]))
     return _scene(generator, [first], stuff), _mention(generator, first, stuff)
@@ -87,16 +88,16 @@ def vocabulary() -> tuple[str, ...]:
 
 def _scene(generator: np.random.Generator, things: Sequence[int], stuff: int) -> str:
     if len(things) == 1:
-        words = [_name(generator, things[0]), _name(generator, stuff)]
+        words = [draw_name(generator, things[0]), draw_name(generator, stuff)]
         return _fill(PLACE_CAPTIONS, generator, words) + "."
-    named = [f"a {_name(generator, c)}" for c in things]
+    named = [f"a {draw_name(generator, c)}" for c in things]
     listed = ", ".join(named[:-1]) + f" and {named[-1]}"
-    return _fill(_SEVERAL, generator, [listed, _name(generator, stuff)])
+    return _fill(_SEVERAL, generator, [listed, draw_name(generator, stuff)])
 
 
 def _mention(generator: np.random.Generator, thing: int, stuff: int) -> str:
     template = _AGAIN[generator.integers(len(_AGAIN))]
-    words = [_name(generator, thing), _name(generator, stuff)]
+    words = [draw_name(generator, thing), draw_name(generator, stuff)]
     if template.startswith(("on", "{} with")):
         words.reverse()
     return _put(template, words)
@@ -121,8 +122,3 @@ def _put(template: str, words: Sequence[str]) -> str:
     for word in words:
         template = template.replace("{}", word, 1)
     return template
-
-
-def _name(generator: np.random.Generator, c: int) -> str:
-    names = all_names(c)
-    return names[generator.integers(len(names))]

@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-from frozenseg.files import write_atomically
 from tools.miniature.language_texts import SPECIAL_TOKENS, draw_neighbors, draw_text
+from tools.miniature.training import export_half
 from tools.miniature.vision_training import contrast
 
 _BLANK_SHARE, _MASK_SHARE, _OTHER_SHARE = 0.25, 0.8, 0.1
@@ -61,8 +60,7 @@ class MiniatureBert(nn.Module):
 
     def export(self, path: Path) -> None:
         """Writes the encoder in float16 under the names of transformers' BertModel."""
-        state = {k: v.detach().half().clone() for k, v in self.bert.bert.state_dict().items()}
-        write_atomically(path, lambda part: save_file(state, part))
+        export_half(self.bert.bert.state_dict(), path)
 
 
 class LanguageTask:

@@ -6,7 +6,6 @@ Legend: N pictures, S segments of a scene (at most MAX_SEGMENTS), H and W pixels
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from frozenseg.data.miniature.scenes import SIZE, THINGS, draw_crop, draw_scene
-from frozenseg.files import write_text
+from frozenseg.files import read_json, write_json
 
 MAX_SEGMENTS = 2 + THINGS[1]
 CROP_SIZE = 96
@@ -82,7 +81,7 @@ def _open(
 ) -> dict[str, np.ndarray]:
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / f"done_v{_VERSION}.json"
-    done = json.loads(state_file.read_text(encoding="utf-8")) if state_file.is_file() else 0
+    done = read_json(state_file) if state_file.is_file() else 0
     arrays: dict[str, np.ndarray] = {
         name: np.lib.format.open_memmap(
             folder / f"{name}.npy", mode="r+" if done else "w+", dtype=dtype, shape=shape
@@ -93,12 +92,8 @@ def _open(
     for i in range(done, count):
         draw(arrays, i)
         if (i + 1) % _SAVE_EVERY == 0 or i + 1 == count:
-            _write(state_file, i + 1)
+            write_json(state_file, i + 1)
             rate = (i + 1 - first) / (time.monotonic() - start)
             left = (count - i - 1) / rate
             print(f"{folder.name}: {i + 1}/{count}, {rate:.0f}/s, {left:.0f} s left", flush=True)
     return arrays
-
-
-def _write(path: Path, number: int) -> None:
-    write_text(path, json.dumps(number))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from frozenseg.files import write_json
+from frozenseg.files import read_json, write_json
 from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
-from tools.miniature.curves import plot_log
 from tools.miniature.pool import open_crops, open_scenes
-from tools.miniature.training import Schedule, train
+from tools.miniature.training import Schedule, plot_log, train
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _CONFIGS = _REPOSITORY / "configs" / "miniature"
@@ -79,9 +79,9 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any, float]:
 
         clip = MiniatureClip(str(CLIP_CONFIG))
         return clip, ClipTask(clip, scenes, crops, args.seed), 2e-3
-    from tools.miniature.vision_training import MiniatureVision, VisionTask, read_vit_config
+    from tools.miniature.vision_training import MiniatureVision, VisionTask
 
-    vision = MiniatureVision(read_vit_config(VIT_CONFIG))
+    vision = MiniatureVision(read_json(VIT_CONFIG)["timm_vit"])
     return vision, VisionTask(vision, scenes, crops, args.seed), 1.5e-3
 
 
@@ -92,7 +92,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.record:
         for model, measured in figures.items():
             facts_file = args.weights / f"{FILES[model]}.json"
-            facts = json.loads(facts_file.read_text(encoding="utf-8"))
+            facts = read_json(facts_file)
             world = {"seed": args.seed, "scenes": args.scenes, "crops": args.crops}
             held_out = {} if model == "language" else {"held_out": world}
             write_json(facts_file, facts | held_out | {"measured": measured})
@@ -101,6 +101,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 def _measure(model: str, args: argparse.Namespace) -> dict[str, Any]:
     weights = args.weights / f"{FILES[model]}.safetensors"
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"{weights} does not exist; run tools/pretrain_miniature.py {model}"
+        )
     if model == "clip":
         from tools.miniature.clip_evaluation import evaluate_clip
 
@@ -116,25 +120,42 @@ def _measure(model: str, args: argparse.Namespace) -> dict[str, Any]:
         from tools.miniature.sam_evaluation import evaluate_sam
 
         return evaluate_sam(weights, seed=args.seed, scenes=args.scenes)
-    clip_weights = _SHIPPED / f"{FILES['clip']}.safetensors"  # what the others are compared with
     if model == "vision":
-        from tools.miniature.vision_evaluation import compare_vision
+        from frozenseg.encoders.visual.encoder import load_visual_encoder
+        from tools.miniature.vision_evaluation import evaluate_vision
 
-        encoders = {
-            "trained": (str(VIT_CONFIG), str(weights)),
-            "random": (str(VIT_CONFIG), ""),
-            "miniature_clip": (str(CLIP_CONFIG), str(clip_weights)),
-        }
-        return compare_vision(encoders, seed=args.seed, scenes=args.scenes)
-    from tools.miniature.language_evaluation import compare_language
+        return _compare(
+            VIT_CONFIG,
+            weights,
+            load_visual_encoder,
+            lambda encoder: evaluate_vision(encoder, seed=args.seed, scenes=args.scenes),
+        )
+    from frozenseg.encoders.text.language import load_language_encoder
+    from tools.miniature.language_evaluation import evaluate_language
 
-    return compare_language(
-        {
-            "trained": (str(BERT_FOLDER), str(weights)),
-            "random": (str(BERT_FOLDER), ""),
-            "miniature_clip": (str(CLIP_CONFIG), str(clip_weights)),
-        }
+    return _compare(
+        BERT_FOLDER,
+        weights,
+        load_language_encoder,
+        lambda encoder: evaluate_language(lambda names: encoder.encode(*encoder.tokenize(names))),
     )
+
+
+def _compare(
+    config: Path, weights: Path, load: Callable[[str, str], Any], measure: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """The figures of an encoder, of the same one untrained, and of the shipped CLIP."""
+    clip = _SHIPPED / f"{FILES['clip']}.safetensors"
+    encoders = {
+        "trained": (config, weights),
+        "random": (config, ""),
+        "miniature_clip": (CLIP_CONFIG, clip),
+    }
+    figures = {}
+    for label, (name, file) in encoders.items():
+        torch.manual_seed(0)  # of random weights
+        figures[label] = measure(load(str(name), str(file)))
+    return figures
 
 
 def _command(args: argparse.Namespace) -> str:

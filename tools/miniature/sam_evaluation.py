@@ -15,7 +15,9 @@ from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
 from frozenseg.data.miniature.classes import CLASSES
 from frozenseg.data.miniature.scenes import MiniatureScene, draw_scene
-from tools.miniature.sam_model import load_sam
+from frozenseg.encoders.sam.model import load_sam
+from tools.miniature.clip_evaluation import percent
+from tools.miniature.sam_training import SAM_CONFIG
 
 # Of the automatic generator; the figures in the report hold for these.
 AUTOMATIC = {
@@ -37,7 +39,7 @@ def evaluate_sam(
     "single" is the decoder's single answer, "scored" the one of the other three with the best
     predicted IoU, "best" the best of these by the ground truth.
     """
-    sam = load_sam(weights)
+    sam = load_sam(str(SAM_CONFIG), str(weights))
     drawn = [draw_scene(seed, i) for i in range(scenes)]
     figures: dict[str, Any] = {"one_click": one_click(SamPredictor(sam), drawn, seed)}
     generator = SamAutomaticMaskGenerator(sam, **AUTOMATIC)
@@ -60,7 +62,7 @@ def one_click(predictor: SamPredictor, drawn: list[MiniatureScene], seed: int) -
                     ious.setdefault(f"{place}_{name}{kind}", []).append(iou)
                 if row.is_thing and not row.seen:
                     ious.setdefault(f"{place}_single_unseen", []).append(answers["single"])
-    return {name: round(100 * float(np.mean(values)), 1) for name, values in sorted(ious.items())}
+    return {name: percent(values) for name, values in sorted(ious.items())}
 
 
 def _clicks(mask: np.ndarray, generator: np.random.Generator) -> dict[str, tuple[int, int]]:
@@ -105,7 +107,7 @@ def automatic(
                 truth = scene.ids == segment["id"]
                 found.append(any(_iou(mask, truth) >= FOUND_IOU for mask in masks))
     return {
-        "things_found": round(100 * float(np.mean(found)), 1),
+        "things_found": percent(found),
         "masks_per_picture": round(count / len(drawn), 1),
         "seconds_per_picture": round(seconds / len(drawn), 2),
     }

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from frozenseg.files import write_atomically
+from frozenseg.encoders.sam.config import read_sam_config
 from tools.miniature.clip_batches import zoom
 from tools.miniature.pool import ScenePool
-from tools.miniature.sam_model import build_sam
+from tools.miniature.training import export_half
 
+SAM_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "miniature" / "miniature_sam.json"
 _PROMPTS, _CLICKS = 8, 3
 _ONE_CLICK = 0.6  # share of prompts with a single click
 _FOCAL_WEIGHT, _ALTERNATIVES_WEIGHT = 20.0, 0.5
@@ -33,7 +34,7 @@ class MiniatureSam(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sam: Any = build_sam()
+        self.sam: Any = Sam(*read_sam_config(str(SAM_CONFIG)).build_modules()).eval()
 
     def forward(
         self, images_BHW3: np.ndarray, picture_P: Tensor, points_PQ2: Tensor, labels_PQ: Tensor
@@ -59,8 +60,7 @@ class MiniatureSam(nn.Module):
 
     def export(self, path: Path) -> None:
         """Writes the weights in float16, under segment_anything's names."""
-        state = {k: v.half().clone() for k, v in self.sam.state_dict().items()}
-        write_atomically(path, lambda part: save_file(state, part))
+        export_half(self.sam.state_dict(), path)
 
 
 class SamTask:

@@ -1,4 +1,4 @@
-"""The training loop of both miniature models: schedule, clipping, log, checkpoints, resuming."""
+"""The training loop of all miniature models: schedule, clipping, log, checkpoints, export."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from frozenseg.files import write_atomically
@@ -69,6 +70,18 @@ def train(
     if resume and checkpoint.is_file():
         clock, step, means = _restore(checkpoint, model, optimizer)
     _cut_log(log_file, step)
+
+    def save() -> None:
+        state: dict[str, Any] = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "means": means,
+            "seconds": clock.seconds(),
+            "cpu_seconds": clock.cpu_seconds(),
+        }
+        write_atomically(checkpoint, lambda part: torch.save(state, part))
+
     last_save = clock.seconds()
     while (progress := schedule.progress(step, clock.seconds())) < 1:
         for group in optimizer.param_groups:
@@ -87,13 +100,45 @@ def train(
             _log(log_file, step, progress, clock.seconds(), means)
         if clock.seconds() - last_save > schedule.save_every:
             last_save = clock.seconds()
-            _save(checkpoint, model, optimizer, clock, step, means)
-    _save(checkpoint, model, optimizer, clock, step, means)
+            save()
+    save()
     return {
         "steps": step,
         "seconds": round(clock.seconds(), 1),
         "cpu_seconds": round(clock.cpu_seconds(), 1),
     }
+
+
+def export_half(state: Mapping[str, Tensor], path: Path) -> None:
+    """Writes weights in float16."""
+    half = {name: t.detach().half().contiguous().clone() for name, t in state.items()}
+    write_atomically(path, lambda part: save_file(half, part))
+
+
+def plot_log(log_file: Path, picture: Path, *, title: str) -> None:
+    """Draws every figure of the log (one JSON object per line) over the steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [json.loads(line) for line in log_file.read_text(encoding="utf-8").splitlines()]
+    names = sorted({name for row in rows for name in row} - {"step", "progress", "seconds"})
+    losses = [name for name in names if name.startswith("loss")]
+    shares = [name for name in names if name not in losses and name != "gradient_norm"]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
+    for axis, group in zip(axes, (losses, shares), strict=True):
+        for name in group:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            axis.plot(*zip(*points, strict=True), label=name)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if group:
+            axis.legend()
+    axes[1].set_ylim(0, 1)
+    figure.suptitle(title)
+    figure.savefig(picture, dpi=90)
+    pyplot.close(figure)
 
 
 class _Clock:
@@ -132,25 +177,6 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     clock = _Clock(state["seconds"], state["cpu_seconds"])
     return clock, state["step"], state["means"]
-
-
-def _save(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    clock: _Clock,
-    step: int,
-    means: dict[str, float],
-) -> None:
-    state: dict[str, Any] = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-        "means": means,
-        "seconds": clock.seconds(),
-        "cpu_seconds": clock.cpu_seconds(),
-    }
-    write_atomically(path, lambda part: torch.save(state, part))
 
 
 def _cut_log(path: Path, step: int) -> None:

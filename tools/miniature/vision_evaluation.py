@@ -9,7 +9,7 @@ Legend: P examples (cells or things of all pictures), N cells of a picture, S se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from frozenseg.data.miniature.classes import CLASSES
 from frozenseg.data.miniature.scenes import draw_scene
-from frozenseg.encoders.visual.encoder import load_visual_encoder
 from tools.miniature.clip_batches import cell_shares
-from tools.miniature.vision_training import normalise
+from tools.miniature.clip_evaluation import percent
+from tools.miniature.clip_training import normalise
 
 Encoder = Callable[[Tensor], Tensor]
 _BATCH = 50
@@ -34,18 +34,6 @@ class Examples(NamedTuple):
 
     features: Tensor
     classes: Tensor
-
-
-def compare_vision(
-    encoders: Mapping[str, tuple[str, str]], *, seed: int, scenes: int
-) -> dict[str, dict[str, float]]:
-    """`evaluate_vision` for several encoders, given as name and weights of load_visual_encoder."""
-    figures = {}
-    for label, (name, weights) in encoders.items():
-        torch.manual_seed(0)  # of random weights
-        encoder = load_visual_encoder(name, weights)
-        figures[label] = evaluate_vision(encoder, seed=seed, scenes=scenes)
-    return figures
 
 
 def evaluate_vision(
@@ -84,7 +72,7 @@ def _probe(fit: Examples, test: Examples, answers: Tensor) -> float:
     probe = fit_probe(((fit.features - mean) / std)[asked_fit], fit_truth[asked_fit])
     with torch.no_grad():
         found = probe(((test.features - mean) / std)[asked]).argmax(-1)
-    return round(100 * float((found == truth[asked]).float().mean()), 1)
+    return percent((found == truth[asked]).numpy())
 
 
 @torch.no_grad()

@@ -16,22 +16,20 @@ P pairs of cells, D numbers of a description.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from frozenseg.encoders.visual.conv_stem import build_vit
-from frozenseg.files import write_atomically
 from tools.miniature.clip_batches import cell_shares
-from tools.miniature.clip_training import PIXEL_MEAN, PIXEL_STD
+from tools.miniature.clip_training import normalise
 from tools.miniature.pool import CropPool, ScenePool
 from tools.miniature.saliency import DESCRIBED, Cutouts
+from tools.miniature.training import export_half
 from tools.miniature.vision_views import PATCH, draw_views, relight
 
 _COMPARED, _HIDDEN = 64, 256
@@ -68,18 +66,11 @@ class MiniatureVision(nn.Module):
 
     def export(self, path: Path) -> None:
         """Writes the transformer in float16 under timm's names."""
-        state = {k: v.detach().half().clone() for k, v in self.vit.state_dict().items()}
-        write_atomically(path, lambda part: save_file(state, part))
+        export_half(self.vit.state_dict(), path)
 
 
 def _head(width: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, outputs))
-
-
-def read_vit_config(path: Path) -> dict[str, Any]:
-    """The arguments of `build_vit` in a JSON file such as configs/miniature/miniature_vit.json."""
-    arguments: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["timm_vit"]
-    return arguments
 
 
 class VisionTask:
@@ -183,10 +174,3 @@ def contrast(
     own = torch.arange(len(logits))
     right = float((logits.argmax(1) == own).float().mean())
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2, right
-
-
-def normalise(images: np.ndarray) -> Tensor:
-    """Pictures (..., H, W, 3) with values 0..255 as the model takes them (..., 3, H, W)."""
-    mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
-    scaled = torch.from_numpy(images) / std
-    return scaled.sub_(mean / std).movedim(-1, -3)

@@ -16,8 +16,9 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor
 
-from frozenseg.encoders.clip.image_towers import build_visual_tower, to_channels_last
+from frozenseg.encoders.clip.image_towers import build_visual_tower, map_shapes, to_channels_last
 from frozenseg.encoders.clip.weights import load_clip
+from frozenseg.encoders.frozen import Frozen
 from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.layers.mask_pooling import has_positive, resize_mask_logits
 
@@ -31,7 +32,7 @@ def config_section(cfg: CfgNode) -> str:
     return CONFIG_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE, "FC_CLIP")
 
 
-class FrozenCLIP(Backbone):
+class FrozenCLIP(Frozen, Backbone):
     """A CLIP model that never changes: no gradients, always in eval mode.
 
     Its parameters are named `clip_model.*`, as in the released checkpoints.
@@ -53,40 +54,11 @@ class FrozenCLIP(Backbone):
         # Convolutions run about a tenth faster on the CPU in this layout (R50 at 640 x 640).
         self.clip_model.visual.to(memory_format=torch.channels_last)
         self._tower = build_visual_tower(model.visual)
-        self._shapes = self._tower.shapes()
         # Not a submodule of its own: its parameters are `clip_model`'s.
         object.__setattr__(self, "text", ClipText(model))
         self.embed_dim = self.text.embed_dim
         self.train(False)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec | None = None) -> FrozenCLIP:
-        """Reads CLIP_MODEL_NAME, CLIP_PRETRAINED_WEIGHTS and EMBED_DIM of the section of
-        MODEL.META_ARCHITECTURE. MODEL.DEVICE "meta" builds names and shapes without weights.
-
-        Raises: ValueError where EMBED_DIM is not the model's; and what `load_clip` raises.
-        """
-        architecture = cfg.MODEL.META_ARCHITECTURE
-        if architecture not in CONFIG_SECTIONS:
-            known = ", ".join(CONFIG_SECTIONS)
-            raise ValueError(
-                f"MODEL.META_ARCHITECTURE is {architecture!r}: the backbone CLIP serves {known}"
-            )
-        section = CONFIG_SECTIONS[architecture]
-        node = cfg.MODEL[section]
-        device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
-        backbone = cls(load_clip(node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, device))
-        if backbone.embed_dim != node.EMBED_DIM:
-            raise ValueError(
-                f"MODEL.{section}.EMBED_DIM is {node.EMBED_DIM}, but the CLIP model "
-                f"{node.CLIP_MODEL_NAME} has {backbone.embed_dim} channels: set it to "
-                f"{backbone.embed_dim}"
-            )
-        return backbone
-
-    def train(self, mode: bool = True) -> FrozenCLIP:
-        """Stays in eval mode, whatever `mode`: batch norm statistics must not move."""
-        return super().train(False)
+        self._shapes = map_shapes(self._tower, self.clip_model.visual)
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
@@ -131,5 +103,26 @@ class FrozenCLIP(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def CLIP(cfg: CfgNode, input_shape: Any = None) -> FrozenCLIP:
-    """What MODEL.BACKBONE.NAME "CLIP" builds."""
-    return FrozenCLIP.from_config(cfg, input_shape)
+    """What MODEL.BACKBONE.NAME "CLIP" builds.
+
+    Reads CLIP_MODEL_NAME, CLIP_PRETRAINED_WEIGHTS and EMBED_DIM of the section of
+    MODEL.META_ARCHITECTURE. MODEL.DEVICE "meta" builds names and shapes without weights.
+    Raises: ValueError where EMBED_DIM is not the model's; and what `load_clip` raises.
+    """
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    if architecture not in CONFIG_SECTIONS:
+        known = ", ".join(CONFIG_SECTIONS)
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {architecture!r}: the backbone CLIP serves {known}"
+        )
+    section = CONFIG_SECTIONS[architecture]
+    node = cfg.MODEL[section]
+    device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
+    backbone = FrozenCLIP(load_clip(node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, device))
+    if backbone.embed_dim != node.EMBED_DIM:
+        raise ValueError(
+            f"MODEL.{section}.EMBED_DIM is {node.EMBED_DIM}, but the CLIP model "
+            f"{node.CLIP_MODEL_NAME} has {backbone.embed_dim} channels: set it to "
+            f"{backbone.embed_dim}"
+        )
+    return backbone

@@ -11,7 +11,7 @@ import open_clip
 import timm
 from timm.models import register_model
 
-from frozenseg.errors import nearest
+from frozenseg.errors import did_you_mean
 from frozenseg.files import read_json
 
 _REQUIRED_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
@@ -119,11 +119,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_builtin(name: str) -> dict[str, Any]:
     known = open_clip.list_models()
     if name not in known:
-        near = nearest(name, known, cutoff=0.4, most=3)
-        hint = f"did you mean {', '.join(near)}? " if near else ""
         raise ValueError(
-            f"unknown CLIP model {name!r}: {hint}Give a name from open_clip.list_models() or the "
-            "path of a .json config"
+            f"unknown CLIP model {name!r}: {did_you_mean(name, known)}Give a name from "
+            "open_clip.list_models() or the path of a .json config"
         )
     return open_clip.get_model_config(name)
 
@@ -136,15 +134,12 @@ def _register_from_section(section: Any, vision_cfg: dict[str, Any], *, source: 
         )
     sizes = []
     for key in ("depths", "dims"):
-        value = section.get(key) if isinstance(section, dict) else None
-        if not isinstance(value, list) or len(value) != 4 or not all(map(_is_positive, value)):
+        value: Any = section.get(key) if isinstance(section, dict) else None
+        is_list = isinstance(value, list) and len(value) == 4
+        if not is_list or not all(type(size) is int and size > 0 for size in value):
             raise ValueError(
                 f"CLIP config {source}: {_CONVNEXT_SECTION}.{key} is {value!r}; give four positive "
                 "integers"
             )
         sizes.append(tuple(value))
     register_convnext(name, depths=sizes[0], dims=sizes[1])
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from frozenseg.layers.mask_pooling import has_positive, pool_by_masks
 
+_PROBE_SIDE = 64  # pixels; a multiple of all strides
+
 
 class VisualTower(Protocol):
     """What `FrozenCLIP` asks of an image tower; the tower's modules stay where they are."""
-
-    def shapes(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of every map that `features` returns."""
 
     def features(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """The maps `stem`, `res2` ... `res5` and `clip_vis_dense`, each (B, C, h, w)."""
@@ -33,6 +32,12 @@ class VisualTower(Protocol):
         """Embedding (B, Q, K) of every mask on the map `clip_vis_dense`, not normalised.
 
         A mask without a positive cell gives a finite vector without meaning.
+        """
+
+    def project(self, dense_BChw: Tensor) -> Tensor:
+        """Every cell of the map `clip_vis_dense` through what follows the pooling of an image.
+
+        Of a ResNet, whose attention pool has no such part, the map itself.
         """
 
 
@@ -52,6 +57,16 @@ def build_visual_tower(visual: nn.Module) -> VisualTower:
     )
 
 
+@torch.no_grad()
+def map_shapes(tower: VisualTower, visual: nn.Module) -> dict[str, ShapeSpec]:
+    """Channels and stride of every map of a tower in eval mode, found with a small image."""
+    maps = tower.features(next(visual.parameters()).new_zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE))
+    return {
+        name: ShapeSpec(channels=m.shape[1], stride=_PROBE_SIDE // m.shape[-1])
+        for name, m in maps.items()
+    }
+
+
 class ConvNeXtTower:
     """timm's ConvNeXt inside open_clip: stem, four stages, then norm and projection."""
 
@@ -64,17 +79,6 @@ class ConvNeXtTower:
         self._trunk: Any = visual.trunk
         self._projection: Any = visual.head
 
-    def shapes(self) -> dict[str, ShapeSpec]:
-        """Read from the layers of the trunk and what timm says of its stages."""
-        convs = [layer for layer in self._trunk.stem.modules() if isinstance(layer, nn.Conv2d)]
-        stem_stride = math.prod(conv.stride[0] for conv in convs)
-        shapes = {"stem": ShapeSpec(channels=convs[-1].out_channels, stride=stem_stride)}
-        for index, info in enumerate(self._trunk.feature_info):
-            shapes[f"res{index + 2}"] = ShapeSpec(
-                channels=info["num_chs"], stride=info["reduction"]
-            )
-        return shapes | {"clip_vis_dense": shapes["res5"]}
-
     def features(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """The dense map is "res5" through the norm before the pooling."""
         maps = {"stem": self._trunk.stem(images_B3HW)}
@@ -86,10 +90,15 @@ class ConvNeXtTower:
     def pool(self, dense_BChw: Tensor, mask_logits_BQhw: Tensor) -> Tensor:
         """Mean of the map inside the mask, then the trunk's head and the projection."""
         pooled_BQC = pool_by_masks(dense_BChw, mask_logits_BQhw)
-        return self.embed(pooled_BQC.flatten(0, 1)).unflatten(0, pooled_BQC.shape[:2])
+        return self._embed(pooled_BQC.flatten(0, 1)).unflatten(0, pooled_BQC.shape[:2])
 
-    def embed(self, vectors_NC: Tensor) -> Tensor:
-        """Vectors of the map, each through the trunk's head and the projection: (N, K)."""
+    def project(self, dense_BChw: Tensor) -> Tensor:
+        """(B, K, h, w)."""
+        cells_BhwC = dense_BChw.permute(0, 2, 3, 1)
+        embeddings_NK = self._embed(cells_BhwC.flatten(0, 2))
+        return embeddings_NK.unflatten(0, cells_BhwC.shape[:3]).permute(0, 3, 1, 2)
+
+    def _embed(self, vectors_NC: Tensor) -> Tensor:
         return self._projection(self._trunk.head(vectors_NC[..., None, None]))
 
 
@@ -99,19 +108,6 @@ class ResNetTower:
     def __init__(self, visual: ModifiedResNet):
         self._visual: Any = visual
         self._layers: list[Any] = [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
-
-    def shapes(self) -> dict[str, ShapeSpec]:
-        """Read from the layers: the stem, its pooling, the blocks."""
-        visual = self._visual
-        convs = (visual.conv1, visual.conv2, visual.conv3)
-        stride = math.prod(conv.stride[0] for conv in convs)
-        shapes = {"stem": ShapeSpec(channels=visual.conv3.out_channels, stride=stride)}
-        stride *= int(visual.avgpool.kernel_size)
-        for index, layer in enumerate(self._layers):
-            stride *= math.prod(block.stride for block in layer)
-            channels = layer[-1].conv3.out_channels
-            shapes[f"res{index + 2}"] = ShapeSpec(channels=channels, stride=stride)
-        return shapes | {"clip_vis_dense": shapes["res5"]}
 
     def features(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """The dense map is "res5", before the attention pool."""
@@ -130,6 +126,10 @@ class ResNetTower:
         allowed_BQhw = mask_logits_BQhw > 0
         allowed_BQhw = allowed_BQhw | ~has_positive(mask_logits_BQhw)[..., None, None]
         return attention_pool(self._visual.attnpool, dense_BChw, allowed_BQhw)
+
+    def project(self, dense_BChw: Tensor) -> Tensor:
+        """The map itself."""
+        return dense_BChw
 
 
 def attention_pool(pool: AttentionPool2d, dense_BChw: Tensor, allowed_BQhw: Tensor) -> Tensor:

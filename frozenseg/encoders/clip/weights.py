@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,62 +53,42 @@ def load_clip(
         ConnectionError: the tag's weights could not be downloaded.
     """
     config = read_clip_config(model_name)
-    source = _find_weights(config, weights)
+    is_openai = weights.startswith(_OPENAI_PREFIX)
+    name = weights.removeprefix(_OPENAI_PREFIX)
+    tag: dict[str, Any] = {}  # what open_clip knows of these weights
+    path = None
+    if name and config.is_builtin and not is_openai:
+        tag = open_clip.get_pretrained_cfg(config.name, name)
+    if name and not tag:
+        path = _local_file(config, name, is_openai)
+    quick_gelu = is_openai or config.quick_gelu or bool(tag.get("quick_gelu"))
     if "meta" in (torch.device(device).type, torch.get_default_device().type):
         with SkipInitialisers():
-            return _build(config, quick_gelu=source.quick_gelu).eval().to("meta")
-    state, is_openai_archive = source.read()
-    # Initial values take seconds to compute for large models, and the weights overwrite them.
-    with SkipInitialisers() if state else contextlib.nullcontext():
-        model = _build(config, quick_gelu=source.quick_gelu or is_openai_archive)
-    if state:
-        _load_strictly(model, state, model_name=model_name, source=source.label)
-    else:
+            return _build(config, quick_gelu=quick_gelu).eval().to("meta")
+    if not name:
         logger.warning(
             "CLIP %s has random weights: words and masks mean nothing to it until weights are "
             "loaded (CLIP_PRETRAINED_WEIGHTS, VISUAL_WEIGHTS or LANGUAGE_WEIGHTS in the config, or "
             "a checkpoint that contains them)",
             model_name,
         )
+        return _build(config, quick_gelu=quick_gelu).eval().to(device)
+    state = read_state_dict(path or _download(tag, f"tag {name!r} of CLIP {config.name}"))
+    if all(constant in state for constant in _OPENAI_CONSTANTS):
+        quick_gelu = True
+        state = {key: tensor for key, tensor in state.items() if key not in _OPENAI_CONSTANTS}
+    # Initial values take seconds to compute for large models, and the weights overwrite them.
+    with SkipInitialisers():
+        model = _build(config, quick_gelu=quick_gelu)
+    _load_strictly(model, state, model_name=model_name, source=str(path or f"tag {name!r}"))
     return model.eval().to(device)
 
 
-@dataclass(frozen=True)
-class _WeightSource:
-    """Where weights come from.
-
-    Attributes:
-        label: names the source in messages.
-        quick_gelu: these weights are for QuickGELU (or the config says so).
-        read: returns the tensors (None: random) and whether they are an OpenAI archive.
-    """
-
-    label: str
-    quick_gelu: bool
-    read: Callable[[], tuple[dict[str, Tensor] | None, bool]]
-
-
-def _find_weights(config: ClipConfig, weights: str) -> _WeightSource:
-    is_openai = weights.startswith(_OPENAI_PREFIX)
-    quick_gelu = config.quick_gelu or is_openai
-    weights = weights.removeprefix(_OPENAI_PREFIX)
-    if not weights:
-        return _WeightSource("", quick_gelu, lambda: (None, False))
-    tag = None
-    if config.is_builtin and not is_openai:
-        tag = open_clip.get_pretrained_cfg(config.name, weights)
-    if tag:
-        label = f"tag {weights!r}"
-        return _WeightSource(
-            label,
-            quick_gelu or bool(tag.get("quick_gelu", False)),
-            lambda: _read(_download(tag, label=f"{label} of CLIP {config.name}")),
-        )
+def _local_file(config: ClipConfig, weights: str, is_openai: bool) -> Path:
     path = Path(weights).expanduser()
-    looks_like_file = path.suffix.lower() in _WEIGHT_SUFFIXES or len(path.parts) > 1
     if path.is_file():
-        return _WeightSource(str(path), quick_gelu, lambda: _read(path))
-    if looks_like_file or is_openai:
+        return path
+    if is_openai or path.suffix.lower() in _WEIGHT_SUFFIXES or len(path.parts) > 1:
         raise FileNotFoundError(f"CLIP weights file not found: {path}")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.name)) or "none"
     raise ValueError(
@@ -120,14 +97,7 @@ def _find_weights(config: ClipConfig, weights: str) -> _WeightSource:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """The tensors of a file, and whether it is OpenAI's archive of a CLIP model."""
-    state = read_state_dict(path)
-    is_openai = all(name in state for name in _OPENAI_CONSTANTS)
-    return {n: tensor for n, tensor in state.items() if n not in _OPENAI_CONSTANTS}, is_openai
-
-
-def _download(tag: dict[str, Any], *, label: str) -> Path:
+def _download(tag: dict[str, Any], label: str) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag))
     except Exception as error:  # the hub clients raise exceptions of many libraries

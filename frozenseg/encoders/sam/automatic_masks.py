@@ -6,7 +6,7 @@ Source: Segment Anything, arXiv:2304.02643, appendix B, through segment_anything
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 # The libraries are imported where they are used, so that `--help` of the export can name the
@@ -68,17 +68,10 @@ class SamMasks:
         """
         from segment_anything import SamAutomaticMaskGenerator
 
-        self.settings = settings
+        options = asdict(settings)
+        self._max_masks = options.pop("max_masks")
         self._generator = SamAutomaticMaskGenerator(
-            sam,
-            points_per_side=settings.points_per_side,
-            points_per_batch=points_per_batch,
-            pred_iou_thresh=settings.pred_iou_thresh,
-            stability_score_thresh=settings.stability_score_thresh,
-            stability_score_offset=settings.stability_score_offset,
-            box_nms_thresh=settings.box_nms_thresh,
-            min_mask_region_area=settings.min_mask_region_area,
-            output_mode="coco_rle",
+            sam, points_per_batch=points_per_batch, output_mode="coco_rle", **options
         )
 
     def __call__(self, image_HW3: NDArray[np.uint8]) -> list[dict[str, Any]]:
@@ -96,17 +89,11 @@ class SamMasks:
         if self._vanishes(*image_HW3.shape[:2]):
             return []
         found = [row for row in self._generator.generate(image_HW3) if row["area"] > 0]
-        found.sort(
-            key=lambda row: -row["area"]
-        )  # stable: equal areas stay in the order of the grid
+        found.sort(key=lambda row: -row["area"])  # stable: equal areas keep the grid's order
         return [
-            {
-                "segmentation": row["segmentation"],
-                "area": row["area"],
-                "predicted_iou": round(row["predicted_iou"], 4),
-                "stability_score": round(row["stability_score"], 4),
-            }
-            for row in found[: self.settings.max_masks]
+            {key: row[key] for key in ("segmentation", "area")}
+            | {key: round(row[key], 4) for key in ("predicted_iou", "stability_score")}
+            for row in found[: self._max_masks]
         ]
 
     def masks(self, image_HW3: NDArray[np.uint8]) -> Tensor:

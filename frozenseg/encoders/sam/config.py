@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
@@ -32,16 +33,7 @@ class VitSizes:
 
     def build(self, image_size: int, out_channels: int) -> SamViT:
         """The encoder with random weights."""
-        return SamViT(
-            image_size=image_size,
-            patch_size=self.patch_size,
-            width=self.width,
-            depth=self.depth,
-            heads=self.heads,
-            window_size=self.window_size,
-            global_attn_indexes=self.global_attn_indexes,
-            out_channels=out_channels,
-        )
+        return SamViT(image_size=image_size, out_channels=out_channels, **vars(self))
 
 
 @dataclass(frozen=True)
@@ -52,18 +44,11 @@ class TinyVitSizes:
     depths: tuple[int, int, int, int]
     heads: tuple[int, int, int, int]
     window_sizes: tuple[int, int, int, int]
-    patch_size: int = 16  # pixels of a cell of the output, as for the plain transformer
+    patch_size: ClassVar[int] = 16  # pixels of a cell of the output
 
     def build(self, image_size: int, out_channels: int) -> TinyVitEncoder:
         """The encoder with random weights."""
-        return TinyVitEncoder(
-            image_size=image_size,
-            dims=self.dims,
-            depths=self.depths,
-            heads=self.heads,
-            window_sizes=self.window_sizes,
-            out_channels=out_channels,
-        )
+        return TinyVitEncoder(image_size=image_size, out_channels=out_channels, **vars(self))
 
 
 @dataclass(frozen=True)
@@ -116,30 +101,24 @@ class SamConfig:
         return self.encoder.build(self.image_size, self.decoder_width), prompts, decoder
 
 
-_SEGMENT_ANYTHING = (
-    "the README of github.com/facebookresearch/segment-anything, 'Model Checkpoints'"
-)
-# Sizes: arXiv:2304.02643, appendix A. File names: the README above.
+def _published_vit(name: str, digits: str, *, width: int, depth: int, heads: int) -> SamConfig:
+    """Attention is global in the last block of each quarter. Sizes: arXiv:2304.02643, appendix A;
+    file names: the README named below.
+    """
+    quarter = depth // 4
+    return SamConfig(
+        name,
+        VitSizes(width, depth, heads, tuple(range(quarter - 1, depth, quarter))),
+        official_file=f"sam_{name}_{digits}.pth",
+        source="the README of github.com/facebookresearch/segment-anything, 'Model Checkpoints'",
+    )
+
+
 SAM_CONFIGS: Mapping[str, SamConfig] = MappingProxyType(
     {
-        "vit_b": SamConfig(
-            "vit_b",
-            VitSizes(width=768, depth=12, heads=12, global_attn_indexes=(2, 5, 8, 11)),
-            official_file="sam_vit_b_01ec64.pth",
-            source=_SEGMENT_ANYTHING,
-        ),
-        "vit_l": SamConfig(
-            "vit_l",
-            VitSizes(width=1024, depth=24, heads=16, global_attn_indexes=(5, 11, 17, 23)),
-            official_file="sam_vit_l_0b3195.pth",
-            source=_SEGMENT_ANYTHING,
-        ),
-        "vit_h": SamConfig(
-            "vit_h",
-            VitSizes(width=1280, depth=32, heads=16, global_attn_indexes=(7, 15, 23, 31)),
-            official_file="sam_vit_h_4b8939.pth",
-            source=_SEGMENT_ANYTHING,
-        ),
+        "vit_b": _published_vit("vit_b", "01ec64", width=768, depth=12, heads=12),
+        "vit_l": _published_vit("vit_l", "0b3195", width=1024, depth=24, heads=16),
+        "vit_h": _published_vit("vit_h", "4b8939", width=1280, depth=32, heads=16),
         "vit_t": SamConfig(
             "vit_t",
             TinyVitSizes((64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)),
@@ -172,7 +151,8 @@ class _JsonSizes:
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():
             is_left_out = key == "window_size" and value is None
-            if key != "global_attn_indexes" and not is_left_out and not _is_size(value):
+            is_size = type(value) is int and value > 0
+            if key != "global_attn_indexes" and not is_left_out and not is_size:
                 raise ValueError(f"{key} is {value!r}: it must be a whole number above 0")
         for whole, part in (
             ("image_size", "patch_size"),
@@ -216,24 +196,12 @@ def read_sam_config(name: str) -> SamConfig:
         sizes = _JsonSizes(**content)
     except (TypeError, ValueError) as error:
         raise ValueError(f"SAM config {path}: {str(error).rpartition('__init__() ')[2]}") from error
-    indexes = sizes.global_attn_indexes
-    encoder = VitSizes(
-        width=sizes.width,
-        depth=sizes.depth,
-        heads=sizes.heads,
-        patch_size=sizes.patch_size,
-        window_size=sizes.window_size or 0,
-        global_attn_indexes=tuple(range(sizes.depth) if indexes is None else indexes),
-    )
-    return SamConfig(
-        name,
-        encoder,
-        image_size=sizes.image_size,
-        decoder_width=sizes.decoder_width,
-        decoder_heads=sizes.decoder_heads,
-        decoder_mlp=sizes.decoder_mlp,
-    )
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    blocks: Iterable[int] = sizes.global_attn_indexes or ()
+    if sizes.window_size is None:
+        blocks = range(sizes.depth)
+    values = asdict(sizes) | {
+        "window_size": sizes.window_size or 0,
+        "global_attn_indexes": tuple(blocks),
+    }
+    encoder = VitSizes(**{field.name: values.pop(field.name) for field in fields(VitSizes)})
+    return SamConfig(name, encoder, **values)

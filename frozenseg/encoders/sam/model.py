@@ -16,6 +16,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
 from frozenseg.checkpoints.skip_init import SkipInitialisers
+from frozenseg.encoders.frozen import Frozen
 from frozenseg.encoders.sam.attention import SamViT
 from frozenseg.encoders.sam.config import read_sam_config
 from frozenseg.encoders.sam.tiny_vit import TinyVitEncoder
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 PRECISIONS = ("float32", "bfloat16")
 
 
-class FrozenSAM(Sam):
+class FrozenSAM(Frozen, Sam):
     """A SAM that never changes: no gradients, always in eval mode, batch norm included.
 
     Its parameters are named as in segment_anything (`image_encoder.*`, `prompt_encoder.*`,
@@ -38,6 +39,10 @@ class FrozenSAM(Sam):
         out_channels: D. stride: pixels of a cell.
         pixel_mean, pixel_std: (3, 1, 1), for raw RGB in 0..255.
     """
+
+    image_encoder: Any
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -56,27 +61,10 @@ class FrozenSAM(Sam):
             raise ValueError(f"MODEL.SAM_PRECISION is {precision!r}: it must be {known}")
         super().__init__(image_encoder, prompt_encoder, mask_decoder)
         image_encoder.precision = precision
+        self.image_size: int = image_encoder.img_size
+        self.out_channels, self.stride = image_encoder.out_channels, image_encoder.stride
         self.requires_grad_(False)
         self.train(False)
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square of pixels that the image encoder takes."""
-        return int(self.image_encoder.img_size)
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the image embedding."""
-        return int(self.image_encoder.out_channels)
-
-    @property
-    def stride(self) -> int:
-        """Pixels between the cells of the image embedding."""
-        return int(self.image_encoder.stride)
-
-    def train(self, mode: bool = True) -> FrozenSAM:
-        """Stays in eval mode, whatever `mode`: batch norm statistics must not move."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> Tensor:

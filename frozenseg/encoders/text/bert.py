@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.digests import WeightsDigest
 from frozenseg.checkpoints.reading import read_state_dict
+from frozenseg.encoders.frozen import FrozenEncoder
 from frozenseg.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _FORMAT = 2  # part of the digest: raise it when the computation changes
 _UNUSED = ("cls.", "pooler.", "bert.pooler.")
 
 
-class BertText(nn.Module):
+class BertText(FrozenEncoder):
     """A frozen BERT as a text encoder (see `TextEncoder`).
 
     A prompt's vector is the mean of the last layer over all of its tokens, the `[CLS]` in front
@@ -49,12 +49,7 @@ class BertText(nn.Module):
         self._missing = missing
         words = tokenizer.backend_tokenizer.to_str() if tokenizer else ""
         self._words = hashlib.sha256(words.encode()).hexdigest()
-        self._digest = WeightsDigest()
         self.train(False)
-
-    def train(self, mode: bool = True) -> BertText:
-        """Stays in eval mode, whatever `mode`: dropout must not act."""
-        return super().train(False)
 
     @property
     def context_length(self) -> int:
@@ -65,19 +60,6 @@ class BertText(nn.Module):
     def embed_dim(self) -> int:
         """K."""
         return int(self.model.config.hidden_size)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
-
-    @property
-    def digest(self) -> str:
-        """A digest of everything an embedding depends on: architecture, weights and words.
-
-        Computed on first use, see `WeightsDigest`. Raises: ValueError on the meta device.
-        """
-        return self._digest.of(self.model.state_dict(), self._describe)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids (N, L), int64, and which are tokens, bool (N, L); L is the longest text's.
@@ -115,6 +97,9 @@ class BertText(nn.Module):
         return (hidden_NLK * weights_NL1).sum(1) / weights_NL1.sum(1)
 
     forward = encode
+
+    def _weights(self) -> Mapping[str, Tensor]:
+        return self.model.state_dict()
 
     def _describe(self) -> dict[str, Any]:
         return {

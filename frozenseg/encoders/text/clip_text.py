@@ -5,14 +5,15 @@ Legend: N prompts, L tokens, W width of the tower, K channels of CLIP's joint sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.digests import WeightsDigest, attention_heads
+from frozenseg.checkpoints.digests import attention_heads
+from frozenseg.encoders.frozen import FrozenEncoder
 
 _TOWER_PARTS = (
     "token_embedding",
@@ -23,7 +24,7 @@ _TOWER_PARTS = (
 )
 
 
-class ClipText(nn.Module):
+class ClipText(FrozenEncoder):
     """The frozen text tower of an open_clip model (see `TextEncoder`)."""
 
     def __init__(self, model: open_clip.CLIP):
@@ -37,7 +38,6 @@ class ClipText(nn.Module):
         prefix = "text_" if self._tower is self.model else ""
         self._pool_type: str = getattr(self._tower, f"{prefix}pool_type", "argmax")
         self._eos_id: int | None = getattr(self._tower, f"{prefix}eos_id", None)
-        self._digest = WeightsDigest()
         is_causal = getattr(self._tower, "attn_mask", None) is not None
         has_class_token = getattr(self._tower, "cls_emb", None) is not None
         if not is_causal or has_class_token or self._pool_type not in ("argmax", "eos"):
@@ -54,10 +54,6 @@ class ClipText(nn.Module):
                 f"text_cfg.vocab_size to {tokenizer_words}"
             )
         self.train(False)
-
-    def train(self, mode: bool = True) -> ClipText:
-        """Stays in eval mode, whatever `mode`: dropout must not act."""
-        return super().train(False)
 
     @property
     def _tower(self) -> Any:
@@ -78,11 +74,6 @@ class ClipText(nn.Module):
         if isinstance(projection, nn.Linear):
             return projection.out_features
         return projection.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self._tower.positional_embedding.device
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids (N, L), int64, and which are tokens, bool (N, L); L is the longest text's.
@@ -129,14 +120,16 @@ class ClipText(nn.Module):
 
     forward = encode
 
-    @property
-    def digest(self) -> str:
-        """A digest of everything an embedding depends on: architecture, activation and weights.
-
-        Computed on first use, see `WeightsDigest`. Raises: ValueError for a tower on the meta
-        device.
-        """
-        return self._digest.of(_tower_state(self._tower), self._describe)
+    def _weights(self) -> Mapping[str, Tensor]:
+        """Those of the text tower, under the same names for both kinds of open_clip model."""
+        state: dict[str, Tensor] = {}
+        for part in _TOWER_PARTS:
+            value = getattr(self._tower, part)
+            if isinstance(value, nn.Module):
+                state |= {f"{part}.{name}": tensor for name, tensor in value.state_dict().items()}
+            elif value is not None:
+                state[part] = value.detach()
+        return state
 
     def _describe(self) -> dict[str, Any]:
         transformer = self._tower.transformer
@@ -152,15 +145,3 @@ class ClipText(nn.Module):
         if self._pool_type == "eos":
             return tokens_NL.eq(self._eos_id or 0).int().argmax(-1)
         return tokens_NL.argmax(-1)
-
-
-def _tower_state(tower: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the text tower, under the same names for both kinds of open_clip model."""
-    state: dict[str, Tensor] = {}
-    for part in _TOWER_PARTS:
-        value = getattr(tower, part)
-        if isinstance(value, nn.Module):
-            state |= {f"{part}.{name}": tensor for name, tensor in value.state_dict().items()}
-        elif value is not None:
-            state[part] = value.detach()
-    return state

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.digests import WeightsDigest
 from frozenseg.checkpoints.skip_init import SkipInitialisers
 from frozenseg.encoders.clip.weights import load_clip
+from frozenseg.encoders.frozen import FrozenEncoder
 from frozenseg.encoders.visual.conv_stem import build_vit
 from frozenseg.encoders.visual.patch_towers import PatchTower, build_patch_tower
 from frozenseg.encoders.visual.timm_weights import load_timm_weights
@@ -71,7 +71,7 @@ VISUAL_ENCODERS: dict[str, VisualEncoderSpec] = {
 }
 
 
-class FrozenVisualEncoder(nn.Module):
+class FrozenVisualEncoder(FrozenEncoder):
     """A visual encoder that never changes: no gradients, always in eval mode.
 
     Attributes:
@@ -84,12 +84,7 @@ class FrozenVisualEncoder(nn.Module):
         self.tower = tower.requires_grad_(False)
         self.channels = tower.channels
         self.stride = tower.stride
-        self._digest = WeightsDigest()
         self.train(False)
-
-    def train(self, mode: bool = True) -> FrozenVisualEncoder:
-        """Stays in eval mode, whatever `mode`: batch norm statistics must not move."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> Tensor:
@@ -106,18 +101,8 @@ class FrozenVisualEncoder(nn.Module):
             )
         return self.tower(images_B3HW[..., : h * self.stride, : w * self.stride]).float()
 
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return next(self.parameters()).device
-
-    @property
-    def digest(self) -> str:
-        """A digest of everything a feature depends on: architecture and weights.
-
-        Computed on first use, see `WeightsDigest`. Raises: ValueError on the meta device.
-        """
-        return self._digest.of(self.tower.state_dict(), self._describe)
+    def _weights(self) -> Mapping[str, Tensor]:
+        return self.tower.state_dict()
 
     def _describe(self) -> dict[str, Any]:
         return {"format": _FORMAT, **self.tower.describe()}

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -34,20 +32,18 @@ class CachedVisualEncoder:
 
     Attributes:
         encoder: the encoder.
-        hits, misses: images whose features were found, and images that were computed.
     """
 
     def __init__(
         self,
         encoder: FrozenVisualEncoder,
-        folder: Path | None,
+        folder: Path,
         *,
         dtype: torch.dtype = torch.float16,
     ):
         """
         Args:
-            folder: where the features of all encoders live, made when needed; None: no cache, the
-                encoder computes everything.
+            folder: where the features of all encoders live, made when needed.
             dtype: precision on disk. float16 halves the space and keeps 3 digits of a feature,
                 float32 keeps all.
         Raises: ValueError for another dtype.
@@ -55,51 +51,31 @@ class CachedVisualEncoder:
         if dtype not in DTYPES:
             raise ValueError(f"features are kept as float16 or float32, not as {dtype}")
         self.encoder = encoder
-        self.channels = encoder.channels
-        self.stride = encoder.stride
-        self.hits = self.misses = 0
         self._folder = folder
         self._dtype = dtype
         self._stores: dict[str, ShardStore] = {}
 
-    @property
-    def digest(self) -> str:
-        """The encoder's."""
-        return self.encoder.digest
-
-    @property
-    def device(self) -> torch.device:
-        """The encoder's."""
-        return self.encoder.device
-
     @torch.no_grad()
-    def forward(self, images_B3HW: Tensor) -> Tensor:
+    def __call__(self, images_B3HW: Tensor) -> Tensor:
         """Patch features (B, C, h, w) as of `FrozenVisualEncoder.forward`, rounded to the dtype of
         the cache; computed in float32 also under autocast.
 
         Raises: ValueError for features beyond the range of float16.
         """
-        if self._folder is None:
-            self.misses += len(images_B3HW)
-            return self.encoder(images_B3HW)
-        store = self._open(self._folder)
+        store = self._open()
         keys = image_digests(images_B3HW)
         rows = store.find(keys)
         place = {key: index for index, key in enumerate(keys) if key not in rows}
         if place:
             rows |= self._compute(images_B3HW[list(place.values())], list(place), store)
-        self.hits += len(keys) - len(place)
-        self.misses += len(place)
         features_BChw = torch.stack([rows[key] for key in keys])
         return features_BChw.to(images_B3HW.device).float()
 
-    __call__ = forward
-
-    def _open(self, folder: Path) -> ShardStore:
+    def _open(self) -> ShardStore:
         content = json.dumps([_FORMAT, self.encoder.digest, str(self._dtype)])
         name = hashlib.sha256(content.encode()).hexdigest()[:32]
         if name not in self._stores:
-            self._stores = {name: ShardStore(folder / name, "visual features")}
+            self._stores = {name: ShardStore(self._folder / name, "visual features")}
         return self._stores[name]
 
     def _compute(
@@ -122,14 +98,4 @@ def image_digests(images_B3HW: Tensor) -> list[str]:
     images_B3HW = images_B3HW.detach().cpu().contiguous()
     header = f"{tuple(images_B3HW.shape[1:])} {images_B3HW.dtype}".encode()
     data = images_B3HW.flatten(1).view(torch.uint8).numpy()
-
-    def digest(index: int) -> str:
-        result = hashlib.sha256(header)
-        result.update(data[index].data)
-        return result.hexdigest()
-
-    if len(data) == 1:
-        return [digest(0)]
-    # Hashing releases the interpreter lock.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as workers:
-        return list(workers.map(digest, range(len(data))))
+    return [hashlib.sha256(header + row.tobytes()).hexdigest() for row in data]

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer as ClipVit
 from timm.layers import resample_abs_pos_embed
 from timm.models.convnext import ConvNeXt
@@ -20,11 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from frozenseg.checkpoints.digests import attention_heads
-from frozenseg.encoders.clip.image_towers import (
-    ConvNeXtTower,
-    ResNetTower,
-    to_channels_last,
-)
+from frozenseg.encoders.clip.image_towers import build_visual_tower, map_shapes, to_channels_last
 
 
 class PatchTower(nn.Module):
@@ -104,39 +99,21 @@ class TimmVitTower(PatchTower):
         return _to_map(tokens_BND, _patches(images_B3HW, self.stride))
 
 
-class ClipConvNeXtTower(PatchTower):
-    """A ConvNeXt CLIP: every cell of the last map through head norm and projection."""
+class ClipConvolutionTower(PatchTower):
+    """A convolutional CLIP: every cell of the last map, as near to the joint space as it gets."""
 
-    def __init__(self, visual: TimmModel):
-        tower = ConvNeXtTower(visual)
+    def __init__(self, visual: nn.Module):
         visual.to(memory_format=torch.channels_last)
-        shape = tower.shapes()["clip_vis_dense"]
-        parameter = next(visual.parameters())
-        embedding_1C = tower.embed(parameter.new_zeros(1, shape.channels))
-        super().__init__(visual, channels=embedding_1C.shape[1], stride=shape.stride)
+        tower = build_visual_tower(visual)
+        shape = map_shapes(tower, visual)["clip_vis_dense"]
+        dense = next(visual.parameters()).new_zeros(1, shape.channels, 1, 1)
+        super().__init__(visual, channels=tower.project(dense).shape[1], stride=shape.stride)
         self._tower = tower
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Projected cells (B, K, h, w)."""
+        """Cells (B, C, h, w); see `VisualTower.project`."""
         dense_BDhw = self._tower.features(to_channels_last(images_B3HW))["clip_vis_dense"]
-        cells_BhwD = dense_BDhw.permute(0, 2, 3, 1)
-        embeddings_NC = self._tower.embed(cells_BhwD.flatten(0, 2))
-        return embeddings_NC.unflatten(0, cells_BhwD.shape[:3]).permute(0, 3, 1, 2)
-
-
-class ClipResNetTower(PatchTower):
-    """CLIP's ModifiedResNet: the last map, before the attention pool."""
-
-    def __init__(self, visual: ModifiedResNet):
-        tower = ResNetTower(visual)
-        visual.to(memory_format=torch.channels_last)
-        shape = tower.shapes()["clip_vis_dense"]
-        super().__init__(visual, channels=shape.channels, stride=shape.stride)
-        self._tower = tower
-
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        """The last map (B, C, h, w)."""
-        return self._tower.features(to_channels_last(images_B3HW))["clip_vis_dense"]
+        return self._tower.project(dense_BDhw)
 
 
 class TimmResNetTower(PatchTower):
@@ -152,19 +129,22 @@ class TimmResNetTower(PatchTower):
         return self.visual.forward_features(to_channels_last(images_B3HW))
 
 
+_TOWERS = (
+    (ClipVit, ClipVitTower),
+    (TimmVit, TimmVitTower),
+    (ModifiedResNet, ClipConvolutionTower),
+    (ResNet, TimmResNetTower),
+)
+
+
 def build_patch_tower(visual: nn.Module) -> PatchTower:
     """The tower for a model of timm, or the image part of a model of open_clip.
 
     Raises: ValueError for other kinds.
     """
-    if isinstance(visual, TimmModel) and isinstance(visual.trunk, ConvNeXt):
-        return ClipConvNeXtTower(visual)
-    for kind, tower in (
-        (ClipVit, ClipVitTower),
-        (TimmVit, TimmVitTower),
-        (ModifiedResNet, ClipResNetTower),
-        (ResNet, TimmResNetTower),
-    ):
+    if isinstance(getattr(visual, "trunk", None), ConvNeXt):
+        return ClipConvolutionTower(visual)
+    for kind, tower in _TOWERS:
         if isinstance(visual, kind):
             return tower(visual)
     kind_name = type(getattr(visual, "trunk", visual)).__name__

@@ -10,6 +10,7 @@ from frozenseg.encoders.clip.image_towers import (
     ResNetTower,
     attention_pool,
     build_visual_tower,
+    map_shapes,
 )
 
 MAPS = ["stem", "res2", "res3", "res4", "res5", "clip_vis_dense"]
@@ -20,9 +21,10 @@ MAPS = ["stem", "res2", "res3", "res4", "res5", "clip_vis_dense"]
     [("resnet", ResNetTower, 2), ("convnext", ConvNeXtTower, 4)],
 )
 def test_shapes_are_those_of_the_maps(make_clip, kind, tower_class, stem_stride):
-    tower = build_visual_tower(make_clip(kind).visual.eval())
+    visual = make_clip(kind).visual.eval()
+    tower = build_visual_tower(visual)
     assert isinstance(tower, tower_class)
-    shapes, maps = tower.shapes(), tower.features(torch.randn(1, 3, 64, 96))
+    shapes, maps = map_shapes(tower, visual), tower.features(torch.randn(1, 3, 64, 96))
     assert list(shapes) == list(maps) == MAPS
     assert [shapes[name].stride for name in MAPS] == [stem_stride, 4, 8, 16, 32, 32]
     for name, shape in shapes.items():
@@ -31,9 +33,12 @@ def test_shapes_are_those_of_the_maps(make_clip, kind, tower_class, stem_stride)
 
 
 def test_channels_come_from_the_model(make_clip):
-    wide = build_visual_tower(make_clip("resnet", vision={"width": 16}).visual).shapes()
+    def shapes_of(visual):
+        return map_shapes(build_visual_tower(visual), visual)
+
+    wide = shapes_of(make_clip("resnet", vision={"width": 16}).visual)
     assert [wide[name].channels for name in MAPS] == [16, 64, 128, 256, 512, 512]
-    narrow = build_visual_tower(make_clip("convnext").visual).shapes()
+    narrow = shapes_of(make_clip("convnext").visual)
     assert [narrow[name].channels for name in MAPS] == [8, 8, 12, 16, 24, 24]
 
 
@@ -42,8 +47,9 @@ def test_overlapping_stems_count_all_their_strides(clip_config):
 
     vision = {"timm_model_name": "convnext_atto_ols"}
     path = clip_config("convnext", vision=vision, timm_convnext=None)
-    tower = build_visual_tower(load_clip(str(path)).visual)
-    shapes, maps = tower.shapes(), tower.features(torch.randn(1, 3, 64, 64))
+    visual = load_clip(str(path)).visual
+    tower = build_visual_tower(visual)
+    shapes, maps = map_shapes(tower, visual), tower.features(torch.randn(1, 3, 64, 64))
     assert shapes["stem"].stride == 4
     assert maps["stem"].shape == (1, shapes["stem"].channels, 16, 16)
 
