@@ -15,10 +15,13 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from detectron2.config import CfgNode
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-from frozenseg.checkpoints.lookup import ENCODER_KEYS
+from frozenseg.build import load_model
+from frozenseg.checkpoints.lookup import ENCODER_KEYS, resolve_names
+from frozenseg.config import load_config
 from frozenseg.inference.instance import InstanceAccumulator
 from frozenseg.inference.panoptic import PanopticAccumulator
 from frozenseg.inference.semantic import SemanticAccumulator
@@ -40,6 +43,22 @@ HEADS = {
     "panoptic": PanopticAccumulator,
     "instance": InstanceAccumulator,
 }
+
+
+def benchmark_config(
+    config_file: str, opts: Sequence[str] = (), *, random_encoders: bool = True
+) -> CfgNode:
+    """A config with random weights, on the CPU, unless `opts` (KEY VALUE) name others."""
+    encoders = RANDOM_ENCODERS if random_encoders else []
+    cfg = load_config(config_file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *opts, *encoders])
+    resolve_names(cfg)
+    return cfg
+
+
+def benchmark_model(cfg: CfgNode) -> Any:
+    """The model of a config in test mode; what is random comes from a fixed seed."""
+    torch.manual_seed(0)
+    return load_model(cfg)[0].eval()
 
 
 def networks(model: Any) -> dict[str, nn.Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from frozenseg.device import PRECISIONS
@@ -66,6 +67,9 @@ SHARED: dict[str, dict[str, Any]] = {
         "default": 1,
         "help": "GPUs per machine; 0 uses the CPU (default: 1)",
     },
+    "--runs": {"type": whole(1), "default": 3, "help": "timed runs (default %(default)s)"},
+    "--threads": {"type": whole(1), "default": 1, "help": "CPU threads (default %(default)s)"},
+    "--json": {"type": Path, "metavar": "FILE", "help": "write the figures there"},
     "--opts": {
         "nargs": "*",
         "default": [],
