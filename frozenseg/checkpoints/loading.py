@@ -28,7 +28,7 @@ SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
     ("*.class_embed.layers.2.*", 0, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
     ("void_embedding.weight", 1, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
     ("backbone.*", None, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
-    ("sam.*", None, "MODEL.FROZEN_SEG.SAM_MODEL_NAME"),
+    ("sam.*", None, "MODEL.SAM_NAME"),
     ("visual.*", None, "MODEL.FUSIONER.VISUAL"),
     ("language.*", None, "MODEL.FUSIONER.LANGUAGE"),
     ("*.visual_proj.0.*", 0, "MODEL.FUSIONER.VISUAL"),

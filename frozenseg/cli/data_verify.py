@@ -33,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subset", action="store_true", help="the files may be a part of the official split"
     )
-    parser.add_argument(
-        "--allow-empty",
-        action="store_true",
-        help="accept annotations without a single labelled pixel",
-    )
+    add_shared(parser, "--allow-empty")
     add_shared(parser, "--root", type=Path)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -76,6 +76,10 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "KEY VALUE",
         "help": "config keys to change",
     },
+    "--allow-empty": {
+        "action": "store_true",
+        "help": "accept annotations without a single labelled pixel",
+    },
     "--root": {"metavar": "FOLDER", "help": "of all datasets (default: $DETECTRON2_DATASETS)"},
 }
 

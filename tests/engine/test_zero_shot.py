@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from frozenseg.build import build_model
 from frozenseg.engine import zero_shot
-from frozenseg.engine.trainer import Trainer
 from frozenseg.engine.zero_shot import dataset_names, missing, score_benchmarks
 from frozenseg.evaluation.results import read_results, read_skipped
 from tests.shapes_world import register_shapes, write_shapes
@@ -23,7 +23,7 @@ SHAPES, ADE = "shapes_val_panoptic", "openvocab_ade20k_panoptic_val"
 def weights(stand_in_cfg, tmp_path):
     """A checkpoint of the stand-in."""
     torch.manual_seed(0)
-    model = Trainer.build_model(stand_in_cfg)
+    model = build_model(stand_in_cfg)
     path = tmp_path / "stand_in.pth"
     torch.save({"model": model.state_dict()}, path)
     return str(path)
