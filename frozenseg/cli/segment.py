@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from frozenseg.cli.options import add_shared, probability, whole
 from frozenseg.cli.segment_job import SETTINGS, Counts, Job
-from frozenseg.predict.tasks import FILE_KINDS
+from frozenseg.predict.tasks import FILE_KINDS, check_threshold
 
 if TYPE_CHECKING:
     from frozenseg.predict.video import Video
@@ -125,8 +125,7 @@ class Inputs(NamedTuple):
 
 def main(args: argparse.Namespace) -> int:
     """Segments everything; returns the exit code."""
-    if args.score_threshold is not None and args.task == "semantic":
-        raise ValueError("--score-threshold has no meaning for --task semantic: leave it out")
+    check_threshold(args.task, args.score_threshold)
     if not args.input and args.webcam is None:
         raise ValueError("nothing to segment: give --input PATH or --webcam")
     found = _find(args)

@@ -63,7 +63,6 @@ class Predictor:
         task: str = "panoptic",
         shortest_edge: int = 800,
         longest_edge: int = 1333,
-        score_threshold: float = DEFAULT_INSTANCE_SCORE,
         task_settings: Mapping[str, TaskSettings] | None = None,
         precision: str = "float32",
     ) -> None:
@@ -72,7 +71,6 @@ class Predictor:
             model: put into test mode.
             task: "panoptic", "semantic" or "instance"; the model must compute it.
             shortest_edge, longest_edge: size of the network's input, in pixels.
-            score_threshold: instances below it are dropped.
             task_settings: what the model computes for each task; None: `task` cannot change.
             precision: "float32", or "bfloat16" or "float16" where the operators allow it.
         """
@@ -84,7 +82,7 @@ class Predictor:
         self.model = model
         self.task = task
         self.edges = (shortest_edge, longest_edge)
-        self.score_threshold = self._usual_threshold = score_threshold
+        self.score_threshold = DEFAULT_INSTANCE_SCORE
         self.precision = precision
         self.task_settings = task_settings
         if task_settings is not None:
@@ -102,7 +100,8 @@ class Predictor:
     def set_task(self, task: str, score_threshold: float | None = None) -> None:
         """Changes what is computed; nothing is loaded again.
 
-        Args: score_threshold: lowest score of a segment from now on; None: the default.
+        Args: score_threshold: lowest score of a segment from now on; None: the config's
+            OBJECT_MASK_THRESHOLD for panoptic, 0.5 for instances.
         Raises: ValueError for an unknown task, one that this model does not compute, or a
             threshold where there is none (semantic).
         """
@@ -117,7 +116,7 @@ class Predictor:
             settings = dataclasses.replace(settings, object_mask_threshold=score_threshold)
         if task == "instance":
             self.score_threshold = (
-                self._usual_threshold if score_threshold is None else score_threshold
+                DEFAULT_INSTANCE_SCORE if score_threshold is None else score_threshold
             )
         self.task = task
         model: Any = self.model
@@ -165,7 +164,6 @@ def build_predictor(
     *,
     task: str | None = None,
     weights: str = "",
-    score_threshold: float | None = None,
     precision: str = "float32",
 ) -> tuple[Predictor, LoadReport | None]:
     """A model from a config with its weights, ready for images on `cfg.MODEL.DEVICE`.
@@ -174,8 +172,6 @@ def build_predictor(
         task: None takes the first of those that the architecture computes.
         weights: a file, or a name of the table of weights; "" takes MODEL.WEIGHTS, and if that is
             empty too, the decoder is random.
-        score_threshold: lowest score of a segment; None: the config's OBJECT_MASK_THRESHOLD for
-            panoptic, 0.5 for instances. Semantic segmentation has none.
         precision: see `Predictor`.
     Returns: the predictor, and what was loaded (None: the decoder is random).
     Raises: ValueError or FileNotFoundError of the config, the datasets' words and the weights.
@@ -189,15 +185,12 @@ def build_predictor(
     cfg.defrost()
     resolve_names(cfg)
     _turn_on(cfg, task)
-    if score_threshold is not None and task == "panoptic":
-        cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = score_threshold
     model, report = load_model(cfg, weights)
     predictor = Predictor(
         model,
         task=task,
         shortest_edge=cfg.INPUT.MIN_SIZE_TEST,
         longest_edge=cfg.INPUT.MAX_SIZE_TEST,
-        score_threshold=DEFAULT_INSTANCE_SCORE if score_threshold is None else score_threshold,
         task_settings=_settings_by_task(model, cfg),
         precision=precision,
     )
