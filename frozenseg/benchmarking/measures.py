@@ -70,11 +70,10 @@ def networks(model: Any) -> dict[str, nn.Module]:
 
 
 class StageClock:
-    """Seconds spent in named stages of one forward call."""
+    """Seconds of named stages, of one run after another: `runs[-1]` is the present one."""
 
     def __init__(self, synchronise: Callable[[], None]) -> None:
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.current: dict[str, float] = defaultdict(float)
+        self.runs: list[dict[str, float]] = []
         self.synchronise = synchronise
 
     @contextmanager
@@ -84,7 +83,7 @@ class StageClock:
         start = time.perf_counter()
         yield
         self.synchronise()
-        self.current[name] += time.perf_counter() - start
+        self.runs[-1][name] += time.perf_counter() - start
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, each call timed as the stage `name`."""
@@ -94,17 +93,6 @@ class StageClock:
                 return function(*args, **kwargs)
 
         return timed
-
-    def finish_run(self, keep: bool) -> None:
-        """Ends a run; its seconds count only with `keep` (not in a warm-up)."""
-        if keep:
-            for name, value in self.current.items():
-                self.seconds[name].append(value)
-        self.current.clear()
-
-    def medians(self) -> dict[str, float]:
-        """Seconds by stage, the median of the runs kept."""
-        return {name: statistics.median(values) for name, values in self.seconds.items()}
 
 
 def measure_text(model: Any, sample: int) -> dict[str, Any]:
@@ -145,12 +133,13 @@ def measure_image(
             timed = clock.wrap(stage, getattr(owner, name))
             stack.enter_context(mock.patch.object(owner, name, timed))
         for run in range(warmup + runs):
+            clock.runs.append(defaultdict(float))
             with clock.stage("total"), torch.no_grad():
                 model([{"image": image}])
-            clock.finish_run(keep=run >= warmup)
             print(f"\rrun {run + 1}/{warmup + runs}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    medians = clock.medians()
+    kept = clock.runs[warmup:]
+    medians = {name: statistics.median(run[name] for run in kept) for name in kept[0]}
     medians["other"] = medians["total"] - sum(medians.get(name, 0.0) for name in STAGES)
     heads = sum(medians.get(name, 0.0) for name in HEADS)
     medians["mask resize, sigmoid"] = medians["task heads"] - heads

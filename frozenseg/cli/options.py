@@ -68,7 +68,12 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "GPUs per machine; 0 uses the CPU (default: 1)",
     },
     "--runs": {"type": whole(1), "default": 3, "help": "timed runs (default %(default)s)"},
-    "--threads": {"type": whole(1), "default": 1, "help": "CPU threads (default %(default)s)"},
+    "--threads": {
+        "type": whole(1),
+        "default": 1,
+        "metavar": "N",
+        "help": "CPU threads (default %(default)s)",
+    },
     "--json": {"type": Path, "metavar": "FILE", "help": "write the figures there"},
     "--opts": {
         "nargs": "*",

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import write_atomically, write_text
+from frozenseg.files import write_text
+from frozenseg.predict.segmentation_files import write_picture
 from frozenseg.predict.segmented_image import SegmentedImage, encode_mask
 from frozenseg.vocab import Vocabulary
 
@@ -125,7 +125,8 @@ def _panoptic(
     segmentation: SegmentedImage, number: int, folder: Path, name: str
 ) -> Iterator[dict[str, Any]]:
     ids = category_ids(segmentation.vocabulary)
-    _write_png(folder / "panoptic" / f"{name}.png", rgb_of_ids(segmentation.label_map_HW))
+    picture = Image.fromarray(rgb_of_ids(segmentation.label_map_HW))
+    write_picture(folder / "panoptic" / f"{name}.png", picture)
     segments_info = [
         {
             "id": segment.id,
@@ -162,7 +163,8 @@ def _semantic(
     for segment in segmentation.segments:
         category_HW[segmentation.label_map_HW == segment.id] = ids[segment.class_index]
     dtype = np.uint8 if max(ids) < 256 else np.uint16
-    _write_png(folder / "semantic" / f"{name}.png", category_HW.astype(dtype))
+    picture = Image.fromarray(category_HW.astype(dtype))
+    write_picture(folder / "semantic" / f"{name}.png", picture)
     for category in np.unique(category_HW[category_HW > 0]).tolist():
         area, box, rle = encode_mask(category_HW == category)
         yield {
@@ -175,10 +177,6 @@ def _semantic(
 
 def _place(area: int, box: Sequence[int]) -> dict[str, Any]:
     return {"area": area, "bbox": list(box), "iscrowd": 0}
-
-
-def _write_png(path: Path, array: NDArray[Any]) -> None:
-    write_atomically(path, lambda part: Image.fromarray(array).save(part, format="PNG"))
 
 
 _Writer = Callable[[SegmentedImage, int, Path, str], Iterator[dict[str, Any]]]
