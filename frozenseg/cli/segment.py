@@ -180,7 +180,7 @@ def _run(job: Job, found: Inputs, camera: Video | None) -> int:
     from frozenseg.cli.segment_images import segment_images
     from frozenseg.device import retry_out_of_memory
 
-    with retry_out_of_memory(job.segmenter.predictor.model):  # type: ignore[arg-type]
+    with retry_out_of_memory(job.segmenter.predictor.model):
         images = segment_images(job, found.images) + Counts(bad=len(found.unmatched))
         videos = segment_videos(job, found.videos)
         if camera is not None:

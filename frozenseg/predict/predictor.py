@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,27 +38,12 @@ DEFAULT_INSTANCE_SCORE = 0.5
 MOST_RESULT_PIXELS = 2**21
 
 
-class SegmentationModel(Protocol):
-    """What a predictor needs of a model: detectron2's interface, and words that can change."""
-
-    vocabulary: Vocabulary
-
-    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """The words to segment with from now on."""
-
-    def eval(self) -> Any:
-        """Test mode."""
-
-    def __call__(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One dict of results for each image."""
-
-
 class Predictor:
     """A model, a task and the resize of test images; calls never change its state."""
 
     def __init__(
         self,
-        model: SegmentationModel,
+        model: Any,
         *,
         task: str = "panoptic",
         shortest_edge: int = 800,
@@ -68,7 +53,7 @@ class Predictor:
     ) -> None:
         """
         Args:
-            model: put into test mode.
+            model: with detectron2's interface and `set_vocabulary`; put into test mode.
             task: "panoptic", "semantic" or "instance"; the model must compute it.
             shortest_edge, longest_edge: size of the network's input, in pixels.
             task_settings: what the model computes for each task; None: `task` cannot change.
@@ -91,7 +76,8 @@ class Predictor:
     @property
     def vocabulary(self) -> Vocabulary:
         """The words in use."""
-        return self.model.vocabulary
+        words: Vocabulary = self.model.vocabulary
+        return words
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Changes the words; text is computed at the next image, only for new words."""
@@ -119,8 +105,7 @@ class Predictor:
                 DEFAULT_INSTANCE_SCORE if score_threshold is None else score_threshold
             )
         self.task = task
-        model: Any = self.model
-        model.task_settings = settings
+        self.model.task_settings = settings
 
     def __call__(self, image_HW3: NDArray[np.uint8]) -> Segmentation:
         """The segmentation of an image at its own size. Raises: ValueError if it is not RGB."""
@@ -227,18 +212,11 @@ def segment_together(
     Images of one size go through the model together. Those of other sizes do not join them: a batch
     is padded to a common size, and the padding changes what is found.
     """
-    independent = getattr(predictor.model, "batch_independent", True)
-    found: dict[int, Segmentation] = {}
-    for group in _groups(images, alone=not independent):
-        results = predictor.batch([images[index] for index in group])
-        found.update(zip(group, results, strict=True))
-    return [found[index] for index in range(len(images))]
-
-
-def _groups(images: Sequence[NDArray[np.uint8]], *, alone: bool) -> list[list[int]]:
-    """Indices of the images that are computed together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+    together = getattr(predictor.model, "batch_independent", True)
+    groups: dict[object, list[int]] = {}
     for index, image_HW3 in enumerate(images):
-        key = (index,) if alone else image_HW3.shape
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())
+        groups.setdefault(image_HW3.shape if together else index, []).append(index)
+    found: dict[int, Segmentation] = {}
+    for group in groups.values():
+        found.update(zip(group, predictor.batch([images[i] for i in group]), strict=True))
+    return [found[index] for index in range(len(images))]
