@@ -31,7 +31,7 @@ from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.image_mask_pairs import read_semantic_labels
 from frozenseg.data.reading import ids_of_rgb, read_panoptic_png, semantic_of_panoptic
 from frozenseg.data.verify.run import verify
-from frozenseg.engine.evaluate import evaluate_dataset
+from frozenseg.engine.evaluate import evaluate_dataset, plan
 from frozenseg.evaluation.evaluators import build_evaluators
 from tests.data import raw_datasets
 from tests.data.raw_writers import save_json
@@ -204,7 +204,7 @@ def test_a_row_from_its_published_files_to_scores(row, prepared, cfg, model):
     root = prepared(row)
     report = verify(row, root, subset=True, progress=False)
     assert report.findings == [], report.text()
-    entry = evaluate_dataset(cfg, model, registered(row, root).name)
+    entry = evaluate_dataset(model, plan(cfg, registered(row, root).name))
     assert entry["images"] == report.images > 1
     metrics = entry["metrics"]
     assert {"panoptic", "instance", "semantic"} & set(metrics) == set(row.tasks)
@@ -282,7 +282,7 @@ def oracle(row, mistakes):
 
 def scores_of(row, root, cfg, mistakes):
     small = registered(row, root)
-    found = evaluate_dataset(cfg.clone(), oracle(small, mistakes), row.name)["metrics"]
+    found = evaluate_dataset(oracle(small, mistakes), plan(cfg, row.name))["metrics"]
     return found
 
 

@@ -21,7 +21,7 @@ from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.miniature.folds import write_folds
 from frozenseg.data.preparation import fss_mosaic
 from frozenseg.data.verify.run import verify
-from frozenseg.engine.evaluate import evaluate_dataset
+from frozenseg.engine.evaluate import evaluate_dataset, plan
 from frozenseg.engine.trainer import Trainer
 from frozenseg.evaluation.results import read_results
 from frozenseg.structures import BACKGROUND
@@ -165,7 +165,7 @@ class SaysYes(Oracle):
 
 def scores_of(row, root, cfg, model):
     register_splits([row], root=root)
-    return evaluate_dataset(cfg, model, row.name)["metrics"]["episodes"]
+    return evaluate_dataset(model, plan(cfg, row.name))["metrics"]["episodes"]
 
 
 @pytest.mark.parametrize("row", THROUGH_THE_MODEL, ids=lambda row: row.name)
@@ -175,7 +175,7 @@ def test_a_row_from_its_published_files_to_scores(row, prepared, cfg, model):
     assert report.findings == [], report.text()
     assert report.images > 1
     register_splits([replace(row, test_size=(32, 64))], root=root)
-    entry = evaluate_dataset(cfg, model, row.name)
+    entry = evaluate_dataset(model, plan(cfg, row.name))
     assert set(entry["metrics"]) == {"episodes"}
     scores = entry["metrics"]["episodes"]
     assert entry["images"] == scores["items"] == len(DatasetCatalog.get(row.name)) > 0

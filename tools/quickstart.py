@@ -24,13 +24,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from frozenseg.cli import program as cli
+from frozenseg.cli.options import add_shared
 
 CONFIGS = ROOT / "configs" / "miniature"
 # Model -> the config section of its frozen CLIP.
 MODELS = {"frozenseg": "MODEL.FROZEN_SEG", "fcclip": "MODEL.FC_CLIP"}
 PHOTOS = ("china.jpg", "flower.jpg")
 PHOTO_WORDS = "temple, pagoda; tree, bush; sky:stuff; lake, water:stuff; flower; leaf:stuff"
-PICTURES = 6
+FAST = ("SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "(3,)")
 WITHOUT, AGAIN = "without_ensemble", "verification"  # folders of further evaluations
 SHOWN = ("PQ", "SQ", "RQ", "AP", "mIoU")
 # What the class ensemble is for: title, score and group of classes.
@@ -58,51 +59,27 @@ class Step(NamedTuple):
     words: tuple[str, ...]
 
 
-class Size(NamedTuple):
-    """How much is done, and with which model: images of both splits, config keys that change."""
-
-    train: int = 2000
-    val: int = 200
-    opts: tuple[str, ...] = ()
-    model: str = "frozenseg"
-
-    @property
-    def config(self) -> str:
-        """The model's config file."""
-        return str(CONFIGS / f"{self.model}.yaml")
-
-
-SMALL = Size(train=8, val=4, opts=("SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "(3,)"))
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--output",
         type=Path,
         metavar="FOLDER",
         help="default: output/quickstart of this repository, output/quickstart-fast with --fast",
     )
-    parser.add_argument(
-        "--model", choices=MODELS, default="frozenseg", help="what to train (default %(default)s)"
-    )
-    parser.add_argument(
-        "--photos", nargs="+", metavar="FILE", help="default: the two that scikit-learn carries"
-    )
-    parser.add_argument("--words", default=PHOTO_WORDS, help="for the photographs: %(default)r")
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
-    parser.add_argument(
-        "--fast", action="store_true", help="4 iterations: shows that all runs, learns nothing"
-    )
-    parser.add_argument(
+    add("--model", choices=MODELS, default="frozenseg", help="what to train (default %(default)s)")
+    add("--photos", nargs="+", metavar="FILE", help="default: the two that scikit-learn carries")
+    add("--words", default=PHOTO_WORDS, help="for the photographs: %(default)r")
+    add("--resume", action="store_true", help="continue an interrupted training")
+    add("--fast", action="store_true", help="4 iterations: shows that all runs, learns nothing")
+    add(
         "--verify", action="store_true", help="also check that the checkpoint scores the same again"
     )
-    parser.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys to change"
-    )
+    add_shared(parser, "--opts")
     cli.add_debug_flag(parser)
     return parser
 
@@ -110,13 +87,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Runs the steps; returns the exit code of the first that fails, or 0."""
     start = time.perf_counter()
-    size = SMALL if args.fast else Size()
-    size = size._replace(opts=(*size.opts, *args.opts), model=args.model)
     default = ROOT / "output" / ("quickstart-fast" if args.fast else "quickstart")
     output = (args.output or default).expanduser().absolute()
     photos = args.photos or sample_photos()
     output.mkdir(parents=True, exist_ok=True)
-    steps = plan(output, photos, args.words, size, resume=args.resume, verify=args.verify)
+    steps = plan(args, output, photos)
     for number, step in enumerate(steps, start=1):
         code = run_step(step, f"[{number}/{len(steps)}]", environment(output))
         if code:
@@ -125,62 +100,54 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def plan(
-    output: Path,
-    photos: list[str],
-    words: str,
-    size: Size,
-    *,
-    resume: bool = False,
-    verify: bool = False,
-) -> list[Step]:
+def plan(args: argparse.Namespace, output: Path, photos: list[str]) -> list[Step]:
     """The commands, in order."""
-    weights = output / "model_final.pth"
-    train = ("train_net.py", "--config-file", size.config)
-    opts = ("MODEL.MASK_FORMER.TEST.RECALL_ON", "True", *size.opts)
-    score = (*train, "--eval-only", "MODEL.WEIGHTS", str(weights), *opts, "OUTPUT_DIR")
-    counts = ("--train", str(size.train), "--dev", "0", "--val", str(size.val))
-    steps = [
+    config, weights = str(CONFIGS / f"{args.model}.yaml"), str(output / "model_final.pth")
+    train, val = ("8", "4") if args.fast else ("2000", "200")  # images
+    opts = (*(FAST if args.fast else ()), *args.opts)
+    run = ("train_net.py", "--config-file", config)
+    scored = ("MODEL.MASK_FORMER.TEST.RECALL_ON", "True", *opts, "OUTPUT_DIR")
+    score = (*run, "--eval-only", "MODEL.WEIGHTS", weights, *scored)
+    model = ("--config-file", config, "--weights", weights)
+    data = ("--root", str(output / "datasets"), "--train", train, "--dev", "0", "--val", val)
+    demo = ("--input", *photos, "--vocabulary", args.words)
+    steps = (
         Step(
             "data",
             "write the miniature world, in COCO's panoptic format",
-            ("datasets/prepare.py", "miniature", "--root", str(output / "datasets"), *counts),
+            ("datasets/prepare.py", "miniature", *data),
         ),
         Step(
             "training",
             "train the mask decoder on seen classes over frozen encoders, then score all classes",
-            (*train, *(["--resume"] if resume else []), *opts, "OUTPUT_DIR", str(output)),
+            (*run, *(["--resume"] if args.resume else []), *scored, str(output)),
         ),
         Step(
             "without ensemble",
             "score the same weights without the frozen CLIP's own judgement of each mask",
-            (*score, str(output / WITHOUT), f"{MODELS[size.model]}.CLASS_ENSEMBLE", "False"),
+            (*score, str(output / WITHOUT), f"{MODELS[args.model]}.CLASS_ENSEMBLE", "False"),
         ),
-    ]
-    if verify:
-        steps.append(Step("again", "score the checkpoint again", (*score, str(output / AGAIN))))
-    return steps + picture_steps(output, weights, photos, words, size)
-
-
-def picture_steps(
-    output: Path, weights: Path, photos: list[str], words: str, size: Size
-) -> list[Step]:
-    """The commands that only draw."""
-    model = ("--config-file", size.config, "--weights", str(weights))
-    count, folder = ("--count", str(PICTURES)), ("--output", str(output / "pictures"))
-    demo = ("demo/demo.py", *model, "--input", *photos, "--vocabulary", words)
-    return [
+        Step("again", "score the checkpoint again", (*score, str(output / AGAIN))),
         Step(
             "pictures",
             "draw image, ground truth and prediction side by side",
-            ("tools/draw_results.py", *model, *count, *folder, *size.opts),
+            ("tools/draw_results.py", *model, "--output", str(output / "pictures"), *opts),
         ),
         Step(
             "photographs",
             "segment photographs with your own words",
-            (*demo, "--output", str(output / "photographs"), "--opts", *size.opts),
+            (
+                "demo/demo.py",
+                *model,
+                *demo,
+                "--output",
+                str(output / "photographs"),
+                "--opts",
+                *opts,
+            ),
         ),
-    ]
+    )
+    return [step for step in steps if step.name != "again" or args.verify]
 
 
 def environment(output: Path) -> dict[str, str]:

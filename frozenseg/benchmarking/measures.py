@@ -15,10 +15,13 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from detectron2.config import CfgNode
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-from frozenseg.checkpoints.lookup import ENCODER_KEYS
+from frozenseg.build import load_model
+from frozenseg.checkpoints.lookup import ENCODER_KEYS, resolve_names
+from frozenseg.config import load_config
 from frozenseg.inference.instance import InstanceAccumulator
 from frozenseg.inference.panoptic import PanopticAccumulator
 from frozenseg.inference.semantic import SemanticAccumulator
@@ -42,6 +45,22 @@ HEADS = {
 }
 
 
+def benchmark_config(
+    config_file: str, opts: Sequence[str] = (), *, random_encoders: bool = True
+) -> CfgNode:
+    """A config with random weights, on the CPU, unless `opts` (KEY VALUE) name others."""
+    encoders = RANDOM_ENCODERS if random_encoders else []
+    cfg = load_config(config_file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *opts, *encoders])
+    resolve_names(cfg)
+    return cfg
+
+
+def benchmark_model(cfg: CfgNode) -> Any:
+    """The model of a config in test mode; what is random comes from a fixed seed."""
+    torch.manual_seed(0)
+    return load_model(cfg)[0].eval()
+
+
 def networks(model: Any) -> dict[str, nn.Module]:
     """The networks that every image passes, by the name of their stage."""
     head = model.sem_seg_head
@@ -51,11 +70,10 @@ def networks(model: Any) -> dict[str, nn.Module]:
 
 
 class StageClock:
-    """Seconds spent in named stages of one forward call."""
+    """Seconds of named stages, of one run after another: `runs[-1]` is the present one."""
 
     def __init__(self, synchronise: Callable[[], None]) -> None:
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.current: dict[str, float] = defaultdict(float)
+        self.runs: list[dict[str, float]] = []
         self.synchronise = synchronise
 
     @contextmanager
@@ -65,7 +83,7 @@ class StageClock:
         start = time.perf_counter()
         yield
         self.synchronise()
-        self.current[name] += time.perf_counter() - start
+        self.runs[-1][name] += time.perf_counter() - start
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, each call timed as the stage `name`."""
@@ -75,17 +93,6 @@ class StageClock:
                 return function(*args, **kwargs)
 
         return timed
-
-    def finish_run(self, keep: bool) -> None:
-        """Ends a run; its seconds count only with `keep` (not in a warm-up)."""
-        if keep:
-            for name, value in self.current.items():
-                self.seconds[name].append(value)
-        self.current.clear()
-
-    def medians(self) -> dict[str, float]:
-        """Seconds by stage, the median of the runs kept."""
-        return {name: statistics.median(values) for name, values in self.seconds.items()}
 
 
 def measure_text(model: Any, sample: int) -> dict[str, Any]:
@@ -126,12 +133,13 @@ def measure_image(
             timed = clock.wrap(stage, getattr(owner, name))
             stack.enter_context(mock.patch.object(owner, name, timed))
         for run in range(warmup + runs):
+            clock.runs.append(defaultdict(float))
             with clock.stage("total"), torch.no_grad():
                 model([{"image": image}])
-            clock.finish_run(keep=run >= warmup)
             print(f"\rrun {run + 1}/{warmup + runs}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    medians = clock.medians()
+    kept = clock.runs[warmup:]
+    medians = {name: statistics.median(run[name] for run in kept) for name in kept[0]}
     medians["other"] = medians["total"] - sum(medians.get(name, 0.0) for name in STAGES)
     heads = sum(medians.get(name, 0.0) for name in HEADS)
     medians["mask resize, sigmoid"] = medians["task heads"] - heads

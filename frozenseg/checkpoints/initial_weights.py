@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from frozenseg.checkpoints.loading import LoadReport, load_state
+from frozenseg.checkpoints.loading import load_state
 from frozenseg.checkpoints.reading import read_state_dict
 
 # What FrozenSeg trains beyond FC-CLIP: SAM's branch of the pixel decoder and the query injectors.
@@ -74,16 +74,11 @@ def load_initial_weights(
         own = model.named_parameters()
         initial = {n: p.detach().clone() for n, p in own if n.startswith(SAM_PARTS)}
     report = load_state(model, {**weights, **initial}, str(path), encoders_without_weights)
-    return _summarise(report, initial, content.keys())
-
-
-def _summarise(report: LoadReport, initial: Iterable[str], in_file: Iterable[str]) -> InitialReport:
-    kept = set(initial)
     read = {*report.loaded, *report.frozen}
     return InitialReport(
-        loaded=tuple(name for name in report.loaded if name not in kept),
-        initial=tuple(sorted(kept)),
-        unused=tuple(name for name in in_file if name not in read),
+        loaded=tuple(name for name in report.loaded if name not in initial),
+        initial=tuple(sorted(initial)),
+        unused=tuple(name for name in content if name not in read),
         frozen=report.frozen,
         changed=report.changed,
     )

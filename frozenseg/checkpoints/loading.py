@@ -28,7 +28,7 @@ SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
     ("*.class_embed.layers.2.*", 0, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
     ("void_embedding.weight", 1, "MODEL.FC_CLIP.EMBED_DIM and CLIP_MODEL_NAME"),
     ("backbone.*", None, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
-    ("sam.*", None, "MODEL.FROZEN_SEG.SAM_MODEL_NAME"),
+    ("sam.*", None, "MODEL.SAM_NAME"),
     ("visual.*", None, "MODEL.FUSIONER.VISUAL"),
     ("language.*", None, "MODEL.FUSIONER.LANGUAGE"),
     ("*.visual_proj.0.*", 0, "MODEL.FUSIONER.VISUAL"),
@@ -104,10 +104,17 @@ def load_state(
         raise ValueError(_misfit(source, missing, unexpected))
     for prefix, key in (encoders_without_weights or {}).items():
         if _starting(own, prefix) and not _starting(weights, prefix):
-            raise ValueError(_no_encoder(source, prefix, key))
+            raise ValueError(
+                f"{source} holds no {prefix}* weights and the config gives none: this encoder "
+                f"would be random. Set {key} to the weights that the file was trained with"
+            )
     for name, value in weights.items():
         if name in own and own[name].shape != value.shape:
-            raise ValueError(_wrong_shape(source, name, value.shape, own[name].shape))
+            found, wanted = value.shape, own[name].shape
+            raise ValueError(
+                f"{source}: {name} has shape {tuple(found)} but the model needs {tuple(wanted)}; "
+                f"check {likely_key(name, found, wanted)}"
+            )
     usable = {name: value for name, value in weights.items() if name in own}
     frozen = tuple(name for name in usable if name.startswith(FROZEN_PREFIXES))
     changed = tuple(name for name in frozen if not _equal(own[name], usable[name]))
@@ -163,23 +170,9 @@ def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
     )
 
 
-def _no_encoder(source: str, prefix: str, key: str) -> str:
-    return (
-        f"{source} holds no {prefix}* weights and the config gives none: this encoder would be "
-        f"random. Set {key} to the weights that the file was trained with"
-    )
-
-
 def _first(names: Iterable[str], count: int = 3) -> str:
     names = list(names)
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
-
-
-def _wrong_shape(source: str, name: str, found: torch.Size, wanted: torch.Size) -> str:
-    return (
-        f"{source}: {name} has shape {tuple(found)} but the model needs {tuple(wanted)}; "
-        f"check {likely_key(name, found, wanted)}"
-    )
 
 
 def likely_key(name: str, found: torch.Size, wanted: torch.Size) -> str:

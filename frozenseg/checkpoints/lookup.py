@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from frozenseg.checkpoints.download import download
 from frozenseg.checkpoints.table import WEIGHTS, WeightFile, find_weights
 from frozenseg.errors import nearest
-from frozenseg.files import PACKAGED_WEIGHTS, cache_folder
+from frozenseg.files import PACKAGED_WEIGHTS, cache_folder, flatten
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -79,17 +79,11 @@ def resolve_names(cfg: CfgNode) -> None:
     Call it once after the config is read, before processes are started: it may download. Tags of
     open_clip stay as they are. Raises: what `resolve` raises.
     """
+    values = dict(flatten(cfg))
     for key in NAMED_KEYS:
-        *sections, name = key.split(".")
-        node = cfg
-        for section in sections:
-            node = node.get(section, {})
-        if node.get(name):
-            path = node[name] if _is_clip_tag(name, node[name]) else resolve(node[name], key)
-            if path != node[name]:
-                node[name] = path
-
-
-def _is_clip_tag(key: str, value: str) -> bool:
-    """A CLIP's weights are rather a tag of open_clip than a misspelt name of the table."""
-    return key.startswith("CLIP_") and not (value in WEIGHTS and WEIGHTS[value].file)
+        value = values.get(key, "")
+        # A CLIP's weights are rather a tag of open_clip than a misspelt name of the table.
+        if value in WEIGHTS or ".CLIP_" not in key:
+            path = resolve(value, key)
+            if path != value:
+                cfg.merge_from_list([key, path])

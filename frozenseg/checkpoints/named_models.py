@@ -7,69 +7,47 @@ frozen encoders too, so that nothing else needs to be downloaded for them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from frozenseg.checkpoints.lookup import locate, path_of
-from frozenseg.checkpoints.table import WEIGHTS
+from frozenseg.checkpoints.lookup import locate, resolve, resolve_names
 from frozenseg.errors import nearest
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
-_CLIP = "MODEL.{}.CLIP_PRETRAINED_WEIGHTS"
-_SAM = "MODEL.SAM_PRETRAINED_WEIGHTS"
-_FUSIONER = "MODEL.FUSIONER.{}_WEIGHTS"
-# "openai:" keeps OpenAI's activation without weights; the released file brings them.
-_IN_FILE, _IN_FILE_OPENAI = "", "openai:"
 
-
-@dataclass(frozen=True)
-class NamedModel:
+class NamedModel(NamedTuple):
     """One model.
 
     Attributes:
         name: of the model and of its weights.
         config: YAML file below `configs/`.
-        encoders: what the config's keys for the encoders' weights are set to, for these weights: a
-            name of the table of weights, or what `load_clip` takes where the file brings them.
+        opts: config keys and values for its own weights: where these bring the CLIP, none is
+            loaded before ("openai:" keeps OpenAI's activation).
     """
 
     name: str
     config: str
-    encoders: Mapping[str, str] = field(default_factory=dict)
+    opts: tuple[str, ...] = ()
 
 
-def _released(family: str, section: str, name: str, config: str, clip: str) -> NamedModel:
-    return NamedModel(f"{family}-{name}", f"{family}/{config}.yaml", {_CLIP.format(section): clip})
-
-
+_FCCLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
+_FROZENSEG = "MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS"
 _MODELS = (
-    NamedModel(
-        "miniature-fcclip", "miniature/fcclip.yaml", {_CLIP.format("FC_CLIP"): "miniature-clip"}
-    ),
-    NamedModel(
-        "miniature-frozenseg",
-        "miniature/frozenseg.yaml",
-        {_CLIP.format("FROZEN_SEG"): "miniature-clip", _SAM: "miniature-sam"},
-    ),
-    NamedModel(
-        "miniature-fusioner",
-        "miniature/fusioner_vit_clip.yaml",
-        {
-            _FUSIONER.format("VISUAL"): "miniature-vit",
-            _FUSIONER.format("LANGUAGE"): "miniature-clip",
-        },
-    ),
-    _released("fcclip", "FC_CLIP", "convnext-large", "convnext_large", _IN_FILE),
+    NamedModel("miniature-fcclip", "miniature/fcclip.yaml"),
+    NamedModel("miniature-frozenseg", "miniature/frozenseg.yaml"),
+    NamedModel("miniature-fusioner", "miniature/fusioner_vit_clip.yaml"),
+    NamedModel("fcclip-convnext-large", "fcclip/convnext_large.yaml", (_FCCLIP, "")),
     *(
-        _released("fcclip", "FC_CLIP", name, name, _IN_FILE_OPENAI)
+        NamedModel(f"fcclip-{name}", f"fcclip/{name}.yaml", (_FCCLIP, "openai:"))
         for name in ("r50", "r101", "r50x4", "r50x16", "r50x64")
     ),
-    _released("frozenseg", "FROZEN_SEG", "convnext-large", "released_convnext_large", _IN_FILE),
-    _released("frozenseg", "FROZEN_SEG", "r50x64", "released_r50x64", _IN_FILE_OPENAI),
+    NamedModel(
+        "frozenseg-convnext-large", "frozenseg/released_convnext_large.yaml", (_FROZENSEG, "")
+    ),
+    NamedModel("frozenseg-r50x64", "frozenseg/released_r50x64.yaml", (_FROZENSEG, "openai:")),
 )
 MODELS: Mapping[str, NamedModel] = MappingProxyType({model.name: model for model in _MODELS})
 DEFAULT_MODEL = "miniature-fcclip"
@@ -87,18 +65,16 @@ def model_config(
     Raises: ValueError for an unknown name, or if no weights are known; FileNotFoundError for a
         missing file; what `locate` raises.
     """
-    from frozenseg.checkpoints.lookup import resolve, resolve_names
     from frozenseg.config import load_config
 
     model = MODELS.get(str(name_or_path))
     if model is None:
-        cfg = load_config(_yaml_path(name_or_path), list(opts))
+        cfg = load_config(_yaml_path(name_or_path), opts)
     elif weights is None:
         own = str(locate(model.name))  # before the config: it says what is missing
-        cfg = load_config(config_path(model.config), [*_encoder_opts(model), *opts])
+        cfg = load_config(config_path(model.config), [*model.opts, *opts])
     else:
-        encoders = _encoder_opts(model, only_packaged=True)
-        cfg = load_config(config_path(model.config), [*encoders, *opts])
+        cfg = load_config(config_path(model.config), opts)
     resolve_names(cfg)
     if weights is not None:
         return cfg, resolve(str(weights))
@@ -126,16 +102,6 @@ def config_path(name: str) -> Path:
             "the repository"
         )
     return path
-
-
-def _encoder_opts(model: NamedModel, only_packaged: bool = False) -> list[str]:
-    """Config pairs for the encoders; `only_packaged`: where other weights may not bring them."""
-    opts = []
-    for key, value in model.encoders.items():
-        packaged = value in WEIGHTS and WEIGHTS[value].packaged
-        if packaged or not only_packaged:
-            opts += [key, str(path_of(WEIGHTS[value])) if packaged else value]
-    return opts
 
 
 def _yaml_path(name: str | Path) -> Path:

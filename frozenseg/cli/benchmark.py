@@ -15,69 +15,59 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from frozenseg.cli.options import add_shared
 from frozenseg.files import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("--config-file", required=True, metavar="YAML")
-    parser.add_argument("--size", type=int, nargs=2, default=(640, 640), metavar=("H", "W"))
-    parser.add_argument("--weights", default="", help="checkpoint; default: random decoder")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="YAML")
+    add("--size", type=int, nargs=2, default=(640, 640), metavar=("H", "W"))
+    add("--weights", default="", help="checkpoint; default: random decoder")
+    add(
         "--random-weights",
         action="store_true",
         help="random CLIP and SAM weights instead of the config's (nothing is downloaded)",
     )
-    parser.add_argument("--vocabulary", default="", help="table, file or words; default: config")
-    parser.add_argument("--runs", type=int, default=5, help="timed runs (default 5)")
-    parser.add_argument("--warmup", type=int, default=2, help="runs before timing (default 2)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--skip-text", action="store_true", help="random text embeddings instead")
-    parser.add_argument(
+    add("--vocabulary", default="", help="table, file or words; default: config")
+    add_shared(parser, "--runs", default=5)
+    add("--warmup", type=int, default=2, help="runs before timing (default 2)")
+    add_shared(parser, "--threads", default=2)
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--skip-text", action="store_true", help="random text embeddings instead")
+    add(
         "--text-sample",
         type=int,
         default=128,
         help="prompts timed at the full context length, to compare with (0: none; default 128)",
     )
-    parser.add_argument(
+    add(
         "--words",
         type=int,
         default=150,
         help="words of the vocabularies that the change of words is timed with (0: not timed; "
         "default 150)",
     )
-    parser.add_argument("--json", default="", metavar="FILE", help="write the figures there")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+    add_shared(parser, "--json")
+    add("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
 
 
 def build(args: argparse.Namespace, cache: str) -> Any:
-    """The model of the config, in eval mode on the device, with the wanted words."""
-    import torch
-
-    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
-    from frozenseg.build import build_model
-    from frozenseg.checkpoints.loading import load_weights
-    from frozenseg.checkpoints.lookup import resolve
-    from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_splits
+    """The model of the config, in test mode on the device, with the wanted words."""
+    from frozenseg.benchmarking.measures import benchmark_config, benchmark_model
     from frozenseg.predict.words import read_vocabulary
 
-    register_splits()
-    cfg = load_config(
-        args.config_file, [*args.opts, *(RANDOM_ENCODERS if args.random_weights else ())]
-    )
+    own = {"MODEL.DEVICE": args.device, "MODEL.TEXT_CACHE_DIR": cache}
+    if args.weights:
+        own["MODEL.WEIGHTS"] = args.weights
+    opts = [*args.opts, *(word for pair in own.items() for word in pair)]
+    cfg = benchmark_config(args.config_file, opts, random_encoders=args.random_weights)
     if cfg.MODEL.META_ARCHITECTURE == "Fusioner":
         raise ValueError(
             f"{args.config_file} is a Fusioner: frozenseg benchmark fusioner measures it"
         )
-    cfg.defrost()
-    cfg.MODEL.DEVICE = args.device
-    cfg.MODEL.TEXT_CACHE_DIR = cache
-    torch.manual_seed(0)
-    model = build_model(cfg).eval()
-    if args.weights:
-        load_weights(model, resolve(args.weights, "--weights"))
+    model = benchmark_model(cfg)
     if args.vocabulary:
         model.set_vocabulary(read_vocabulary(args.vocabulary))
     return model
@@ -153,5 +143,5 @@ def main(args: argparse.Namespace) -> int:
     figures["threads"], figures["torch"] = args.threads, torch.__version__
     report(args, model, figures)
     if args.json:
-        write_json(Path(args.json), figures)
+        write_json(args.json, figures)
     return 0

@@ -19,8 +19,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from frozenseg.cli.options import add_shared
 from frozenseg.files import environment_of_children, write_json
 
 CLASSES = (19, 150, 459, 847, 1203)
@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--classes", type=int, nargs="+", default=CLASSES, metavar="C")
     add("--size", type=int, nargs=2, default=(512, 683), metavar=("H", "W"), help="of the output")
     add("--input", type=int, nargs=2, default=(512, 683), metavar=("H", "W"), help="of the image")
-    add("--runs", type=int, default=3, help="timed runs of each case (default 3)")
-    add("--threads", type=int, default=1, help="CPU threads (default 1)")
-    add("--json", default="", metavar="FILE", help="write the figures there")
+    add_shared(parser, "--runs", "--threads", "--json")
     add("--case", nargs=2, metavar=("C", "MODE"), help=argparse.SUPPRESS)
 
 
@@ -63,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     ]
     print(tabulate(table, headers=headers, floatfmt=(".0f", ".0f", ".0f", ".0f", ".2f", ".2f")))
     if args.json:
-        write_json(Path(args.json), rows)
+        write_json(args.json, rows)
 
 
 def run_case(args: argparse.Namespace, classes: int, mode: str) -> dict[str, float]:
@@ -84,11 +82,12 @@ def measure(args: argparse.Namespace, classes: int, mode: str) -> dict[str, floa
     """Megabytes above the model's own, and median CPU seconds of the whole call."""
     import torch
 
-    from frozenseg.benchmarking.measures import random_text
+    from frozenseg.benchmarking.measures import benchmark_config, benchmark_model, random_text
     from frozenseg.vocab import Vocabulary
 
     torch.set_num_threads(args.threads)
-    model = _model(args.config_file)
+    # Without the words of its test set.
+    model = benchmark_model(benchmark_config(args.config_file, ["DATASETS.TEST", "()"]))
     model.set_vocabulary(Vocabulary.from_names([f"class {index}" for index in range(classes)]))
     random_text(model)
     model.task_settings = replace(
@@ -115,19 +114,3 @@ def _resident() -> float:
     """Megabytes that this process holds (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
-
-
-def _model(config_file: str) -> Any:
-    """The model of a config with random weights, without text."""
-    import torch
-
-    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
-    from frozenseg.build import build_model
-    from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_splits
-
-    register_splits()
-    cfg = load_config(config_file, [*RANDOM_ENCODERS, "MODEL.DEVICE", "cpu"])
-    cfg.DATASETS.TEST = ()
-    torch.manual_seed(0)
-    return build_model(cfg).eval()

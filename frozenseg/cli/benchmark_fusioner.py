@@ -13,25 +13,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
+from frozenseg.cli.options import add_shared
 from frozenseg.files import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
-    add(
-        "--config-file",
-        default="configs/fusioner/clip_b_clip_b.yaml",
-        metavar="YAML",
-    )
+    add("--config-file", default="configs/fusioner/clip_b_clip_b.yaml", metavar="YAML")
     add("--words", type=int, nargs="+", default=(1, 4, 20, 150), metavar="T", help="asked at once")
     add("--batch", type=int, default=1, help="windows, or training images (default 1)")
-    add("--runs", type=int, default=3, help="timed runs (default 3)")
-    add("--threads", type=int, default=1, help="CPU threads (default 1)")
-    add("--json", default="", metavar="FILE", help="write the figures there")
+    add_shared(parser, "--runs", "--threads", "--json")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -39,26 +33,19 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from tabulate import tabulate
 
-    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
-    from frozenseg.build import build_model
-    from frozenseg.config import load_config
-    from frozenseg.data.catalog.register import register_splits
+    from frozenseg.benchmarking.measures import benchmark_config, benchmark_model
 
     torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    register_splits()
-    cfg = load_config(args.config_file, [*RANDOM_ENCODERS, "MODEL.DEVICE", "cpu"])
-    if cfg.MODEL.META_ARCHITECTURE != "Fusioner" or cfg.MODEL.FUSIONER.METHOD not in (
-        "early",
-        "late",
-    ):
+    cfg = benchmark_config(args.config_file)
+    is_fusioner = cfg.MODEL.META_ARCHITECTURE == "Fusioner"
+    if not is_fusioner or cfg.MODEL.FUSIONER.METHOD not in ("early", "late"):
         raise ValueError(f"{args.config_file} is not an early or late Fusioner: nothing to measure")
-    model = build_model(cfg).eval()
+    model = benchmark_model(cfg)
     rows = [measure(model, words, args) for words in args.words]
     print(f"{args.config_file}: {model.crop} pixels, batch {args.batch}, processor seconds")
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
     if args.json:
-        write_json(Path(args.json), rows)
+        write_json(args.json, rows)
 
 
 def measure(model: Any, words: int, args: argparse.Namespace) -> dict[str, float]:

@@ -16,10 +16,9 @@ import argparse
 import logging
 import os
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from frozenseg.cli.options import add_shared, whole
@@ -191,27 +190,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, row in BENCHMARKS.items():
         own = _add_parser(names, name, row.summary, row.makes)
         if row.splits:
-            own.add_argument(
-                "--splits",
-                nargs="+",
-                choices=row.splits,
-                default=["val"],
-                help="default: val, which is what an evaluation needs",
-            )
+            note = "default: val, which is what an evaluation needs"
+            own.add_argument("--splits", nargs="+", choices=row.splits, default=["val"], help=note)
         for option, words in row.options.items():
             own.add_argument(option, **words)
-        own.add_argument(
-            "--workers",
-            type=whole(1),
-            default=min(MOST_WORKERS, os.cpu_count() or 1),
-            help="processes: %(default)s",
-        )
+        most = min(MOST_WORKERS, os.cpu_count() or 1)
+        own.add_argument("--workers", type=whole(1), default=most, help="processes: %(default)s")
         own.add_argument("--overwrite", action="store_true", help="make files that are there again")
-        own.add_argument(
-            "--allow-empty",
-            action="store_true",
-            help="accept annotations without a single labelled pixel",
-        )
+        add_shared(own, "--allow-empty")
     own = _add_parser(names, "miniature", "the miniature world of this project", MINIATURE)
     own.add_argument("--folds", action="store_true", help="write the episodes for Fusioner")
     own.add_argument("--train", type=int, help="training scenes (2000; seen classes, or all)")
@@ -239,27 +225,20 @@ def main(args: argparse.Namespace) -> int:
     if args.name == "miniature":
         return _write_miniature(args)
     row = BENCHMARKS[args.name]
-    module, _, function = row.convert.partition(":")
-    convert = getattr(import_module(f"frozenseg.data.preparation.{module}"), function)
+    convert = resolve_name(f"frozenseg.data.preparation.{row.convert}")
     values = [getattr(args, option[2:].replace("-", "_")) for option in row.options]
-    return prepare(args, convert, *(tuple(dict.fromkeys(v)) if _many(v) else v for v in values))
-
-
-def prepare(args: argparse.Namespace, convert: Callable[..., None], *options: Any) -> int:
-    """Runs a conversion with the options of all benchmarks; its exit code."""
     preparation = preparation_of(args)
-    convert(preparation, *options)
+    convert(preparation, *(tuple(dict.fromkeys(v)) if isinstance(v, list) else v for v in values))
     return preparation.finish()
 
 
 def preparation_of(args: argparse.Namespace) -> Preparation:
     """What the options of all benchmarks ask for; progress goes to the log (stderr)."""
-    from frozenseg.data.catalog.lookup import datasets_root
     from frozenseg.data.preparation.work import Preparation
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return Preparation(
-        root=(args.root or datasets_root()).expanduser().absolute(),
+        root=_root(args),
         splits=tuple(dict.fromkeys(getattr(args, "splits", ()))),
         workers=args.workers,
         overwrite=args.overwrite,
@@ -267,17 +246,19 @@ def preparation_of(args: argparse.Namespace) -> Preparation:
     )
 
 
-def _many(value: object) -> bool:
-    return isinstance(value, (list, tuple))
+def _root(args: argparse.Namespace) -> Path:
+    from frozenseg.data.catalog.lookup import datasets_root
+
+    root: Path = args.root or datasets_root()
+    return root.expanduser().absolute()
 
 
 def _write_miniature(args: argparse.Namespace) -> int:
     """Writes the splits that are not there yet. Raises: ValueError for a size of the other kind."""
-    from frozenseg.data.catalog.lookup import datasets_root
     from frozenseg.data.miniature.dataset import write_miniature
     from frozenseg.data.miniature.folds import write_folds
 
-    root = (args.root or datasets_root()).expanduser().absolute()
+    root = _root(args)
     given = {key: getattr(args, key) for key in (*SCENES, "mosaics")}
     known = FOLDS if args.folds else SCENES
     foreign = [key for key, number in given.items() if number is not None and key not in known]

@@ -22,24 +22,14 @@ from frozenseg.cli.options import add_shared, whole
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("names", nargs="+", metavar="NAME", help="dataset, benchmark, file, all")
-    parser.add_argument(
-        "--images",
-        type=whole(0),
-        default=200,
-        metavar="N",
-        help="images to read with their masks, spread evenly; 0: all (default: 200)",
-    )
-    parser.add_argument(
-        "--subset", action="store_true", help="the files may be a part of the official split"
-    )
-    parser.add_argument(
-        "--allow-empty",
-        action="store_true",
-        help="accept annotations without a single labelled pixel",
-    )
+    add = parser.add_argument
+    add("names", nargs="+", metavar="NAME", help="dataset, benchmark, file, all")
+    images = "images to read with their masks, spread evenly; 0: all (default: 200)"
+    add("--images", type=whole(0), default=200, metavar="N", help=images)
+    add("--subset", action="store_true", help="the files may be a part of the official split")
+    add_shared(parser, "--allow-empty")
     add_shared(parser, "--root", type=Path)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add("--json", action="store_true", help="print JSON")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -51,11 +41,9 @@ def main(args: argparse.Namespace) -> int:
     if not rows:
         print(f"{root}: no dataset here (`frozenseg data list` shows all)", file=sys.stderr)
         return 1
-    reports = []
+    reports, chosen = [], {key: getattr(args, key) for key in ("images", "subset", "allow_empty")}
     for row in rows:
-        report = verify(
-            row, root, images=args.images, subset=args.subset, allow_empty=args.allow_empty
-        )
+        report = verify(row, root, **chosen)
         reports.append(report)
         if not args.json:
             print(report.text(), flush=True)

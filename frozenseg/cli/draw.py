@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     from frozenseg.data.catalog.register import register_datasets, registered_split
     from frozenseg.data.reading import read_image
     from frozenseg.device import pick_device
-    from frozenseg.engine.evaluate import seen_of
+    from frozenseg.engine.evaluate import seen_of, with_row
     from frozenseg.files import write_atomically
     from frozenseg.predict.predictor import build_predictor
     from frozenseg.progress import bar
@@ -59,10 +59,8 @@ def main(args: argparse.Namespace) -> None:
     cfg.MODEL.DEVICE = pick_device(args.device)
     register_datasets(cfg)
     name = args.dataset or next(iter(cfg.DATASETS.TEST), "")
-    row = registered_split(name)
+    cfg = with_row(cfg, registered_split(name))
     records = DatasetCatalog.get(name)[: args.count]
-    if row.test_size:
-        cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = row.test_size
     predictor, report = build_predictor(cfg, weights=args.weights)
     if report is None:
         print("warning: no --weights: the mask decoder is random, its segments mean nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from frozenseg.device import PRECISIONS
@@ -66,11 +67,23 @@ SHARED: dict[str, dict[str, Any]] = {
         "default": 1,
         "help": "GPUs per machine; 0 uses the CPU (default: 1)",
     },
+    "--runs": {"type": whole(1), "default": 3, "help": "timed runs (default %(default)s)"},
+    "--threads": {
+        "type": whole(1),
+        "default": 1,
+        "metavar": "N",
+        "help": "CPU threads (default %(default)s)",
+    },
+    "--json": {"type": Path, "metavar": "FILE", "help": "write the figures there"},
     "--opts": {
         "nargs": "*",
         "default": [],
         "metavar": "KEY VALUE",
         "help": "config keys to change",
+    },
+    "--allow-empty": {
+        "action": "store_true",
+        "help": "accept annotations without a single labelled pixel",
     },
     "--root": {"metavar": "FOLDER", "help": "of all datasets (default: $DETECTRON2_DATASETS)"},
 }

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from frozenseg.checkpoints.named_models import config_path
@@ -60,31 +61,28 @@ def run_cells(
         check_opts(folder_of(cell, output), opts)
     waiting = [cell for cell in cells if not (folder_of(cell, output) / RESULTS).is_file()]
     print(f"{len(cells)} cells, {len(cells) - len(waiting)} of them done before", flush=True)
-    start, finished, failed = time.monotonic(), 0, 0
+    start, failed = time.monotonic(), 0
     with ThreadPoolExecutor(jobs) as workers:
-        commands = (command_of(cell, output, opts, num_gpus) for cell in waiting)
-        runs = workers.map(lambda command: _run(command[0], command[1], threads), commands)
-        for cell in waiting:
-            print(f"waiting for {folder_of(cell, output)}", flush=True)
+        folders = [folder_of(cell, output) for cell in waiting]
+        commands = [command_of(cell, output, opts, num_gpus) for cell in waiting]
+        runs = workers.map(_run, commands, folders, repeat(threads))
+        for number, folder in enumerate(folders, 1):
+            print(f"waiting for {folder}", flush=True)
             seconds = next(runs)
-            finished += 1
             failed += seconds is None
-            left = (time.monotonic() - start) / finished * (len(waiting) - finished)
+            left = (time.monotonic() - start) / number * (len(waiting) - number) / 60
             state = "FAILED, see" if seconds is None else f"{seconds:.0f} s,"
-            where = folder_of(cell, output) / LOG
-            print(f"[{finished}/{len(waiting)}] {state} {where}, {left / 60:.0f} min left")
-            sys.stdout.flush()
+            print(
+                f"[{number}/{len(waiting)}] {state} {folder / LOG}, {left:.0f} min left", flush=True
+            )
     return failed
 
 
-def command_of(
-    cell: Cell, output: Path, opts: Sequence[str], num_gpus: int
-) -> tuple[list[str], Path]:
-    """The command line of a cell, and its folder."""
+def command_of(cell: Cell, output: Path, opts: Sequence[str], num_gpus: int) -> list[str]:
+    """The command line of a cell."""
     from frozenseg.config import load_config
 
     config, method, fold, seed = cell
-    folder = folder_of(cell, output)
     cfg = load_config(config, opts)
     trained, scored = (
         [_FOLD.sub(f"fold{fold}", name) for name in names]
@@ -95,7 +93,7 @@ def command_of(
         "DATASETS.TRAIN": tuple(trained),
         "DATASETS.TEST": tuple(scored),
         "SEED": seed,
-        "OUTPUT_DIR": folder,
+        "OUTPUT_DIR": folder_of(cell, output),
         "TEST.EVAL_PERIOD": 0,  # results on the way would pass for those of a finished cell
     }
     if method == "zs3net":  # it has no decoder
@@ -104,7 +102,7 @@ def command_of(
         keys["MODEL.FUSIONER.FEATURE_CACHE_DIR"] = output / "features"
     words = [str(word) for pair in keys.items() for word in pair]
     program = [sys.executable, "-m", "frozenseg", "train", "--config-file", str(config)]
-    return [*program, "--num-gpus", str(num_gpus), "--resume", *opts, *words], folder
+    return [*program, "--num-gpus", str(num_gpus), "--resume", *opts, *words]
 
 
 def check_opts(folder: Path, opts: Sequence[str]) -> None:
@@ -121,9 +119,8 @@ def check_opts(folder: Path, opts: Sequence[str]) -> None:
     write_json(path, list(opts), indent=None)
 
 
-def _run(words: list[str], folder: Path, threads: int) -> float | None:
+def _run(words: Sequence[str], folder: Path, threads: int) -> float | None:
     """Seconds of the run; None if it failed."""
-    folder.mkdir(parents=True, exist_ok=True)
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **environment_of_children()}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)

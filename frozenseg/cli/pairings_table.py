@@ -34,10 +34,10 @@ class Grid(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Mean and deviation over seeds of the mean over folds; NaN for the deviation of one seed."""
+    """Mean and deviation over seeds of the mean over folds; one seed has no deviation."""
 
     mean: float
-    deviation: float
+    deviation: float | None
     seeds: int
     folds: int
 
@@ -64,7 +64,7 @@ def summarise(by_seed: Mapping[int, Mapping[int, float]]) -> Cells:
     """Seeds that lack a fold of the others do not count."""
     folds = max(len(by_fold) for by_fold in by_seed.values())
     whole = [fmean(by_fold.values()) for by_fold in by_seed.values() if len(by_fold) == folds]
-    deviation = stdev(whole) if len(whole) > 1 else math.nan
+    deviation = stdev(whole) if len(whole) > 1 else None
     return Cells(fmean(whole), deviation, len(whole), folds)
 
 
@@ -86,7 +86,7 @@ def write_tables(grid: Grid, output: Path) -> str:
         texts = [_text(cells[column]) if column in cells else "" for column in columns]
         lines.append("| " + " | ".join([pairing, method, *texts]) + " |")
         values = {f"{name}/{score}": cells[name, score]._asdict() for name, score in cells}
-        rows.append({"pairing": pairing, "method": method, "scores": _without_nan(values)})
+        rows.append({"pairing": pairing, "method": method, "scores": values})
     text = "\n".join(lines) + "\n"
     write_text(output / "table.md", text)
     write_json(output / "table.json", rows)
@@ -126,11 +126,10 @@ def _draw_column(
             if scores is None:
                 continue
             cell = summarise(scores)
-            deviation = None if math.isnan(cell.deviation) else cell.deviation
             y = place + (number - (len(methods) - 1) / 2) * height
             label = None if method in labelled else method
             labelled.add(method)
-            axis.barh(y, cell.mean, height, xerr=deviation, color=colors[number], label=label)
+            axis.barh(y, cell.mean, height, xerr=cell.deviation, color=colors[number], label=label)
             axis.text(1, y, f"{cell.mean:.1f}", va="center", color="white", fontsize="small")
     axis.set_yticks(range(len(pairings)), pairings)
     axis.set_xlabel("percent")
@@ -140,13 +139,4 @@ def _draw_column(
 
 
 def _text(cell: Cells) -> str:
-    if math.isnan(cell.deviation):
-        return f"{cell.mean:.1f}"
-    return f"{cell.mean:.1f} ± {cell.deviation:.1f}"
-
-
-def _without_nan(values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {
-        name: {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in cell.items()}
-        for name, cell in values.items()
-    }
+    return f"{cell.mean:.1f}" + ("" if cell.deviation is None else f" ± {cell.deviation:.1f}")

@@ -42,42 +42,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--images", type=Path, metavar="FOLDER", help="also folders in it")
     images.add_argument("--dataset", metavar="NAME", help="a registered dataset")
-    parser.add_argument(
-        "--sam", required=True, metavar="NAME", help="vit_b, vit_l, vit_h, vit_t or a .json file"
-    )
-    parser.add_argument("--weights", required=True, metavar="FILE", help="SAM's: a file, or a name")
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument(
-        "--shard-size", type=whole(1), default=500, metavar="N", help="images: %(default)s"
-    )
-    _add_machine(parser.add_argument_group("machine"))
+    add = parser.add_argument
+    add("--sam", required=True, metavar="NAME", help="vit_b, vit_l, vit_h, vit_t or a .json file")
+    add("--weights", required=True, metavar="FILE", help="SAM's: a file, or a name")
+    add("--output", required=True, type=Path, metavar="FOLDER")
+    add("--shard-size", type=whole(1), default=500, metavar="N", help="images: %(default)s")
+    group = parser.add_argument_group("machine")
+    add = group.add_argument
+    add("--processes", type=whole(1), metavar="N", help="default: one per GPU, one on the CPU")
+    add("--rank", type=int, default=0, metavar="I", help="of this command, from 0")
+    add("--world-size", type=whole(1), default=1, metavar="N", help="of commands")
+    add_shared(group, "--device")
+    add_shared(group, "--threads", default=None, help="per process; default: the cores shared out")
+    add_shared(group, "--precision", choices=("float32", "bfloat16"), help="of the encoder")
+    add("--points-per-batch", type=whole(1), default=64, metavar="N", help="fewer: less memory")
     group = parser.add_argument_group("which masks (frozenseg/encoders/sam/automatic_masks.py)")
     for setting in fields(MaskGeneration):
-        group.add_argument(
-            f"--{setting.name.replace('_', '-')}",
-            type=type(setting.default),
-            default=setting.default,
-            metavar="X",
-            help="default: %(default)s",
-        )
-
-
-def _add_machine(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--processes", type=whole(1), metavar="N", help="default: one per GPU, one on the CPU"
-    )
-    group.add_argument("--rank", type=int, default=0, metavar="I", help="of this command, from 0")
-    group.add_argument("--world-size", type=whole(1), default=1, metavar="N", help="of commands")
-    add_shared(group, "--device")
-    group.add_argument(
-        "--threads", type=whole(1), metavar="N", help="per process; default: the cores shared out"
-    )
-    group.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32", help="of the encoder"
-    )
-    group.add_argument(
-        "--points-per-batch", type=whole(1), default=64, metavar="N", help="fewer: less memory"
-    )
+        name, default = f"--{setting.name.replace('_', '-')}", setting.default
+        note = "default: %(default)s"
+        group.add_argument(name, type=type(default), default=default, metavar="X", help=note)
 
 
 def main(args: argparse.Namespace) -> int:

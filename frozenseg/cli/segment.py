@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from frozenseg.cli.options import add_shared, probability, whole
 from frozenseg.cli.segment_job import SETTINGS, Counts, Job
-from frozenseg.predict.tasks import FILE_KINDS
+from frozenseg.predict.tasks import FILE_KINDS, check_threshold
 
 if TYPE_CHECKING:
     from frozenseg.predict.video import Video
@@ -46,50 +46,33 @@ EXIT_SOME_SKIPPED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    what = parser.add_argument_group("what is segmented")
-    what.add_argument(
-        "--input",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="image and video files, folders (the images and videos directly in them), patterns",
-    )
-    what.add_argument(
-        "--webcam",
-        nargs="?",
-        type=whole(0),
-        const=0,
-        metavar="INDEX",
-        help="record a camera, 0 (the first) if no number is given; q or Ctrl-C ends it",
-    )
-    add_shared(what, "--vocabulary", "--task")
-    what.add_argument(
+    group = parser.add_argument_group("what is segmented")
+    add = group.add_argument
+    files = "image and video files, folders (the images and videos directly in them), patterns"
+    add("--input", nargs="+", default=[], metavar="PATH", help=files)
+    camera = "record a camera, 0 (the first) if no number is given; q or Ctrl-C ends it"
+    add("--webcam", nargs="?", type=whole(0), const=0, metavar="INDEX", help=camera)
+    add_shared(group, "--vocabulary", "--task")
+    add(
         "--background",
         metavar="WORDS",
         help='a word for everything else, such as "background, other": there is no segment where '
         "it fits best",
     )
-    what.add_argument(
+    add(
         "--score-threshold",
         type=probability,
         metavar="P",
         help="lowest score of a segment, 0 to 1; default: the config's for panoptic, 0.5 for "
         "instance",
     )
-    what.add_argument(
-        "--every",
-        type=whole(1),
-        default=1,
-        metavar="N",
-        help="of a video segment every N-th frame; the frames between show the last result",
-    )
-    what.add_argument(
-        "--max-frames", type=whole(1), metavar="N", help="at most N frames of a video or camera"
-    )
-    model = parser.add_argument_group("the model")
-    add_shared(model.add_mutually_exclusive_group(), "--model", "--config-file")
-    add_shared(model, "--weights", "--device", "--precision", "--opts")
-    model.add_argument(
+    every = "of a video segment every N-th frame; the frames between show the last result"
+    add("--every", type=whole(1), default=1, metavar="N", help=every)
+    add("--max-frames", type=whole(1), metavar="N", help="at most N frames of a video or camera")
+    group = parser.add_argument_group("the model")
+    add_shared(group.add_mutually_exclusive_group(), "--model", "--config-file")
+    add_shared(group, "--weights", "--device", "--precision", "--opts")
+    group.add_argument(
         "--batch-size",
         type=whole(1),
         default=1,
@@ -97,11 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images or frames that go through the model together; only images of one size do, so "
         "that results are those of N = 1 up to rounding",
     )
-    results = parser.add_argument_group("the results")
-    results.add_argument(
-        "--output", default="output/demo", metavar="FOLDER", help="default: %(default)s"
-    )
-    results.add_argument(
+    group = parser.add_argument_group("the results")
+    add = group.add_argument
+    add("--output", default="output/demo", metavar="FOLDER", help="default: %(default)s")
+    add(
         "--write",
         nargs="+",
         choices=FILE_KINDS,
@@ -110,9 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"which of {', '.join(FILE_KINDS)}; default: all. Videos have overlay and json. "
         "Without json nothing tells what is done already",
     )
-    results.add_argument(
-        "--overwrite", action="store_true", help="segment again what is there already"
-    )
+    add("--overwrite", action="store_true", help="segment again what is there already")
 
 
 class Inputs(NamedTuple):
@@ -125,8 +105,7 @@ class Inputs(NamedTuple):
 
 def main(args: argparse.Namespace) -> int:
     """Segments everything; returns the exit code."""
-    if args.score_threshold is not None and args.task == "semantic":
-        raise ValueError("--score-threshold has no meaning for --task semantic: leave it out")
+    check_threshold(args.task, args.score_threshold)
     if not args.input and args.webcam is None:
         raise ValueError("nothing to segment: give --input PATH or --webcam")
     found = _find(args)
@@ -201,7 +180,7 @@ def _run(job: Job, found: Inputs, camera: Video | None) -> int:
     from frozenseg.cli.segment_images import segment_images
     from frozenseg.device import retry_out_of_memory
 
-    with retry_out_of_memory(job.segmenter.predictor.model):  # type: ignore[arg-type]
+    with retry_out_of_memory(job.segmenter.predictor.model):
         images = segment_images(job, found.images) + Counts(bad=len(found.unmatched))
         videos = segment_videos(job, found.videos)
         if camera is not None:

@@ -30,15 +30,6 @@ class Legacy(NamedTuple):
     accepted: tuple[object, ...] = ()
 
 
-_FROZEN = "the CLIP backbone is frozen and never in the optimizer"
-MAIN_ONLY = "a key of detectron2's main branch that its release 0.6 lacks"
-_DEEPLAB = "a key of detectron2's DeepLab project"
-_RESNET = "CLIP's ResNets come from open_clip: choose one by MODEL.FC_CLIP.CLIP_MODEL_NAME"
-_MAPPER = "the coco_panoptic_lsj mapper has INPUT.IMAGE_SIZE, MIN_SCALE and MAX_SCALE instead"
-_AUGMENTATION = "there is no test-time augmentation"
-_BATCH_NORM = "no batch norm is trained"
-_LOADER = "batches follow the seed alone: every image once per epoch, in random order"
-
 # The keys of detectron2 0.6 that are read; all others of its own are accepted with a warning.
 READ = frozenset(
     {
@@ -57,96 +48,87 @@ READ = frozenset(
         "TEST.EVAL_PERIOD",
     }
 )
+_MAPPER = "the coco_panoptic_lsj mapper has INPUT.IMAGE_SIZE, MIN_SCALE and MAX_SCALE instead"
+_LOADER = "batches follow the seed alone: every image once per epoch, in random order"
 _NOT_READ = "nothing here reads this key of detectron2 (no boxes, proposals or keypoints)"
+MAIN_ONLY = "a key of detectron2's main branch that its release 0.6 lacks"
 
-LEGACY: tuple[Legacy, ...] = (
-    # Mask2Former's switches that FC-CLIP and FrozenSeg never use
-    Legacy("MODEL.MASK_FORMER.DROPOUT", "the decoders have no dropout", (0.0,)),
-    Legacy("MODEL.MASK_FORMER.PRE_NORM", "the decoders are post-norm", (False,)),
-    Legacy(
-        "MODEL.MASK_FORMER.ENC_LAYERS",
-        "the encoder is MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS",
-        (0,),
+# Reason -> keys of which any value is accepted.
+_ANY_VALUE = {
+    "there is no Swin backbone here": ("MODEL.SWIN.*",),
+    "the CLIP backbone is frozen and never in the optimizer": (
+        *("MODEL.BACKBONE.FREEZE_AT", "SOLVER.BACKBONE_MULTIPLIER"),
     ),
-    Legacy(
-        "MODEL.MASK_FORMER.ENFORCE_INPUT_PROJ",
-        "the pixel decoder's maps already have the decoder's width",
-        (False,),
+    "CLIP's ResNets come from open_clip: choose one by MODEL.FC_CLIP.CLIP_MODEL_NAME": (
+        "MODEL.RESNETS.*",
     ),
-    Legacy(
-        "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE",
-        "the decoder reads the pixel decoder's three maps",
-        ("multi_scale_pixel_decoder",),
+    "masks are never stored in pickles here": ("TEST.PKL_SAM_MODEL_NAME",),
+    _MAPPER: (
+        *("INPUT.MIN_SIZE_TRAIN", "INPUT.MAX_SIZE_TRAIN", "INPUT.MIN_SIZE_TRAIN_SAMPLING"),
+        "INPUT.CROP.*",
     ),
-    Legacy(
-        "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT",
-        "use MODEL.MASK_FORMER.CLASS_WEIGHT, MASK_WEIGHT and DICE_WEIGHT",
-        (1.0,),
-    ),
-    Legacy(
-        "MODEL.SEM_SEG_HEAD.COMMON_STRIDE",
-        "the per-pixel embedding is at the stride of res2",
-        (4,),
-    ),
-    Legacy(
-        "MODEL.SEM_SEG_HEAD.IGNORE_VALUE",
-        "the ignored label is the dataset's (its metadata)",
-        (255,),
-    ),
-    Legacy("MODEL.SWIN.*", "there is no Swin backbone here"),
-    # Frozen backbone, and the ResNet of detectron2
-    Legacy("MODEL.BACKBONE.FREEZE_AT", _FROZEN),
-    Legacy("SOLVER.BACKBONE_MULTIPLIER", _FROZEN),
-    Legacy("MODEL.RESNETS.*", _RESNET),
-    Legacy("SOLVER.BIAS_LR_FACTOR", "biases learn at SOLVER.BASE_LR", (1.0,)),
-    # FrozenSeg
-    Legacy("TEST.PKL_SAM_MODEL_NAME", "masks are never stored in pickles here"),
-    # Input and tests that detectron2 offers and this project does otherwise or not at all
-    Legacy("VERSION", "only detectron2's config version 2 is understood", (2,)),
-    Legacy("INPUT.MIN_SIZE_TRAIN", _MAPPER),
-    Legacy("INPUT.MAX_SIZE_TRAIN", _MAPPER),
-    Legacy("INPUT.MIN_SIZE_TRAIN_SAMPLING", _MAPPER),
-    Legacy("INPUT.MASK_FORMAT", "masks are bitmaps from the panoptic PNG files"),
-    Legacy("INPUT.CROP.*", _MAPPER),
-    Legacy("INPUT.CROP.ENABLED", _MAPPER, (False,)),
-    Legacy("INPUT.COLOR_AUG_SSD", "there is no colour augmentation", (False,)),
-    Legacy("INPUT.SIZE_DIVISIBILITY", "use MODEL.MASK_FORMER.SIZE_DIVISIBILITY", (-1,)),
-    Legacy("DATALOADER.ASPECT_RATIO_GROUPING", _LOADER),
-    Legacy("DATALOADER.FILTER_EMPTY_ANNOTATIONS", _LOADER),
-    Legacy("DATALOADER.SAMPLER_TRAIN", _LOADER, ("TrainingSampler",)),
-    Legacy("TEST.AUG.ENABLED", _AUGMENTATION, (False,)),
-    Legacy("TEST.PRECISE_BN.ENABLED", _BATCH_NORM, (False,)),
+    "masks are bitmaps from the panoptic PNG files": ("INPUT.MASK_FORMAT",),
+    _LOADER: ("DATALOADER.ASPECT_RATIO_GROUPING", "DATALOADER.FILTER_EMPTY_ANNOTATIONS"),
+    "use MODEL.MASK_FORMER.TEST.INSTANCE_ON": ("MODEL.MASK_ON",),
     # detectron2's detectors; its main branch has more keys in these sections
-    *(
-        Legacy(f"MODEL.{section}.*", _NOT_READ)
+    _NOT_READ: tuple(
+        f"MODEL.{section}.*"
         for section in (
             *("ANCHOR_GENERATOR", "FPN", "PANOPTIC_FPN", "PROPOSAL_GENERATOR", "RETINANET", "RPN"),
             *("ROI_HEADS", "ROI_BOX_HEAD", "ROI_BOX_CASCADE_HEAD", "ROI_MASK_HEAD"),
             "ROI_KEYPOINT_HEAD",
         )
     ),
-    Legacy("MODEL.MASK_ON", "use MODEL.MASK_FORMER.TEST.INSTANCE_ON"),
-    Legacy("MODEL.LOAD_PROPOSALS", "there are no boxes here", (False,)),
-    # detectron2's main branch and DeepLab project
-    Legacy("FLOAT32_PRECISION", MAIN_ONLY, ("",)),
-    *(
-        Legacy(name, MAIN_ONLY)
-        for name in ("DATALOADER.REPEAT_SQRT", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL")
+    MAIN_ONLY: ("DATALOADER.REPEAT_SQRT", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
+    "a key of detectron2's DeepLab project": (
+        *("SOLVER.POLY_LR_CONSTANT_ENDING", "SOLVER.POLY_LR_POWER"),
+        *(
+            f"MODEL.SEM_SEG_HEAD.{name}"
+            for name in (
+                *("ASPP_CHANNELS", "ASPP_DILATIONS", "ASPP_DROPOUT", "LOSS_TYPE"),
+                *("PROJECT_CHANNELS", "PROJECT_FEATURES", "USE_DEPTHWISE_SEPARABLE_CONV"),
+            )
+        ),
     ),
-    *(
-        Legacy(f"MODEL.SEM_SEG_HEAD.{name}", _DEEPLAB)
-        for name in (
-            "ASPP_CHANNELS",
-            "ASPP_DILATIONS",
-            "ASPP_DROPOUT",
-            "LOSS_TYPE",
-            "PROJECT_CHANNELS",
-            "PROJECT_FEATURES",
-            "USE_DEPTHWISE_SEPARABLE_CONV",
-        )
+}
+# Key -> the only value that is accepted, and why.
+_ONE_VALUE: dict[str, tuple[object, str]] = {
+    # Mask2Former's switches that FC-CLIP and FrozenSeg never use
+    "MODEL.MASK_FORMER.DROPOUT": (0.0, "the decoders have no dropout"),
+    "MODEL.MASK_FORMER.PRE_NORM": (False, "the decoders are post-norm"),
+    "MODEL.MASK_FORMER.ENC_LAYERS": (
+        0,
+        "the encoder is MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS",
     ),
-    Legacy("SOLVER.POLY_LR_CONSTANT_ENDING", _DEEPLAB),
-    Legacy("SOLVER.POLY_LR_POWER", _DEEPLAB),
+    "MODEL.MASK_FORMER.ENFORCE_INPUT_PROJ": (
+        False,
+        "the pixel decoder's maps already have the decoder's width",
+    ),
+    "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE": (
+        "multi_scale_pixel_decoder",
+        "the decoder reads the pixel decoder's three maps",
+    ),
+    "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT": (
+        1.0,
+        "use MODEL.MASK_FORMER.CLASS_WEIGHT, MASK_WEIGHT and DICE_WEIGHT",
+    ),
+    "MODEL.SEM_SEG_HEAD.COMMON_STRIDE": (4, "the per-pixel embedding is at the stride of res2"),
+    "MODEL.SEM_SEG_HEAD.IGNORE_VALUE": (255, "the ignored label is the dataset's (its metadata)"),
+    # Input, training and tests that detectron2 offers and this project does otherwise or not at all
+    "VERSION": (2, "only detectron2's config version 2 is understood"),
+    "SOLVER.BIAS_LR_FACTOR": (1.0, "biases learn at SOLVER.BASE_LR"),
+    "INPUT.CROP.ENABLED": (False, _MAPPER),
+    "INPUT.COLOR_AUG_SSD": (False, "there is no colour augmentation"),
+    "INPUT.SIZE_DIVISIBILITY": (-1, "use MODEL.MASK_FORMER.SIZE_DIVISIBILITY"),
+    "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler", _LOADER),
+    "TEST.AUG.ENABLED": (False, "there is no test-time augmentation"),
+    "TEST.PRECISE_BN.ENABLED": (False, "no batch norm is trained"),
+    "MODEL.LOAD_PROPOSALS": (False, "there are no boxes here"),
+    "FLOAT32_PRECISION": ("", MAIN_ONLY),
+}
+LEGACY: tuple[Legacy, ...] = (
+    *(Legacy(name, reason) for reason, names in _ANY_VALUE.items() for name in names),
+    *(Legacy(name, reason, (value,)) for name, (value, reason) in _ONE_VALUE.items()),
 )
 
 

@@ -30,22 +30,11 @@ def fetch_sources(folder: Path) -> Path:
     must be installed. The hash is checked before that.
     Raises: InstallError when pip fails, ValueError when the hash differs.
     """
-    pip_wheel = _download(
-        [sys.executable, "-m", "pip"],
-        "pip",
-        PIP_VERSION,
-        PIP_SHA256,
-        folder,
-        ["--only-binary=:all:"],
-    )
-    sdist = _download(
-        [sys.executable, str(pip_wheel / "pip")],
-        SDIST_NAME,
-        SDIST_VERSION,
-        SDIST_SHA256,
-        folder,
-        ["--no-binary=:all:", "--no-build-isolation", "--use-pep517"],
-    )
+    pip = [sys.executable, "-m", "pip"]
+    wheel = _download(pip, "pip", PIP_VERSION, PIP_SHA256, folder, ["--only-binary=:all:"])
+    pip = [sys.executable, str(wheel / "pip")]
+    options = ["--no-binary=:all:", "--no-build-isolation", "--use-pep517"]
+    sdist = _download(pip, SDIST_NAME, SDIST_VERSION, SDIST_SHA256, folder, options)
     return unpack(sdist, folder / "sources")
 
 
@@ -80,19 +69,14 @@ def check_hash(path: Path, sha256: str) -> None:
 def unpack(sdist: Path, folder: Path) -> Path:
     """Unpacks a .tar.gz source distribution; returns its single top folder.
 
-    Raises: ValueError when the archive has entries outside one top folder.
+    Raises: ValueError or tarfile.TarError for entries outside one top folder.
     """
     with tarfile.open(sdist) as archive:
-        members = [m for m in archive.getmembers() if m.isfile() or m.isdir()]
-        tops = {Path(member.name).parts[0] for member in members}
-        if len(tops) != 1 or tops == {"/"} or any(".." in Path(m.name).parts for m in members):
+        tops = {Path(name).parts[0] for name in archive.getnames()}
+        if len(tops) != 1 or tops == {"/"}:
             raise ValueError(f"{sdist.name} is not a source distribution with one top folder")
-        for member in members:
-            member.mode = 0o755 if member.isdir() else 0o644
-            member.uid = member.gid = 0
-            member.uname = member.gname = ""
         if hasattr(tarfile, "data_filter"):
-            archive.extractall(folder, members, filter="data")
-        else:  # Python 3.10 before 3.10.12
-            archive.extractall(folder, members)
+            archive.extractall(folder, filter="data")
+        else:  # Python 3.10 before 3.10.12; the hash was checked
+            archive.extractall(folder)
     return folder / tops.pop()

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
@@ -56,7 +56,7 @@ def evaluate(
     for name in cfg.DATASETS.TEST:
         registered_split(name)
     weights = identify_weights(model, checkpoint)
-    entries = [evaluate_dataset(cfg, model, name, weights) for name in cfg.DATASETS.TEST]
+    entries = [evaluate_dataset(model, plan(cfg, name, weights)) for name in cfg.DATASETS.TEST]
     if not comm.is_main_process() or not entries:
         return {}
     path = Path(cfg.OUTPUT_DIR) / "results.json"
@@ -67,31 +67,67 @@ def evaluate(
     return {entry["dataset"]: flat_scores(entry["metrics"]) for entry in entries}
 
 
-def evaluate_dataset(
-    cfg: CfgNode, model: nn.Module, name: str, weights: EvaluatedWeights = UNKNOWN_WEIGHTS
-) -> dict[str, Any]:
+class Plan(NamedTuple):
+    """How one dataset is scored.
+
+    Attributes:
+        cfg: with the settings of its row.
+        row: the dataset.
+        proposals: its exported SAM masks, if any are used.
+        about: what its entry says of how the scores come about.
+    """
+
+    cfg: CfgNode
+    row: DatasetSplit
+    proposals: ProposalFolder | None
+    about: dict[str, Any]
+
+
+def plan(cfg: CfgNode, name: str, weights: EvaluatedWeights = UNKNOWN_WEIGHTS) -> Plan:
+    """How the registered dataset `name` is scored with the config `cfg`."""
+    row, meta, proposals = (
+        registered_split(name),
+        MetadataCatalog.get(name),
+        proposals_of(cfg, name),
+    )
+    scored_cfg = with_row(cfg, row)
+    sources = instance_sources(row, meta.get("json_file"))
+    about = {
+        "benchmark": row.benchmark,
+        "dataset": name,
+        "split": row.split,
+        "protocol": {
+            **protocol(scored_cfg, meta.vocabulary, row.ignore_label, sources),
+            **weights.encoders,
+            "mask_ensemble": mask_ensemble(cfg, proposals.index.source if proposals else None),
+        },
+        "config_hash": config_hash(cfg),
+        "checkpoint": weights.checkpoint,
+        "checkpoint_hash": weights.checkpoint_hash,
+    }
+    return Plan(scored_cfg, row, proposals, about)
+
+
+def evaluate_dataset(model: nn.Module, planned: Plan) -> dict[str, Any]:
     """The results.json entry of one dataset.
 
     Entries of processes other than the main one have no metrics.
     """
     start = time.perf_counter()
-    row, meta, scored_cfg = registered_split(name), MetadataCatalog.get(name), cfg
-    cfg = with_row(cfg, row)
-    vocabulary: Vocabulary = meta.vocabulary
-    about = description(scored_cfg, name, weights)
-    tasks = about["protocol"]["tasks"]
+    cfg, row, proposals, about = planned
+    name, tasks = about["dataset"], about["protocol"]["tasks"]
+    meta = MetadataCatalog.get(name)
     evaluators = build_evaluators(
         row,
-        vocabulary,
+        meta.vocabulary,
         tasks,
-        seen_of(cfg, vocabulary),
+        seen_of(cfg, meta.vocabulary),
         json_file=meta.get("json_file"),
         gt_dir=meta.get("gt_dir"),
     )
     records = DatasetCatalog.get(name)
-    proposals = proposals_of(cfg, name)
     mapper = build_mapper(cfg, is_train=False, proposals=proposals, episodes=row.kind == "episodes")
-    cast(Any, model).set_vocabulary(vocabulary)
+    cast(Any, model).set_vocabulary(meta.vocabulary)
     batches = build_detection_test_loader(
         records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )
@@ -105,26 +141,6 @@ def evaluate_dataset(
         "versions": package_versions(),
         "seed": cfg.SEED,
         "seconds": round(time.perf_counter() - start, 2),
-    }
-
-
-def description(cfg: CfgNode, name: str, weights: EvaluatedWeights) -> dict[str, Any]:
-    """What an entry says of how its scores come about, before there are any."""
-    row, meta = registered_split(name), MetadataCatalog.get(name)
-    proposals = proposals_of(cfg, name)
-    sources = instance_sources(row, meta.get("json_file"))
-    return {
-        "benchmark": row.benchmark,
-        "dataset": name,
-        "split": row.split,
-        "protocol": {
-            **protocol(with_row(cfg, row), meta.vocabulary, row.ignore_label, sources),
-            **weights.encoders,
-            "mask_ensemble": mask_ensemble(cfg, proposals.index.source if proposals else None),
-        },
-        "config_hash": config_hash(cfg),
-        "checkpoint": weights.checkpoint,
-        "checkpoint_hash": weights.checkpoint_hash,
     }
 
 

@@ -74,7 +74,8 @@ def read_bad_step(path: Path) -> BadStep:
 def _encode(value: Any) -> Any:
     """Tensors, numbers, texts and collections of them; other objects as their text."""
     if isinstance(value, Instances):
-        fields = {name: _encode(getattr(field, "tensor", field)) for name, field in _fields(value)}
+        given: dict[str, Any] = value.get_fields()
+        fields = {name: _encode(getattr(field, "tensor", field)) for name, field in given.items()}
         return {"instances_of_size": list(value.image_size), "fields": fields}
     if isinstance(value, Tensor):
         return value.detach().cpu()
@@ -83,10 +84,6 @@ def _encode(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_encode(item) for item in value]
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
-
-
-def _fields(instances: Instances) -> list[tuple[str, Any]]:
-    return list(instances.get_fields().items())
 
 
 def _decode(value: Any) -> Any:

@@ -14,7 +14,6 @@ from detectron2.data import get_detection_dataset_dicts
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
-from torch import nn
 
 from frozenseg.build import build_model, family
 from frozenseg.data.catalog.register import register_datasets
@@ -53,11 +52,11 @@ class Trainer(DefaultTrainer):
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         steps = accumulation_steps(cfg, comm.get_world_size())
-        loader = self.build_train_loader(cfg, self.seed)
+        loader = build_train_loader(cfg, self.seed)
         self.cfg = cfg = with_epochs(cfg, len(loader.dataset))
         torch.manual_seed(self.seed)  # initial weights
-        model = self.build_model(cfg)
-        optimizer = self.build_optimizer(cfg, model)
+        model = build_model(cfg)
+        optimizer = build_optimizer(cfg, model)
         self._trainer = TrainStep(
             wrap_for_processes(model),
             loader,
@@ -69,7 +68,7 @@ class Trainer(DefaultTrainer):
         )
         decay = cfg.SOLVER.EMA_DECAY
         self.average = MovingAverage(model, decay) if decay else None
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.scheduler = build_schedule(cfg, optimizer)
         self.checkpointer = Checkpointer(
             model,
             cfg.OUTPUT_DIR,
@@ -82,38 +81,6 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
-
-    @classmethod
-    def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """See `frozenseg.build`."""
-        model: nn.Module = build_model(cfg)
-        return model
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """See `frozenseg.engine.optimizer`."""
-        return build_optimizer(cfg, model)
-
-    @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
-        """detectron2's schedules and our own, by SOLVER.LR_SCHEDULER_NAME."""
-        return build_schedule(cfg, optimizer)
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode, seed: int = 0) -> TrainLoader:
-        """The batches of DATASETS.TRAIN, in an order that depends on the seed alone."""
-        if not cfg.DATASETS.TRAIN:
-            raise ValueError("DATASETS.TRAIN is empty: name a registered dataset to train on")
-        records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
-        return TrainLoader(
-            records,
-            build_mapper(cfg, is_train=True),
-            batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            seed=seed,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-            rank=comm.get_rank(),
-            world_size=comm.get_world_size(),
-        )
 
     def build_hooks(self) -> list[HookBase]:
         """detectron2's hooks in its order, and a progress bar on a terminal."""
@@ -150,11 +117,6 @@ class Trainer(DefaultTrainer):
         with average, retry_out_of_memory(model):
             self._last_eval_results = evaluate(self.cfg, model, checkpoint=checkpoint)
         return self._last_eval_results
-
-    @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
-        """See `frozenseg.engine.evaluate`; `evaluators` come from the benchmark's row."""
-        return evaluate(cfg, unwrap(model), checkpoint=cfg.MODEL.WEIGHTS)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Continues from OUTPUT_DIR's last checkpoint if `resume`, else loads weights.
@@ -202,6 +164,22 @@ class TrainingBar(HookBase):
     def after_train(self) -> None:
         """Ends the bar."""
         self.progress.close()
+
+
+def build_train_loader(cfg: CfgNode, seed: int) -> TrainLoader:
+    """The batches of DATASETS.TRAIN, in an order that depends on the seed alone."""
+    if not cfg.DATASETS.TRAIN:
+        raise ValueError("DATASETS.TRAIN is empty: name a registered dataset to train on")
+    records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
+    return TrainLoader(
+        records,
+        build_mapper(cfg, is_train=True),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        seed=seed,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
 
 
 def accumulation_steps(cfg: CfgNode, processes: int) -> int:

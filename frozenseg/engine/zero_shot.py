@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from frozenseg.build import load_model
 from frozenseg.checkpoints.reading import require_weights
-from frozenseg.data.catalog.lookup import DATASET_SPLITS, datasets_root, splits_of
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, datasets_root
 from frozenseg.data.catalog.own_datasets import is_dataset_file
 from frozenseg.data.catalog.register import (
     register_dataset_file,
@@ -29,8 +29,8 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
 from frozenseg.data.verify.files import check_paths
 from frozenseg.device import retry_out_of_memory
-from frozenseg.engine.evaluate import description, evaluate_dataset
-from frozenseg.engine.protocol import EvaluatedWeights, identify_weights
+from frozenseg.engine.evaluate import Plan, evaluate_dataset, plan
+from frozenseg.engine.protocol import identify_weights
 from frozenseg.evaluation.results import format_table, overview_table, read_results, write_results
 from frozenseg.files import write_text
 
@@ -42,13 +42,6 @@ RESULTS, TABLE = "results.json", "results.md"
 IDENTITY = ("benchmark", "dataset", "split", "protocol", "config_hash", "checkpoint_hash")
 
 
-class Outcome(NamedTuple):
-    """Entries of the benchmarks that were scored, and why the others were not, by name."""
-
-    entries: list[dict[str, Any]]
-    skipped: dict[str, str]
-
-
 def dataset_names(names: Iterable[str]) -> tuple[str, ...]:
     """The registered datasets that `names` stand for, without repeats.
 
@@ -58,28 +51,23 @@ def dataset_names(names: Iterable[str]) -> tuple[str, ...]:
     Raises: ValueError for an unknown name, and the errors of `register_dataset_file`.
     """
     register_splits()
-    found: dict[str, None] = {}
+    fullest: dict[str, DatasetSplit] = {}  # of each benchmark
+    for row in DATASET_SPLITS:
+        if row.split == SPLIT:
+            best = fullest.setdefault(row.benchmark, row)
+            fullest[row.benchmark] = max(best, row, key=lambda each: len(each.tasks))
+    found: list[str] = []
     for name in names:
-        found |= dict.fromkeys(_dataset_names_of(name))
-    return tuple(found)
-
-
-def _dataset_names_of(name: str) -> Sequence[str]:
-    if name == "all":
-        official = [
-            row.benchmark for row in DATASET_SPLITS if row.image_counts and row.split == SPLIT
-        ]
-        return [_fullest(benchmark).name for benchmark in dict.fromkeys(official)]
-    if is_dataset_file(name):
-        return register_dataset_file(name)
-    if splits_of(name, split=SPLIT):
-        return [_fullest(name).name]
-    registered_split(name)
-    return [name]
-
-
-def _fullest(benchmark: str) -> DatasetSplit:
-    return max(splits_of(benchmark, split=SPLIT), key=lambda row: len(row.tasks))
+        if name == "all":
+            found += [row.name for row in fullest.values() if row.image_counts]
+        elif is_dataset_file(name):
+            found += register_dataset_file(name)
+        elif name in fullest:
+            found.append(fullest[name].name)
+        else:
+            registered_split(name)
+            found.append(name)
+    return tuple(dict.fromkeys(found))
 
 
 def missing(name: str) -> str:
@@ -94,7 +82,7 @@ def missing(name: str) -> str:
     return f"{first.problem} ({first.where[0]}): {remedies}"
 
 
-def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: Path) -> Outcome:
+def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: Path) -> None:
     """Scores `weights` on the registered datasets `names`; see the module.
 
     Every process of a run calls it. In a run of one process a dataset that turns out to be broken
@@ -106,74 +94,51 @@ def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: P
     for name, reason in skipped.items():
         logger.warning("%s is skipped: %s", name, reason)
     wanted = [name for name in names if name not in skipped]
-    entries = _earlier(folder)
+    earlier = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else []
+    entries = {entry["dataset"]: entry for entry in earlier}
     if wanted:
         building = cfg.clone()
         building.defrost()
         building.DATASETS.TEST = ()  # the words come with each benchmark
         model, _ = load_model(building, weights)
         identity = identify_weights(model, weights)
-        for name in wanted:
+    for name in wanted:
+        try:
             with retry_out_of_memory(model):
-                _score(cfg, model, name, identity, entries, skipped)
-            _write(folder, names, entries, skipped)
+                _score(plan(cfg, name, identity), model, entries)
+        except (ValueError, OSError) as error:
+            if comm.get_world_size() > 1 or isinstance(error, OtherModelError):
+                raise  # the other processes wait
+            logger.error("%s is skipped: %s", name, error)
+            skipped[name] = str(error)
+        _write(folder, names, entries, skipped)
     _write(folder, names, entries, skipped)
-    return Outcome([entries[name] for name in names if name in entries], skipped)
 
 
-def _score(
-    cfg: CfgNode,
-    model: Any,
-    name: str,
-    identity: EvaluatedWeights,
-    entries: dict[str, dict[str, Any]],
-    skipped: dict[str, str],
-) -> None:
-    """Adds the entry of one dataset, or the reason why there is none."""
-    try:
-        about = description(cfg, name, identity)
-        _require_same_model(entries, about)
-        if _is_finished(entries.get(name), about):
+def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]]) -> None:
+    """Puts the entry of a dataset among `entries`, unless it is there and nothing has changed."""
+    about, name = planned.about, planned.about["dataset"]
+    for other, entry in entries.items():
+        for key in ("config_hash", "checkpoint_hash"):
+            if entry.get(key) != about[key]:
+                raise OtherModelError(
+                    f"{RESULTS} in the output folder has {other} with another {key}: choose "
+                    "another --output, or --overwrite to begin again"
+                )
+    if name in entries:
+        same = json.loads(json.dumps({key: about[key] for key in IDENTITY}))
+        images = len(DatasetCatalog.get(name))
+        if {**entries[name], **same, "images": images} == entries[name]:
             logger.info("%s: scored before with the same config and checkpoint", name)
             return
-        entries.pop(name, None)
-        entry = evaluate_dataset(cfg, model, name, identity)
-    except (ValueError, OSError) as error:
-        if comm.get_world_size() > 1 or isinstance(error, OtherModelError):
-            raise  # the other processes wait
-        logger.error("%s is skipped: %s", name, error)
-        skipped[name] = str(error)
-        return
-    entries[name] = entry
+        del entries[name]
+    entries[name] = evaluate_dataset(model, planned)
     if comm.is_main_process():
-        logger.info("%s", format_table(entry))
+        logger.info("%s", format_table(entries[name]))
 
 
 class OtherModelError(ValueError):
     """The folder has results of another config or checkpoint."""
-
-
-def _require_same_model(entries: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> None:
-    for name, entry in entries.items():
-        for key in ("config_hash", "checkpoint_hash"):
-            if entry.get(key) != about[key]:
-                raise OtherModelError(
-                    f"{RESULTS} in the output folder has {name} with another {key}: choose another "
-                    "--output, or --overwrite to begin again"
-                )
-
-
-def _is_finished(entry: Mapping[str, Any] | None, about: Mapping[str, Any]) -> bool:
-    if entry is None:
-        return False
-    plain = json.loads(json.dumps({key: about[key] for key in IDENTITY}))
-    same = plain == {key: entry.get(key) for key in IDENTITY}
-    return same and bool(entry["images"] == len(DatasetCatalog.get(about["dataset"])))
-
-
-def _earlier(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / RESULTS
-    return {entry["dataset"]: entry for entry in read_results(path)} if path.is_file() else {}
 
 
 def _write(

@@ -7,18 +7,17 @@ vocabulary's dataset where all its classes have one, else class index + 1.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import write_atomically, write_text
-from frozenseg.predict.segmented_image import SegmentedImage
+from frozenseg.files import write_text
+from frozenseg.predict.segmentation_files import write_picture
+from frozenseg.predict.segmented_image import SegmentedImage, encode_mask
 from frozenseg.vocab import Vocabulary
 
 # Which results a format can be made of, the usual one first.
@@ -76,13 +75,7 @@ def save_coco(
 
 def categories(vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """The `categories` of COCO's files."""
-    rows = zip(
-        category_ids(vocabulary),
-        vocabulary.names,
-        vocabulary.thing_mask,
-        vocabulary.colors,
-        strict=True,
-    )
+    names, things, colors = vocabulary.names, vocabulary.thing_mask, vocabulary.colors
     return [
         {
             "id": number,
@@ -91,7 +84,9 @@ def categories(vocabulary: Vocabulary) -> list[dict[str, Any]]:
             "isthing": int(thing),
             "color": [*color],
         }
-        for number, name, thing, color in rows
+        for number, name, thing, color in zip(
+            category_ids(vocabulary), names, things, colors, strict=True
+        )
     ]
 
 
@@ -130,23 +125,19 @@ def _panoptic(
     segmentation: SegmentedImage, number: int, folder: Path, name: str
 ) -> Iterator[dict[str, Any]]:
     ids = category_ids(segmentation.vocabulary)
-    _write_png(folder / "panoptic" / f"{name}.png", rgb_of_ids(segmentation.label_map_HW))
-    yield {
-        "image_id": number,
-        "file_name": f"{name}.png",
-        "segments_info": [
-            {
-                "id": segment.id,
-                "category_id": ids[segment.class_index],
-                "isthing": int(segment.is_thing),
-                "area": segment.area,
-                "bbox": list(segment.box),
-                "iscrowd": 0,
-                "score": segment.score,
-            }
-            for segment in segmentation.segments
-        ],
-    }
+    picture = Image.fromarray(rgb_of_ids(segmentation.label_map_HW))
+    write_picture(folder / "panoptic" / f"{name}.png", picture)
+    segments_info = [
+        {
+            "id": segment.id,
+            "category_id": ids[segment.class_index],
+            "isthing": int(segment.is_thing),
+            **_place(segment.area, segment.box),
+            "score": segment.score,
+        }
+        for segment in segmentation.segments
+    ]
+    yield {"image_id": number, "file_name": f"{name}.png", "segments_info": segments_info}
 
 
 def _instance(
@@ -159,9 +150,7 @@ def _instance(
                 "image_id": number,
                 "category_id": ids[segment.class_index],
                 "segmentation": segment.rle,
-                "area": segment.area,
-                "bbox": list(segment.box),
-                "iscrowd": 0,
+                **_place(segment.area, segment.box),
                 "score": 1.0 if segment.score is None else segment.score,
             }
 
@@ -174,24 +163,20 @@ def _semantic(
     for segment in segmentation.segments:
         category_HW[segmentation.label_map_HW == segment.id] = ids[segment.class_index]
     dtype = np.uint8 if max(ids) < 256 else np.uint16
-    _write_png(folder / "semantic" / f"{name}.png", category_HW.astype(dtype))
+    picture = Image.fromarray(category_HW.astype(dtype))
+    write_picture(folder / "semantic" / f"{name}.png", picture)
     for category in np.unique(category_HW[category_HW > 0]).tolist():
-        rle = coco_mask.encode(np.asfortranarray(category_HW == category, dtype=np.uint8))
+        area, box, rle = encode_mask(category_HW == category)
         yield {
             "image_id": number,
             "category_id": category,
-            "segmentation": {
-                "size": [int(side) for side in rle["size"]],
-                "counts": rle["counts"].decode("ascii"),
-            },
-            "area": int(coco_mask.area(rle)),
-            "bbox": [int(value) for value in coco_mask.toBbox(rle)],
-            "iscrowd": 0,
+            "segmentation": rle,
+            **_place(area, box),
         }
 
 
-def _write_png(path: Path, array: NDArray[Any]) -> None:
-    write_atomically(path, lambda part: Image.fromarray(array).save(part, format="PNG"))
+def _place(area: int, box: Sequence[int]) -> dict[str, Any]:
+    return {"area": area, "bbox": list(box), "iscrowd": 0}
 
 
 _Writer = Callable[[SegmentedImage, int, Path, str], Iterator[dict[str, Any]]]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,41 +38,24 @@ DEFAULT_INSTANCE_SCORE = 0.5
 MOST_RESULT_PIXELS = 2**21
 
 
-class SegmentationModel(Protocol):
-    """What a predictor needs of a model: detectron2's interface, and words that can change."""
-
-    vocabulary: Vocabulary
-
-    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """The words to segment with from now on."""
-
-    def eval(self) -> Any:
-        """Test mode."""
-
-    def __call__(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """One dict of results for each image."""
-
-
 class Predictor:
     """A model, a task and the resize of test images; calls never change its state."""
 
     def __init__(
         self,
-        model: SegmentationModel,
+        model: Any,
         *,
         task: str = "panoptic",
         shortest_edge: int = 800,
         longest_edge: int = 1333,
-        score_threshold: float = DEFAULT_INSTANCE_SCORE,
         task_settings: Mapping[str, TaskSettings] | None = None,
         precision: str = "float32",
     ) -> None:
         """
         Args:
-            model: put into test mode.
+            model: with detectron2's interface and `set_vocabulary`; put into test mode.
             task: "panoptic", "semantic" or "instance"; the model must compute it.
             shortest_edge, longest_edge: size of the network's input, in pixels.
-            score_threshold: instances below it are dropped.
             task_settings: what the model computes for each task; None: `task` cannot change.
             precision: "float32", or "bfloat16" or "float16" where the operators allow it.
         """
@@ -84,7 +67,7 @@ class Predictor:
         self.model = model
         self.task = task
         self.edges = (shortest_edge, longest_edge)
-        self.score_threshold = self._usual_threshold = score_threshold
+        self.score_threshold = DEFAULT_INSTANCE_SCORE
         self.precision = precision
         self.task_settings = task_settings
         if task_settings is not None:
@@ -93,7 +76,8 @@ class Predictor:
     @property
     def vocabulary(self) -> Vocabulary:
         """The words in use."""
-        return self.model.vocabulary
+        words: Vocabulary = self.model.vocabulary
+        return words
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Changes the words; text is computed at the next image, only for new words."""
@@ -102,7 +86,8 @@ class Predictor:
     def set_task(self, task: str, score_threshold: float | None = None) -> None:
         """Changes what is computed; nothing is loaded again.
 
-        Args: score_threshold: lowest score of a segment from now on; None: the default.
+        Args: score_threshold: lowest score of a segment from now on; None: the config's
+            OBJECT_MASK_THRESHOLD for panoptic, 0.5 for instances.
         Raises: ValueError for an unknown task, one that this model does not compute, or a
             threshold where there is none (semantic).
         """
@@ -117,11 +102,10 @@ class Predictor:
             settings = dataclasses.replace(settings, object_mask_threshold=score_threshold)
         if task == "instance":
             self.score_threshold = (
-                self._usual_threshold if score_threshold is None else score_threshold
+                DEFAULT_INSTANCE_SCORE if score_threshold is None else score_threshold
             )
         self.task = task
-        model: Any = self.model
-        model.task_settings = settings
+        self.model.task_settings = settings
 
     def __call__(self, image_HW3: NDArray[np.uint8]) -> Segmentation:
         """The segmentation of an image at its own size. Raises: ValueError if it is not RGB."""
@@ -165,7 +149,6 @@ def build_predictor(
     *,
     task: str | None = None,
     weights: str = "",
-    score_threshold: float | None = None,
     precision: str = "float32",
 ) -> tuple[Predictor, LoadReport | None]:
     """A model from a config with its weights, ready for images on `cfg.MODEL.DEVICE`.
@@ -174,8 +157,6 @@ def build_predictor(
         task: None takes the first of those that the architecture computes.
         weights: a file, or a name of the table of weights; "" takes MODEL.WEIGHTS, and if that is
             empty too, the decoder is random.
-        score_threshold: lowest score of a segment; None: the config's OBJECT_MASK_THRESHOLD for
-            panoptic, 0.5 for instances. Semantic segmentation has none.
         precision: see `Predictor`.
     Returns: the predictor, and what was loaded (None: the decoder is random).
     Raises: ValueError or FileNotFoundError of the config, the datasets' words and the weights.
@@ -189,15 +170,12 @@ def build_predictor(
     cfg.defrost()
     resolve_names(cfg)
     _turn_on(cfg, task)
-    if score_threshold is not None and task == "panoptic":
-        cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = score_threshold
     model, report = load_model(cfg, weights)
     predictor = Predictor(
         model,
         task=task,
         shortest_edge=cfg.INPUT.MIN_SIZE_TEST,
         longest_edge=cfg.INPUT.MAX_SIZE_TEST,
-        score_threshold=DEFAULT_INSTANCE_SCORE if score_threshold is None else score_threshold,
         task_settings=_settings_by_task(model, cfg),
         precision=precision,
     )
@@ -234,18 +212,11 @@ def segment_together(
     Images of one size go through the model together. Those of other sizes do not join them: a batch
     is padded to a common size, and the padding changes what is found.
     """
-    independent = getattr(predictor.model, "batch_independent", True)
-    found: dict[int, Segmentation] = {}
-    for group in _groups(images, alone=not independent):
-        results = predictor.batch([images[index] for index in group])
-        found.update(zip(group, results, strict=True))
-    return [found[index] for index in range(len(images))]
-
-
-def _groups(images: Sequence[NDArray[np.uint8]], *, alone: bool) -> list[list[int]]:
-    """Indices of the images that are computed together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+    together = getattr(predictor.model, "batch_independent", True)
+    groups: dict[object, list[int]] = {}
     for index, image_HW3 in enumerate(images):
-        key = (index,) if alone else image_HW3.shape
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())
+        groups.setdefault(image_HW3.shape if together else index, []).append(index)
+    found: dict[int, Segmentation] = {}
+    for group in groups.values():
+        found.update(zip(group, predictor.batch([images[i] for i in group]), strict=True))
+    return [found[index] for index in range(len(images))]

@@ -6,7 +6,6 @@ Legend: H and W pixels, N segments.
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frozenseg.files import write_atomically
+from frozenseg.files import write_atomically, write_json
 from frozenseg.predict.segmented_image import SegmentedImage
 from frozenseg.predict.tasks import FILE_KINDS
 
@@ -30,21 +29,21 @@ def save_one(segmentation: SegmentedImage, path: Path, about: Mapping[str, Any])
     """
     suffix = path.suffix.lower()
     if suffix == ".png":
-        kind, write = "labels", _picture_writer(label_image(segmentation), "PNG")
+        kind = "labels"
+        write_picture(path, label_image(segmentation))
     elif suffix == ".json":
-        content = {**about, **segmentation.to_json()}
-        if segmentation.source and "image" not in content:
-            content = {"image": segmentation.source, **content}
-        kind, write = "json", _json_writer(content)
+        kind = "json"
+        source = {"image": segmentation.source} if segmentation.source else {}
+        write_json(path, {**source, **about, **segmentation.to_json()}, ensure_ascii=False)
     elif suffix == ".npz":
-        kind, write = "npz", _npz_writer(arrays(segmentation))
+        kind = "npz"
+        write_atomically(path, lambda part: _write_npz(part, arrays(segmentation)))
     elif suffix in PICTURES:
-        form = "WEBP" if suffix == ".webp" else "JPEG"
-        kind, write = "overlay", _picture_writer(Image.fromarray(segmentation.overlay()), form)
+        kind = "overlay"
+        write_picture(path, Image.fromarray(segmentation.overlay()))
     else:
         known = ", ".join((".png", ".json", ".npz", *PICTURES))
         raise ValueError(f"{path}: the file's ending says the format; use one of {known}")
-    write_atomically(path, write)
     return {kind: path}
 
 
@@ -73,13 +72,12 @@ def save_all(
         "labels": lambda: segmentation.label_map_HW.astype(np.uint16),
     }
     for kind in (each for each in pictures if each in paths):
-        picture = Image.fromarray(pictures[kind]())
-        write_atomically(paths[kind], _picture_writer(picture, "PNG"))
+        write_picture(paths[kind], Image.fromarray(pictures[kind]()))
     if "json" in paths:
         labels = {"label_map": paths["labels"].name} if "labels" in paths else {}
         files = {kind: path.name for kind, path in paths.items() if kind != "json"}
         content = {**about, "files": files, **labels, **segmentation.to_json()}
-        write_atomically(paths["json"], _json_writer(content))
+        write_json(paths["json"], content, ensure_ascii=False)
     return paths
 
 
@@ -151,18 +149,11 @@ def to_supervision(segmentation: SegmentedImage) -> Any:
     )
 
 
-def _picture_writer(image: Image.Image, form: str) -> Callable[[Path], object]:
-    return lambda part: image.save(part, format=form, quality=95)
+def write_picture(path: Path, image: Image.Image) -> None:
+    """Writes an image in the format of the file's ending, whole or not at all."""
+    write_atomically(path, lambda part: image.save(part, quality=95))
 
 
-def _json_writer(content: Mapping[str, Any]) -> Callable[[Path], object]:
-    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-    return lambda part: part.write_text(text, encoding="utf-8")
-
-
-def _npz_writer(content: Mapping[str, NDArray[Any]]) -> Callable[[Path], object]:
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez_compressed(file, **content)
-
-    return write
+def _write_npz(part: Path, content: Mapping[str, NDArray[Any]]) -> None:
+    with part.open("wb") as file:  # numpy would add an ending to a name such as A.NPZ
+        np.savez_compressed(file, **content)

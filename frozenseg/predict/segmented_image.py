@@ -71,18 +71,19 @@ def make_segment(
     vocabulary: Vocabulary,
 ) -> Segment:
     """The segment of a mask that is not empty."""
+    area, box, rle = encode_mask(mask_HW)
+    name, is_thing = vocabulary.names[class_index], vocabulary.thing_mask[class_index]
+    return Segment(number, class_index, name, is_thing, score, area, box, rle)
+
+
+def encode_mask(
+    mask_HW: NDArray[np.bool_],
+) -> tuple[int, tuple[int, int, int, int], dict[str, Any]]:
+    """Area, box and run-length form of a mask, as `Segment` has them."""
     rle = coco_mask.encode(np.asfortranarray(mask_HW, dtype=np.uint8))
-    box = tuple(int(value) for value in coco_mask.toBbox(rle))
-    return Segment(
-        id=number,
-        class_index=class_index,
-        name=vocabulary.names[class_index],
-        is_thing=vocabulary.thing_mask[class_index],
-        score=score,
-        area=int(coco_mask.area(rle)),
-        box=(box[0], box[1], box[2], box[3]),
-        rle={"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")},
-    )
+    x, y, width, height = (int(value) for value in coco_mask.toBbox(rle))
+    counts = {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+    return int(coco_mask.area(rle)), (x, y, width, height), counts
 
 
 @dataclass(frozen=True)

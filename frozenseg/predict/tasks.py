@@ -32,7 +32,7 @@ def check_task(task: str, possible: Sequence[str] = TASKS) -> str:
     return task
 
 
-def check_threshold(task: str, score_threshold: float | None) -> None:
+def check_threshold(task: str | None, score_threshold: float | None) -> None:
     """Raises: ValueError for a threshold outside 0..1, or of a task that has no scores."""
     if score_threshold is None:
         return

@@ -17,7 +17,7 @@ from detectron2.modeling import build_model
 from frozenseg.checkpoints.digests import weights_hash
 from frozenseg.config import config_hash
 from frozenseg.data.catalog.register import register_splits
-from frozenseg.engine.evaluate import evaluate, evaluate_dataset
+from frozenseg.engine.evaluate import evaluate, evaluate_dataset, plan
 from frozenseg.evaluation.results import flat_scores, read_results
 from frozenseg.files import file_digest
 from frozenseg.inference.postprocess import TaskSettings
@@ -156,7 +156,7 @@ def test_the_row_goes_before_the_config(stand_in_cfg, model, shapes_root):
         return plain(batch)
 
     model.forward = look
-    entry = evaluate_dataset(stand_in_cfg, model, VAL)
+    entry = evaluate_dataset(model, plan(stand_in_cfg, VAL))
     register_shapes(shapes_root)
     assert seen == [((24, 30), 0.4)] * 2
     assert model.task_settings == TaskSettings(object_mask_threshold=0.0)

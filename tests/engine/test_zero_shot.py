@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from frozenseg.build import build_model
 from frozenseg.engine import zero_shot
-from frozenseg.engine.trainer import Trainer
 from frozenseg.engine.zero_shot import dataset_names, missing, score_benchmarks
 from frozenseg.evaluation.results import read_results, read_skipped
 from tests.shapes_world import register_shapes, write_shapes
@@ -23,7 +23,7 @@ SHAPES, ADE = "shapes_val_panoptic", "openvocab_ade20k_panoptic_val"
 def weights(stand_in_cfg, tmp_path):
     """A checkpoint of the stand-in."""
     torch.manual_seed(0)
-    model = Trainer.build_model(stand_in_cfg)
+    model = build_model(stand_in_cfg)
     path = tmp_path / "stand_in.pth"
     torch.save({"model": model.state_dict()}, path)
     return str(path)
@@ -35,9 +35,9 @@ def evaluated(monkeypatch):
     names: list[str] = []
     plain = zero_shot.evaluate_dataset
 
-    def counted(cfg, model, name, *rest):
-        names.append(name)
-        return plain(cfg, model, name, *rest)
+    def counted(model, planned):
+        names.append(planned.about["dataset"])
+        return plain(model, planned)
 
     monkeypatch.setattr(zero_shot, "evaluate_dataset", counted)
     return names
@@ -69,20 +69,20 @@ def test_scores_one_skips_the_other_and_goes_on_where_it_stopped(
     stand_in_cfg, weights, evaluated, tmp_path, caplog
 ):
     names, folder = (ADE, SHAPES), tmp_path / "zero_shot"
-    first = score_benchmarks(stand_in_cfg, weights, names, folder)
-    assert [entry["dataset"] for entry in first.entries] == [SHAPES]
-    assert list(first.skipped) == [ADE]
     results = folder / "results.json"
-    assert read_skipped(results) == first.skipped
-    assert first.entries[0]["checkpoint"] == "stand_in.pth"
+    score_benchmarks(stand_in_cfg, weights, names, folder)
+    first = read_results(results)
+    assert [entry["dataset"] for entry in first] == [SHAPES]
+    assert list(read_skipped(results)) == [ADE]
+    assert first[0]["checkpoint"] == "stand_in.pth"
     text = (folder / "results.md").read_text()
     assert "shapes_val_panoptic" in text
     assert f"skipped: {ADE}: the folder of images is missing" in text
     with caplog.at_level(logging.INFO):
-        again = score_benchmarks(stand_in_cfg, weights, names, folder)
+        score_benchmarks(stand_in_cfg, weights, names, folder)
     assert evaluated == [SHAPES]
     assert "scored before with the same config and checkpoint" in caplog.text
-    assert again.entries == read_results(results)
+    assert read_results(results) == first
     score_benchmarks(stand_in_cfg, weights, ("shapes_train_panoptic",), folder)
     assert [entry["dataset"] for entry in read_results(results)] == [
         "shapes_train_panoptic",
@@ -110,7 +110,8 @@ def test_more_images_or_other_words_are_scored_again(
         shutil.rmtree(tmp_path / "shapes", ignore_errors=True)
         write_shapes(tmp_path / "shapes", train=1, val=images, size=(32, 40))
         register_shapes(tmp_path)
-        [entry] = score_benchmarks(stand_in_cfg, weights, (SHAPES,), folder).entries
+        score_benchmarks(stand_in_cfg, weights, (SHAPES,), folder)
+        [entry] = read_results(folder / "results.json")
         assert entry["images"] == images
     assert evaluated == [SHAPES, SHAPES]
     content = json.loads((folder / "results.json").read_text())
@@ -130,9 +131,10 @@ def test_a_broken_data_set_is_named_and_the_next_one_follows(
     names = dataset_names([SHAPES, "shapes_train_panoptic"])
     broken = next((tmp_path / "shapes/panoptic_val").glob("*.png"))
     broken.write_bytes(broken.read_bytes()[:60])
-    outcome = score_benchmarks(stand_in_cfg, weights, names, tmp_path / "out")
-    assert [entry["dataset"] for entry in outcome.entries] == ["shapes_train_panoptic"]
-    assert str(broken) in outcome.skipped[SHAPES]
+    results = tmp_path / "out" / "results.json"
+    score_benchmarks(stand_in_cfg, weights, names, results.parent)
+    assert [entry["dataset"] for entry in read_results(results)] == ["shapes_train_panoptic"]
+    assert str(broken) in read_skipped(results)[SHAPES]
 
 
 def test_weights_that_are_not_there_are_reported_before_anything_is_built(stand_in_cfg, tmp_path):

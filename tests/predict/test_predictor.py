@@ -77,7 +77,7 @@ def test_semantic_gives_every_pixel_a_class():
 
 
 def test_instances_above_the_threshold_and_things_only():
-    result = build("instance", score_threshold=0.5)[1](image())
+    result = build("instance")[1](image())
     found = [(s.name, round(s.score, 2)) for s in result.segments]
     assert found == [("dark", 0.9), ("bright", 0.6)]
     assert [s.box for s in result.segments] == [(0, 0, 30, 40), (30, 0, 30, 40)]
@@ -183,18 +183,18 @@ def settings_by_task():
 
 
 def test_tasks_change_what_the_model_computes():
-    model, predictor = build("instance", score_threshold=0.7, task_settings=settings_by_task())
+    model, predictor = build("instance", task_settings=settings_by_task())
     assert model.task_settings == settings_by_task()["instance"]
-    assert len(predictor(image()).segments) == 1
-    predictor.set_task("instance", 0.5)
     assert len(predictor(image()).segments) == 2
+    predictor.set_task("instance", 0.7)
+    assert len(predictor(image()).segments) == 1
     predictor.set_task("panoptic", 0.25)
     assert predictor(image()).task == "panoptic"
     assert model.task_settings.object_mask_threshold == 0.25
     predictor.set_task("panoptic")
     assert model.task_settings.object_mask_threshold == 0.0
     predictor.set_task("instance")
-    assert len(predictor(image()).segments) == 1  # the threshold given at the start
+    assert len(predictor(image()).segments) == 2  # the usual threshold
 
 
 def test_tasks_and_thresholds_that_cannot_be():

@@ -32,23 +32,19 @@ def run(*words, cwd, timeout=300):
     )
 
 
-def plan(**changes):
-    size = quickstart.Size(opts=("SEED", "3"))
-    steps = quickstart.plan(Path("/out"), ["a.jpg"], "cat; dog", size, **changes)
-    return {step.name: step.words for step in steps}
+def plan(*words):
+    args = quickstart.build_parser().parse_args([*words, "--opts", "SEED", "3"])
+    return {step.name: step.words for step in quickstart.plan(args, Path("/out"), ["a.jpg"])}
 
 
 @pytest.mark.parametrize(
     ("model", "section"), [("frozenseg", "MODEL.FROZEN_SEG"), ("fcclip", "MODEL.FC_CLIP")]
 )
 def test_either_model_is_one_flag_away(model, section):
-    args = quickstart.build_parser().parse_args(["--model", model])
-    size = quickstart.Size(model=args.model)
-    steps = quickstart.plan(Path("/out"), ["a.jpg"], "cat; dog", size)
-    words = {step.name: step.words for step in steps}
-    assert size.config in words["training"]
-    assert Path(size.config).name == f"{model}.yaml"
-    assert Path(size.config).is_file()
+    words = plan("--model", model)
+    config = Path(words["training"][words["training"].index("--config-file") + 1])
+    assert config.name == f"{model}.yaml"
+    assert config.is_file()
     assert f"{section}.CLASS_ENSEMBLE" in words["without ensemble"]
 
 
@@ -119,12 +115,12 @@ def test_settings_reach_every_step_that_has_a_model_and_the_ensemble_is_off_in_o
         assert ("SEED" in words) == (name != "data")
         assert ("MODEL.FROZEN_SEG.CLASS_ENSEMBLE" in words) == (name == "without ensemble")
         assert ("MODEL.MASK_FORMER.TEST.RECALL_ON" in words) == (words[0] == "train_net.py")
-    assert "--resume" in plan(resume=True)["training"]
+    assert "--resume" in plan("--resume")["training"]
     assert "--resume" not in steps["training"]
 
 
 def test_verify_scores_again_with_the_same_settings():
-    steps = plan(verify=True)
+    steps = plan("--verify")
     again = list(steps["again"])
     off = list(steps["without ensemble"])
     assert off[: -len(("folder", "key", "value"))] == again[: -len(("folder",))]

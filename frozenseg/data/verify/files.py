@@ -24,11 +24,15 @@ WHAT = {
 }
 
 
+def missing_paths(row: DatasetSplit, root: Path) -> list[tuple[str, str]]:
+    """Kind and path of the files and folders of a row that are not there."""
+    return [(what, path) for what, path in row.paths() if not (root / path).exists()]
+
+
 def check_paths(row: DatasetSplit, root: Path, report: Report) -> bool:
     """Whether all files and folders of a row are there."""
-    needed = list(row.paths())
-    missing = [(what, path) for what, path in needed if not (root / path).exists()]
-    make = row.origin.remedy if len(missing) == len(needed) else row.origin.completion
+    missing = missing_paths(row, root)
+    make = row.origin.remedy if len(missing) == len(list(row.paths())) else row.origin.completion
     for what, path in missing:
         order = row.origin.download if what == "images" and not row.origin.images_made else make
         report.error(f"the {WHAT[what]} is missing", order, str(root / path))

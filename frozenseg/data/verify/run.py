@@ -21,7 +21,7 @@ from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_fi
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
 from frozenseg.data.samples import Sample
-from frozenseg.data.verify.files import check_paths, list_samples
+from frozenseg.data.verify.files import check_paths, list_samples, missing_paths
 from frozenseg.data.verify.maps import MapChecker
 from frozenseg.progress import bar
 
@@ -96,11 +96,10 @@ def rows_named(names: Sequence[str], root: Path) -> tuple[DatasetSplit, ...]:
 
 def state(row: DatasetSplit, root: Path) -> str:
     """One of "yes", "missing", or "lacks" and the first path of the row that is not there."""
-    paths = [path for _, path in row.paths()]
-    missing = [path for path in paths if not (root / path).exists()]
+    missing = missing_paths(row, root)
     if not missing:
         return "yes"
-    return "missing" if len(missing) == len(paths) else f"lacks {missing[0]}"
+    return "missing" if len(missing) == len(list(row.paths())) else f"lacks {missing[0][1]}"
 
 
 def is_started(row: DatasetSplit, root: Path) -> bool:
