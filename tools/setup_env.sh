@@ -4,18 +4,21 @@
 #
 #   PYTHON=/path/to/python3.11   the interpreter to use (3.10 to 3.13), otherwise one is looked for
 #   MIN_DISK_GB=7                free space asked for before the first installation; 0: do not ask
+#   VENV=.venv                   where to
+#   LOCK=requirements.lock       what: exact versions, of which only files with their hashes are used
 set -euo pipefail
 
 case "${1:-}" in
     "") ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "error: $1: this script takes no arguments (see --help)" >&2; exit 2 ;;
 esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 CANDIDATES="python3 python3.12 python3.11 python3.10 python3.13 python"
 MIN_DISK_GB="${MIN_DISK_GB:-7}"
-VENV=.venv
+VENV="${VENV:-.venv}"
+LOCK="${LOCK:-requirements.lock}"
 INTERRUPTED=$VENV/.installing # present while pip is changing packages
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 export PIP_USE_PEP517=1 # old pips build sdists in another way otherwise; new ones lack the option
@@ -82,20 +85,21 @@ make_venv() {
 }
 
 install_lock() {
-    local done_stamp
-    done_stamp="$VENV/.lock-$(digest requirements.lock)"
+    local done_stamp install="$VENV/bin/python -m pip install --no-deps --require-hashes"
+    done_stamp="$VENV/.lock-$(digest "$LOCK")"
     [ -e "$done_stamp" ] && return
-    say "installing the packages of requirements.lock (minutes on the first time)"
+    say "installing the packages of $LOCK (minutes on the first time)"
     touch "$INTERRUPTED"
     rm -f "$VENV"/.lock-*
     # First what builds the few pure-Python packages that have no wheel; then all, as locked.
-    "$VENV/bin/python" -m pip install --no-deps "$(grep '^setuptools==' requirements.lock)"
-    "$VENV/bin/python" -m pip install --no-deps --no-build-isolation -r requirements.lock
+    sed -n '/^setuptools==/,/[^\\]$/p' "$LOCK" >"$VENV/.setuptools.lock"
+    $install -r "$VENV/.setuptools.lock"
+    $install --no-build-isolation -r "$LOCK"
     rm "$INTERRUPTED"
     touch "$done_stamp"
 }
 
-stamp="$VENV/.stamp-$(digest requirements.lock requirements.txt pyproject.toml tools/setup_env.sh \
+stamp="$VENV/.stamp-$(digest "$LOCK" requirements.txt pyproject.toml tools/setup_env.sh \
     frozenseg/cli/setup_detectron2.py frozenseg/detectron2_setup/*.py)"
 if [ -n "${PYTHON:-}" ] && [ -x "$VENV/bin/python" ] && [ ! -e "$INTERRUPTED" ]; then
     check_same_python

@@ -20,21 +20,22 @@ PACKAGED_SUFFIXES = (".py", ".yaml")
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal sources give an equal wheel
 
 # What v0.6 declares, less `future`, `pydot` (caffe2 export only), `black` (optional at run time)
-# and the upper bound of iopath, which excludes the version that fvcore's users have today.
+# and the upper bound of iopath, which excludes the version that fvcore's users have today. Lower
+# bounds are what `make test-lowest` tries.
 REQUIREMENTS = (
-    "Pillow>=7.1",
-    "matplotlib",
-    "pycocotools>=2.0.2",
-    "termcolor>=1.1",
+    "Pillow>=10.4",
+    "matplotlib>=3.7",
+    "pycocotools>=2.0.7",
+    "termcolor>=2.3",
     "yacs>=0.1.8",
-    "tabulate",
-    "cloudpickle",
-    "tqdm>4.29.0",
-    "tensorboard",
+    "tabulate>=0.10",
+    "cloudpickle>=3.0",
+    "tqdm>=4.66",
+    "tensorboard>=2.14",
     "fvcore>=0.1.5,<0.1.6",
-    "iopath>=0.1.7",
-    "omegaconf>=2.1",
-    "hydra-core>=1.1",
+    "iopath>=0.1.9",
+    "omegaconf>=2.3",
+    "hydra-core>=1.3",
 )
 
 
