@@ -5,18 +5,23 @@
 #   make app          a web page for your images and words; ARGS="--port 8000 --host 0.0.0.0"
 #   make test         all tests; ARGS="-m 'not slow'" for an answer in a minute or two,
 #                     ARGS="tests/vocab -k parse" for a part of them
+#   make test-lowest  a part of the tests on the lowest versions that are admitted, in .venv-lowest
 #   make lint         ruff, its format check, mypy
 #   make docs         the documentation site, in site/ (needs no network)
 #   make format       applies the format and the safe fixes
 #   make setup        only makes .venv; PYTHON=/path/to/python3.11 chooses the interpreter
+#   make lock         writes the lock files (needs uv); ARGS=--upgrade for the newest versions
 #   make clean        removes .venv, output/, site/ and caches; not datasets
 
 PY := .venv/bin/python
 ARGS ?=
+# What leans on libraries: attention, encoders, training, data, the page.
+LOWEST_TESTS := -m "not slow" tests/layers tests/encoders tests/mask_classification tests/fusioner \
+	tests/predict tests/engine tests/data tests/evaluation tests/web
 DEMO_DATA := output/demo/datasets
 export PYTHON MIN_DISK_GB
 
-.PHONY: help setup quickstart demo app test lint docs format clean
+.PHONY: help setup quickstart demo app test test-lowest lint docs format lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,6 +42,12 @@ app: setup
 test: setup
 	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
+test-lowest:
+	@VENV=.venv-lowest LOCK=requirements-lowest.lock PYTHON=$(or $(PYTHON),python3.11) \
+		bash tools/setup_env.sh
+	.venv-lowest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+		$(or $(ARGS),$(LOWEST_TESTS))
+
 lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -49,6 +60,9 @@ format: setup
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+lock: setup
+	$(PY) tools/lock_requirements.py $(ARGS)
+
 clean:
-	rm -rf .venv output site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-lowest output site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

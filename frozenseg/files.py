@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,42 @@ def file_sha256(path: Path) -> str:
 def file_digest(path: Path) -> str:
     """The first 16 digits of `file_sha256`: they tell the files of a project apart."""
     return file_sha256(path)[:SHORT_DIGEST]
+
+
+def recorded_digest(path: Path) -> str:
+    """The digest that `record_digest` left beside a file; "" without one."""
+    note = _digest_note(path)
+    words = note.read_text(encoding="utf-8", errors="replace").split() if note.is_file() else []
+    return words[0] if words else ""
+
+
+def record_digest(path: Path, sha256: str) -> None:
+    """Writes FILE.sha256 beside a file, in the form that `sha256sum --check` reads."""
+    write_text(_digest_note(path), f"{sha256}  {path.name}\n")
+
+
+def check_digest(path: Path, published: str = "") -> None:
+    """Checks a cached file before it is loaded: against damage and replacement, not an attacker.
+
+    Args: published: its SHA-256; where it is "", that of the first use counts, which is kept beside
+        the file (not in a folder that cannot be written).
+    Raises: ValueError with both digests and what to do.
+    """
+    found, expected = file_sha256(path), published or recorded_digest(path)
+    if not expected:
+        with suppress(OSError):
+            record_digest(path, found)
+    elif found != expected:
+        what = "is published" if published else f"it was first used with ({_digest_note(path)})"
+        remedy = "" if published else "; after replacing it on purpose, delete the .sha256 file"
+        raise ValueError(
+            f"{path} is damaged or was replaced: its sha256 is {found}, {expected} {what}; delete "
+            f"it and get it again{remedy}"
+        )
+
+
+def _digest_note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def cache_folder(part: str) -> Path:

@@ -1,8 +1,8 @@
 """Writes the lock files: exact versions, for every Python at once, with the hashes of their files.
 
-requirements.lock is what `make` installs, requirements-lowest.lock what `make test-lowest` does: the
-lowest versions that requirements.txt and the extras admit. uv resolves; versions of the present
-lock are kept where they still fit, except with `--upgrade`. For maintainers:
+requirements.lock is what `make` installs, requirements-lowest.lock what `make test-lowest` does:
+the lowest versions that requirements.txt and the extras admit. uv resolves; versions of the
+present files are kept where they still fit, except with `--upgrade`. For maintainers:
 
     pip install uv
     python tools/lock_requirements.py

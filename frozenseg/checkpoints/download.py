@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock  # torch and huggingface_hub need it: always installed
 
-from frozenseg.files import file_sha256
+from frozenseg.files import check_digest, file_sha256, record_digest
 from frozenseg.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 RETRIES = 3  # in a row without a single new byte
 TIMEOUT = 30.0  # seconds without an answer
 _MEGABYTE = 1e6
+_SHA256_DIGITS = 64
 
 
 def download(url: str, target: Path, *, sha256: str = "", source: str = "") -> None:
@@ -27,7 +28,8 @@ def download(url: str, target: Path, *, sha256: str = "", source: str = "") -> N
     that want the same file wait for the one that fetches it.
 
     Args:
-        sha256: hexadecimal; "" where none is published: that of the file is then logged.
+        sha256: hexadecimal; "" where none is published: that of the file is then logged and kept
+            beside it, for `check_digest`.
         source: where a person finds the file, for the message of an error.
     Raises: ConnectionError that says what to put where; ValueError for a wrong checksum (the
         partial file is then removed).
@@ -48,8 +50,20 @@ def download(url: str, target: Path, *, sha256: str = "", source: str = "") -> N
             )
         if not sha256:
             logger.info("%s: no checksum is published; its sha256 is %s", target.name, found)
+            record_digest(target, found)
         os.replace(whole, target)
         shutil.rmtree(folder)
+
+
+def check_hub_file(path: Path) -> Path:
+    """A file of the Hugging Face hub's cache, checked.
+
+    Large files lie there under their published SHA-256; others are compared with their first use.
+    Raises: ValueError as `check_digest`.
+    """
+    blob = path.resolve().name
+    check_digest(path, blob if len(blob) == _SHA256_DIGITS else "")
+    return path
 
 
 def _fetch(url: str, folder: Path, target: Path, source: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from frozenseg.checkpoints.download import download
 from frozenseg.checkpoints.table import WEIGHTS, WeightFile, find_weights
 from frozenseg.errors import nearest
-from frozenseg.files import PACKAGED_WEIGHTS, cache_folder, flatten
+from frozenseg.files import PACKAGED_WEIGHTS, cache_folder, check_digest, flatten
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -35,13 +35,16 @@ def locate(name: str) -> Path:
 
     Raises: ValueError for an unknown name, or one that only open_clip resolves;
         FileNotFoundError where a person must fetch the file, with where from and where to;
-        ConnectionError if the download fails, with the same; ValueError if it is damaged.
+        ConnectionError if the download fails, with the same; ValueError if it is damaged, or not
+        the file that was first used (`check_digest`).
     """
     row = find_weights(name)
     if not row.file:
         raise ValueError(f"{name!r} is a tag of open_clip, not a file: {row.source}")
     path = path_of(row)
     if path.is_file():
+        if not row.packaged:
+            check_digest(path, row.sha256)
         return path
     if row.packaged:
         raise FileNotFoundError(

@@ -21,6 +21,21 @@ _FCCLIP = "github.com/bytedance/fc-clip"
 _FROZENSEG = "the README of github.com/chenxi52/FrozenSeg"
 _OPEN_CLIP = "open_clip downloads it when CLIP_PRETRAINED_WEIGHTS names this tag"
 
+# Commits of repositories on the Hugging Face hub whose files encoders download; of one that is not
+# listed `main` is taken, and its files are compared with their first use.
+HUB_REVISIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
+        "google-bert/bert-large-uncased": "6da4b6a26a1877e173fca3225479512db81a5e5b",
+        "laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup": (
+            "654d0f80ff73c58e7281a3ca7dc425589049e2e1"
+        ),
+        "timm/resnet50_clip.openai": "ec3d92cf63a5f9d591f0d611b736895966c73076",
+        "timm/vit_base_patch16_clip_224.openai": "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+        "timm/vit_large_patch14_clip_224.openai": "18d0535469bb561bf468d76c1d73aa35156c922b",
+    }
+)
+
 
 @dataclass(frozen=True)
 class WeightFile:

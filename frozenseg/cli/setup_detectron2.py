@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from frozenseg.detectron2_setup import fetch, repack
-from frozenseg.files import cache_folder
+from frozenseg.files import cache_folder, file_sha256, record_digest, recorded_digest
 
 # What this project imports of detectron2; also what "importable" means for one that is kept.
 REQUIRED_MODULES = tuple(
@@ -46,11 +46,13 @@ try:
 except ImportError:
     ops = "no compiled ops"
 try:
-    wheel = metadata.distribution("detectron2").read_text("WHEEL") or ""
+    files = metadata.distribution("detectron2")
+    wheel, origin = files.read_text("WHEEL") or "", files.read_text("direct_url.json") or "{}"
 except metadata.PackageNotFoundError:
-    wheel = ""
-version = getattr(detectron2, "__version__", "of unknown version")
-facts = {"version": version, "path": detectron2.__path__[0], "ops": ops, "wheel": wheel}
+    wheel, origin = "", "{}"
+facts = {"version": getattr(detectron2, "__version__", "of unknown version"), "ops": ops}
+facts.update(path=detectron2.__path__[0], wheel=wheel, url=json.loads(origin).get("url", ""))
+facts["commit"] = json.loads(origin).get("vcs_info", {}).get("commit_id", "")
 print("\\n" + json.dumps(facts))
 """
 
@@ -73,10 +75,13 @@ def main(args: argparse.Namespace) -> None:
     if not args.force and find_detectron2():
         return
     wheel = args.wheel_dir / repack.wheel_name()
-    if wheel.is_file():
+    if wheel.is_file() and file_sha256(wheel) == recorded_digest(wheel):
         print(f"detectron2: using {wheel}", flush=True)
     else:
+        if wheel.is_file():
+            print(f"detectron2: {wheel} is not as it was packed; packing it again", flush=True)
         build_wheel(wheel)
+        record_digest(wheel, file_sha256(wheel))
     install(wheel)
     facts, problem = probe((*REQUIRED_MODULES, *WHEEL_MODULES))
     if problem:
@@ -114,8 +119,14 @@ def probe(modules: tuple[str, ...]) -> tuple[dict[str, str], str]:
 
 
 def describe(facts: dict[str, str]) -> str:
-    """One phrase about an installed detectron2."""
-    return f"version {facts['version']} ({facts['ops']}) in {facts['path']}"
+    """One phrase about an installed detectron2: this project's, or upstream's of equal version."""
+    if repack.GENERATOR in facts["wheel"]:
+        origin = "this project's wheel"
+    else:
+        source = f" from {facts['url']}" if facts["url"] else ""
+        commit = f" at {facts['commit'][:10]}" if facts["commit"] else ""
+        origin = f"another build than this project's wheel{source}{commit}"
+    return f"version {facts['version']}, {origin} ({facts['ops']}) in {facts['path']}"
 
 
 def build_wheel(wheel: Path) -> None:

@@ -118,6 +118,20 @@ EDITS = (
         "Logger.warn is deprecated and warns on every use",
     ),
     Edit(
+        "detectron2/layers/batch_norm.py",
+        r"^(from fvcore\.nn\.distributed import .*)$",
+        "import warnings\n\nwith warnings.catch_warnings():\n"
+        '    warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)\n'
+        r"    \1",
+        "fvcore.nn scripts two losses when it is imported, which torch 2.14 warns of every time",
+    ),
+    Edit(
+        "detectron2/modeling/box_regression.py",
+        r"^@torch\.jit\.script\n",
+        "",
+        "two classes, which are the same without it, and torch 2.14 warns of it at every import",
+    ),
+    Edit(
         "detectron2/model_zoo/model_zoo.py",
         r"^import pkg_resources$",
         "from importlib.resources import files",

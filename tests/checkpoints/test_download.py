@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from frozenseg.checkpoints import download as module
-from frozenseg.checkpoints.download import download
+from frozenseg.checkpoints.download import check_hub_file, download
+from frozenseg.files import recorded_digest
 
 STEP = 512 * 1024  # gdown writes whole steps
 
@@ -87,6 +88,18 @@ def test_without_a_published_checksum_the_files_own_is_logged(server, content, t
     (record,) = caplog.records
     assert "no checksum is published" in record.getMessage()
     assert digest(content) in record.getMessage()
+    assert recorded_digest(tmp_path / "w.pth") == digest(content)
+
+
+def test_a_file_of_the_hub_is_compared_with_the_name_of_its_blob(content, tmp_path):
+    blob, path = tmp_path / digest(content), tmp_path / "model.safetensors"
+    blob.write_bytes(content)
+    path.symlink_to(blob)
+    assert check_hub_file(path) == path
+    assert not recorded_digest(path)
+    blob.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=f"{digest(content)} is published"):
+        check_hub_file(path)
 
 
 @pytest.mark.parametrize("status", [404, 503])

@@ -31,9 +31,25 @@ def test_files_are_looked_for_in_the_cache(cache):
 
 def test_what_is_there_is_found(cache):
     assert locate("miniature-clip").is_file()
-    for name in ("fcclip-r50", "sam-vit-b"):
+    for name in ("fcclip-r50", "frozenseg-r50x64"):
         path = put(cache, name)
         assert locate(name) == path == cache / table.WEIGHTS[name].file
+
+
+def test_a_cached_file_that_is_not_the_published_one_is_refused(cache):
+    put(cache, "sam-vit-b")
+    with pytest.raises(ValueError, match=r"sam_vit_b_01ec64\.pth is damaged.*ec2df6.* is published"):
+        locate("sam-vit-b")
+
+
+def test_a_cached_file_that_changed_after_its_first_use_is_refused(cache):
+    path = put(cache, "fcclip-r50")
+    locate("fcclip-r50")
+    path.write_bytes(b"others")
+    with pytest.raises(ValueError, match=r"first used with .*on purpose, delete the \.sha256"):
+        locate("fcclip-r50")
+    path.with_name(f"{path.name}.sha256").unlink()
+    assert locate("fcclip-r50") == path
 
 
 def test_weights_without_an_address_say_what_to_put_where(cache):
@@ -85,8 +101,8 @@ def test_a_missing_file_of_the_package(monkeypatch):
 def test_resolve_leaves_paths_and_tags_alone(cache, tmp_path, monkeypatch):
     for text in ("", "output/model_final.pth", "laion2b_s29b_b131k_ft_soup", "nowhere.pth", "x/y"):
         assert resolve(text) == text
-    path = put(cache, "sam-vit-t")
-    assert resolve("sam-vit-t") == str(path)
+    path = put(cache, "dino-vit-b-16")
+    assert resolve("dino-vit-b-16") == str(path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fcclip-r50").write_bytes(b"a file of this name")
     assert resolve("fcclip-r50") == "fcclip-r50"
@@ -97,10 +113,10 @@ def test_resolve_leaves_paths_and_tags_alone(cache, tmp_path, monkeypatch):
 def test_names_in_a_config(cache):
     cfg = get_config()
     cfg.MODEL.WEIGHTS = "fcclip-r50"
-    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = "sam-vit-b"
+    cfg.MODEL.SAM_PRETRAINED_WEIGHTS = "moco-v3-vit-b-16"  # any: SAM's have published digests
     cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS = "miniature-clip"
     cfg.MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS = "openai"
-    paths = [put(cache, name) for name in ("fcclip-r50", "sam-vit-b")]
+    paths = [put(cache, name) for name in ("fcclip-r50", "moco-v3-vit-b-16")]
     resolve_names(cfg)
     assert [str(path) for path in paths] == [cfg.MODEL.WEIGHTS, cfg.MODEL.SAM_PRETRAINED_WEIGHTS]
     assert Path(cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS).is_file()

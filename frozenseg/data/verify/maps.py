@@ -164,7 +164,7 @@ class MapChecker:
     def _instances(self, path: Path, _sample: Sample) -> tuple[int, ...]:
         """Cityscapes' instanceIds: label ids, or 1000 * label id + number."""
         values, _ = read_values(path)
-        found = np.unique(values)
+        found = np.unique(values).astype(np.int64)  # uint8 // 1000 is an error of numpy 2
         classes = set((found[(found >= 1000) & (found < 65535)] // 1000).tolist())
         if values.ndim != 2 or values.dtype.itemsize == 1 or not classes <= {*CITYSCAPES_INSTANCES}:
             problem = f"an instance map does not hold instanceIds{self.origin.mistake}"

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from frozenseg.checkpoints.download import check_hub_file
+from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.weights import NO_WEIGHTS, load_clip
 from frozenseg.encoders.text.bert import (
     CONFIG_FILE,
@@ -146,10 +148,13 @@ def _download(name: str, spec: LanguageEncoderSpec) -> Path:
     try:
         from huggingface_hub import hf_hub_download
 
-        for file in (CONFIG_FILE, VOCABULARY_FILE, WEIGHT_FILES[0]):
-            path = Path(hf_hub_download(spec.hub, file))
-        return path.parent
+        revision = HUB_REVISIONS.get(spec.hub)
+        paths = [
+            Path(hf_hub_download(spec.hub, file, revision=revision))
+            for file in (CONFIG_FILE, VOCABULARY_FILE, WEIGHT_FILES[0])
+        ]
     except Exception as error:  # the hub clients raise exceptions of many libraries
         raise ConnectionError(
             f"weights of {name}: download failed ({type(error).__name__}: {error}). {_advice(spec)}"
         ) from error
+    return [check_hub_file(path) for path in paths][-1].parent

@@ -16,7 +16,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from frozenseg.checkpoints.download import check_hub_file
 from frozenseg.checkpoints.skip_init import SkipInitialisers
+from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.weights import load_clip
 from frozenseg.encoders.frozen import FrozenEncoder
 from frozenseg.encoders.visual.conv_stem import build_vit
@@ -161,8 +163,9 @@ def _load_timm(
         with torch.device("meta"):
             return build()
     if weights == _TIMM:
-        return _download(name, spec)
-    path = Path(weights).expanduser() if weights else None
+        path = _download(name, spec)
+    else:
+        path = Path(weights).expanduser() if weights else None
     if path is not None and not path.is_file():
         hint = f". Get it from {spec.source}" if spec.source else ""
         raise FileNotFoundError(
@@ -183,27 +186,30 @@ def _load_timm(
     return model
 
 
-def _download(name: str, spec: VisualEncoderSpec) -> nn.Module:
+def _download(name: str, spec: VisualEncoderSpec) -> Path:
     if not spec.timm_tag:
         source = f"get them from {spec.source} and " if spec.source else ""
         raise ValueError(
             f"weights {_TIMM!r}: timm publishes none for the visual encoder {name}; {source}give "
             "the path of the file"
         )
+    repository = f"timm/{spec.timm_tag}"
     try:
-        return _build_timm(spec.timm_tag, pretrained=True)
+        from huggingface_hub import hf_hub_download
+
+        revision = HUB_REVISIONS.get(repository)
+        path = Path(hf_hub_download(repository, "model.safetensors", revision=revision))
     except Exception as error:  # the hub clients raise exceptions of many libraries
         raise ConnectionError(
             f"weights of the visual encoder {name}: download failed ({type(error).__name__}: "
             f"{error}); fetch {spec.source} on a machine with network access and give its path"
         ) from error
+    return check_hub_file(path)
 
 
-def _build_timm(architecture: str, *, pretrained: bool = False) -> nn.Module:
+def _build_timm(architecture: str) -> nn.Module:
     options = {"dynamic_img_size": True} if architecture.startswith("vit_") else {}
-    return timm.create_model(
-        architecture, pretrained=pretrained, num_classes=0, global_pool="", **options
-    )
+    return timm.create_model(architecture, num_classes=0, global_pool="", **options)
 
 
 def _build_vit(arguments: dict[str, Any], source: str) -> nn.Module:

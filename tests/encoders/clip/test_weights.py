@@ -8,6 +8,7 @@ import pytest
 import torch
 from open_clip.transformer import QuickGELU
 
+from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip import weights as clip_weights
 from frozenseg.encoders.clip.config import read_clip_config
 from frozenseg.encoders.clip.weights import load_clip
@@ -22,17 +23,25 @@ def no_download(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(open_clip, "download_pretrained", refuse)
+    monkeypatch.setattr(open_clip.pretrained, "download_pretrained_from_hf", refuse)
 
 
 @pytest.fixture
 def tiny_rn50(monkeypatch, clip_config, make_clip, tmp_path):
-    """open_clip's RN50 made tiny, its downloads answered from a file."""
-    torch.save(make_clip("resnet").state_dict(), tmp_path / "tiny.pt")
+    """open_clip's RN50 made tiny, its downloads answered from a file, whose path this is."""
+    path = tmp_path / "tiny.pt"
+    torch.save(make_clip("resnet").state_dict(), path)
     arguments = read_clip_config(str(clip_config("resnet"))).arguments
     tiny = clip_weights.ClipConfig("RN50", arguments, custom_text=False, is_builtin=True)
     monkeypatch.setattr(clip_weights, "read_clip_config", lambda name: tiny)
-    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: str(tmp_path / "tiny.pt"))
+
+    def answer(repository, file, revision):
+        assert (repository, file) == ("timm/resnet50_clip.openai", "")
+        assert revision == HUB_REVISIONS[repository]
+        return str(path)
+
+    monkeypatch.setattr(open_clip.pretrained, "download_pretrained_from_hf", answer)
+    return path
 
 
 def test_random_weights_are_announced_once(clip_config, caplog):
@@ -127,6 +136,14 @@ def test_a_tag_downloads_and_brings_its_activation(tiny_rn50, make_clip):
     model = load_clip("RN50", "openai")
     assert uses_quick_gelu(model)
     assert torch.equal(model.text_projection, make_clip("resnet").text_projection)
+
+
+def test_a_tags_file_that_changed_after_its_first_use_is_refused(tiny_rn50):
+    load_clip("RN50", "openai")
+    with tiny_rn50.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"tiny\.pt is damaged or was replaced"):
+        load_clip("RN50", "openai")
 
 
 def test_unknown_tag_names_the_known_ones_before_any_download(no_download):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.encoders.text.language import (
@@ -155,21 +156,25 @@ def test_the_hub_is_asked_for_three_files(bert, tiny_row, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
     asked = []
 
-    def answer(name, file):
-        asked.append((name, file))
+    def answer(name, file, revision):
+        asked.append((name, file, revision))
         return str(bert / file)
 
     monkeypatch.setattr(hub, "hf_hub_download", answer)
     encoder = load_language_encoder("bert-base", "hub")
     assert encoder.digest == load_language_encoder(str(bert)).digest
     files = ["config.json", "vocab.txt", "model.safetensors"]
-    assert asked == [("google-bert/bert-base-uncased", file) for file in files]
+    hub_name = "google-bert/bert-base-uncased"
+    assert asked == [(hub_name, file, HUB_REVISIONS[hub_name]) for file in files]
+    (bert / "vocab.txt").write_text("other\n")
+    with pytest.raises(ValueError, match=r"vocab\.txt is damaged or was replaced"):
+        load_language_encoder("bert-base", "hub")
 
 
 def test_a_failed_download_says_which_files_to_put_where(monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
 
-    def refuse(name, file):
+    def refuse(name, file, revision):
         raise OSError("no network in tests")
 
     monkeypatch.setattr(hub, "hf_hub_download", refuse)

@@ -4,9 +4,11 @@ import json
 import logging
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from frozenseg.encoders.visual.encoder import (
@@ -166,13 +168,30 @@ def test_timm_publishes_no_moco():
 
 
 def test_a_failed_download_tells_the_way_out(monkeypatch):
-    def refuse(*args, **kwargs):
-        assert kwargs["pretrained"]
+    def refuse(repository, file, revision):
+        assert (repository, file) == ("timm/vit_base_patch16_224.dino", "model.safetensors")
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(timm, "create_model", refuse)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(ConnectionError, match=r"dino-vit-b-16.*no network.*dino_vitbase16"):
         load_visual_encoder("dino-vit-b-16", "timm")
+
+
+def test_timms_published_file_is_checked_and_loaded(monkeypatch, tmp_path):
+    row = VisualEncoderSpec(timm="resnet10t", timm_tag="resnet10t.c3_in1k")
+    monkeypatch.setitem(VISUAL_ENCODERS, "resnet-101", row)
+    torch.manual_seed(0)
+    saved = timm.create_model("resnet10t").eval()
+    path = tmp_path / "model.safetensors"
+    save_file(saved.state_dict(), path)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **options: str(path))
+    images = torch.randn(1, 3, 64, 64)
+    patches = load_visual_encoder("resnet-101", "timm")(images)
+    torch.testing.assert_close(patches, saved.forward_features(images))
+    with path.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or was replaced"):
+        load_visual_encoder("resnet-101", "timm")
 
 
 def test_a_local_file_fills_a_row_of_the_table(monkeypatch, tmp_path):
