@@ -1,12 +1,20 @@
-"""Atomic writing; the cache folder."""
+"""Atomic writing; digests of cached files; the cache folder."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from frozenseg.files import cache_folder, write_atomically
+from frozenseg import files
+from frozenseg.files import (
+    cache_folder,
+    check_digest,
+    file_sha256,
+    recorded_digest,
+    write_atomically,
+)
 
 
 def test_the_file_appears_whole_with_its_folder(tmp_path):
@@ -46,3 +54,42 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     assert cache_folder("weights") == tmp_path / "xdg" / "frozenseg" / "weights"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder("weights") == Path.home() / ".cache" / "frozenseg" / "weights"
+
+
+def test_a_file_is_compared_with_its_published_digest_or_with_its_first_use(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"weights")
+    check_digest(path, file_sha256(path))
+    assert recorded_digest(path) == ""
+    check_digest(path)
+    command = ["sha256sum", "--check", "w.pth.sha256"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    path.write_bytes(b"others!")
+    with pytest.raises(ValueError, match=r"w\.pth is damaged or was replaced.*delete the \.sha256"):
+        check_digest(path)
+    with pytest.raises(ValueError, match=r"0123 is published; delete it and get it again$"):
+        check_digest(path, "0123")
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff\xfe\n"])
+def test_a_damaged_record_of_a_digest_does_not_pass_for_one(tmp_path, note):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"weights")
+    (tmp_path / "w.pth.sha256").write_bytes(note)
+    if note:
+        with pytest.raises(ValueError, match="first used with"):
+            check_digest(path)
+    else:
+        check_digest(path)
+        assert recorded_digest(path) == file_sha256(path)
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_refuse_a_file(tmp_path, monkeypatch):
+    (tmp_path / "w.pth").write_bytes(b"weights")
+
+    def refuse(path, text):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(files, "write_text", refuse)
+    check_digest(tmp_path / "w.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]

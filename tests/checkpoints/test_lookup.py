@@ -38,7 +38,9 @@ def test_what_is_there_is_found(cache):
 
 def test_a_cached_file_that_is_not_the_published_one_is_refused(cache):
     put(cache, "sam-vit-b")
-    with pytest.raises(ValueError, match=r"sam_vit_b_01ec64\.pth is damaged.*ec2df6.* is published"):
+    with pytest.raises(
+        ValueError, match=r"sam_vit_b_01ec64\.pth is damaged.*ec2df6.* is published"
+    ):
         locate("sam-vit-b")
 
 

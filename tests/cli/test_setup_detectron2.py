@@ -12,6 +12,8 @@ from frozenseg.cli import setup_detectron2
 from frozenseg.cli.main import parser_of
 from frozenseg.detectron2_setup import fetch, repack
 
+ORIGIN = {"url": "https://example.org/d2.git", "commit": "0123456789abcdef"}
+
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -21,7 +23,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def build_wheel(wheel: Path) -> None:
         called.append("build")
         wheel.parent.mkdir(parents=True, exist_ok=True)
-        wheel.touch()
+        wheel.write_bytes(b"packed")
 
     monkeypatch.setattr(setup_detectron2, "build_wheel", build_wheel)
     monkeypatch.setattr(setup_detectron2, "install", lambda wheel: called.append("install"))
@@ -32,7 +34,7 @@ def answer(
     monkeypatch: pytest.MonkeyPatch, problem: str = "", wheel: str = "", ops: str = "some"
 ) -> None:
     """Makes the probe of the environment give this answer."""
-    facts = {"version": "0.6", "path": "/somewhere", "ops": ops, "wheel": wheel}
+    facts = {"version": "0.6", "path": "/somewhere", "ops": ops, "wheel": wheel, **ORIGIN}
     monkeypatch.setattr(
         setup_detectron2, "probe", lambda modules: ({}, problem) if problem else (facts, "")
     )
@@ -53,11 +55,48 @@ def test_keeps_what_can_be_imported_and_says_which(
     answer(monkeypatch, ops="with compiled ops")
     call_main(tmp_path)
     assert steps == []
-    assert "keeping version 0.6 (with compiled ops) in /somewhere" in capsys.readouterr().out
+    assert (
+        "keeping version 0.6, another build than this project's wheel from "
+        "https://example.org/d2.git at 0123456789 (with compiled ops) in /somewhere"
+    ) in capsys.readouterr().out
     call_main(tmp_path, "--force")
     assert steps == ["build", "install"]
     call_main(tmp_path, "--force")
     assert steps == ["build", "install", "install"]  # the wheel was kept
+
+
+def test_its_own_wheel_is_named_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer(monkeypatch, wheel=f"Generator: {repack.GENERATOR}\nBuild: {repack.build_tag()}\n")
+    call_main(tmp_path)
+    assert steps == []
+    assert "keeping version 0.6, this project's wheel (some) in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["wheel", "record", "no record"])
+def test_a_cached_wheel_that_is_not_as_it_was_packed_is_packed_again(
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+) -> None:
+    answer(monkeypatch)
+    call_main(tmp_path, "--force")
+    wheel = tmp_path / repack.wheel_name()
+    note = wheel.with_name(f"{wheel.name}.sha256")
+    if what == "no record":
+        note.unlink()
+    else:
+        (wheel if what == "wheel" else note).write_bytes(b"other")
+    call_main(tmp_path, "--force")
+    assert steps == ["build", "install"] * 2
+    assert wheel.read_bytes() == b"packed"
+    assert "is not as it was packed; packing it again" in capsys.readouterr().out
 
 
 def test_replaces_its_own_older_wheel(

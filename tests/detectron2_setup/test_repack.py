@@ -36,6 +36,13 @@ SOURCES = {
     "detectron2/evaluation/coco_evaluation.py": (
         "COCOeval = object\nfrom detectron2.evaluation.fast_eval_api import COCOeval_opt\n"
     ),
+    "detectron2/layers/__init__.py": "",
+    "detectron2/layers/batch_norm.py": (
+        "import torch\nfrom fvcore.nn.distributed import differentiable_all_reduce\n"
+    ),
+    "detectron2/modeling/box_regression.py": (
+        "@torch.jit.script\nclass Box2BoxTransform(object):\n    pass\n"
+    ),
     "projects/PointRend/point_rend/__init__.py": "import numpy as np\nx = np.float\n",
     "projects/DeepLab/deeplab/__init__.py": "",
     "projects/Panoptic-DeepLab/panoptic_deeplab/__init__.py": "",
@@ -77,6 +84,23 @@ def test_aliases_are_replaced_and_look_alikes_are_not(sources: Path) -> None:
     )
     text = (sources / "detectron2/data/transforms/transform.py").read_text()
     assert text == "interp = Image.BILINEAR\n"
+
+
+def test_nothing_is_scripted_aloud_at_import(sources: Path) -> None:
+    repack.apply_rules(sources)
+    changed = (sources / "detectron2/modeling/box_regression.py").read_text()
+    assert changed.startswith("class Box2BoxTransform")
+    scripted = sources / "fvcore/nn/distributed.py"
+    scripted.parent.mkdir(parents=True)
+    warning = "`torch.jit.script` is deprecated"
+    scripted.write_text(
+        f"import warnings\nwarnings.warn({warning!r}, FutureWarning)\n"
+        "differentiable_all_reduce = 1\n"
+    )
+    for name in ("torch.py", "fvcore/__init__.py", "fvcore/nn/__init__.py"):
+        (sources / name).touch()
+    code = "import warnings\nwarnings.simplefilter('error')\nimport detectron2.layers.batch_norm"
+    run_python(code, sources)
 
 
 def test_projects_move_into_the_package_before_the_edits(sources: Path) -> None:

@@ -1,8 +1,9 @@
-"""The lock file fits the ranges, for every Python; and how it is merged."""
+"""The lock files fit the ranges, for every Python, and have hashes; what is asked of uv."""
 
 from __future__ import annotations
 
-import sys
+import itertools
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,22 +13,25 @@ from packaging.version import Version
 
 from frozenseg.detectron2_setup.repack import REQUIREMENTS
 from tools import lock_requirements
+from tools.lock_requirements import LOCK, LOWEST
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
-def read(path: Path) -> list[Requirement]:
-    """The requirement lines of a file."""
-    lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
-    return [Requirement(line) for line in lines if line]
+def blocks(path: Path) -> list[str]:
+    """The requirements of a lock file, each with its hashes."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return "\n".join(lines).replace("\\\n", "").splitlines()
 
 
-def locked(python: str) -> dict[str, str]:
+def locked(path: Path, python: str) -> dict[str, str]:
     """The versions, by canonical name, that a Python on Linux installs."""
-    environment = {"python_version": python, "sys_platform": "linux"}
+    environment = {"python_version": python, "python_full_version": f"{python}.9"}
+    environment |= {"sys_platform": "linux", "platform_machine": "x86_64"}
     versions: dict[str, str] = {}
-    for requirement in read(ROOT / "requirements.lock"):
+    for block in blocks(path):
+        requirement = Requirement(block.split("--hash")[0])
         if requirement.marker is None or requirement.marker.evaluate(environment):
             name = canonicalize_name(requirement.name)
             assert name not in versions, f"{name} stands twice for Python {python}"
@@ -37,62 +41,84 @@ def locked(python: str) -> dict[str, str]:
     return versions
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_lock_meets_every_range(python: str) -> None:
-    versions = locked(python)
-    wanted = read(ROOT / "requirements.txt")
-    wanted += [Requirement(x) for x in (*REQUIREMENTS, *lock_requirements.extra_requirements())]
-    for requirement in wanted:
-        version = versions[canonicalize_name(requirement.name)]
-        assert requirement.specifier.contains(Version(version)), (requirement, version)
+def requirements() -> list[str]:
+    """The lines of requirements.txt."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize(("path", "python"), [(LOCK, x) for x in PYTHONS] + [(LOWEST, "3.11")])
+def test_a_lock_meets_every_range(path: Path, python: str) -> None:
+    tomllib = pytest.importorskip("tomllib")  # from Python 3.11
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = extras["optional-dependencies"]
+    if path == LOWEST:
+        del extras["docs"]
+    versions = locked(path, python)
+    for text in [*requirements(), *REQUIREMENTS, *itertools.chain(*extras.values())]:
+        wanted = Requirement(text)
+        if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
+            version = versions[canonicalize_name(wanted.name)]
+            assert wanted.specifier.contains(Version(version)), (wanted, version)
+
+
+def test_the_lowest_lock_has_the_lower_bounds() -> None:
+    versions = locked(LOWEST, "3.11")
+    bounds = {
+        canonicalize_name(requirement.name): part.version
+        for requirement in map(Requirement, requirements())
+        for part in requirement.specifier
+        if part.operator == ">="
+    }
+    for name in ("torch", "torchvision", "timm", "open-clip-torch", "tabulate", "scipy"):
+        assert Version(versions[name]).release[:2] == Version(bounds[name]).release[:2]
 
 
 def test_lock_has_the_versions_that_the_issue_names() -> None:
     for python in PYTHONS:
-        versions = locked(python)
+        versions = locked(LOCK, python)
         assert (versions["torch"], versions["torchvision"]) == ("2.14.1", "0.29.1")
-    assert Version(locked("3.12")["numpy"]) < Version("2") < Version(locked("3.13")["numpy"])
+        assert versions["panopticapi-lite"] == "0.2.0"  # although its metadata exclude 3.13
+    assert Version(locked(LOCK, "3.12")["numpy"]) < Version("2")
+    assert Version(locked(LOCK, "3.13")["numpy"]) > Version("2")
 
 
-def test_lock_names_no_host_and_no_folder() -> None:
-    for requirement in read(ROOT / "requirements.lock"):
-        assert requirement.url is None
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    assert not [line for line in lines if line.startswith("-") or "://" in line or " /" in line]
+@pytest.mark.parametrize("path", [LOCK, LOWEST])
+def test_every_line_has_a_hash_and_names_no_host(path: Path) -> None:
+    for block in blocks(path):
+        assert "--hash=sha256:" in block
+        assert "://" not in block
+        assert " @ " not in block
 
 
-def test_equal_versions_give_one_line_and_others_markers() -> None:
-    resolved = {
-        "3.9": {"a": "1", "b": "1", "old": "3"},
-        "3.10": {"a": "1", "b": "2", "triton": "7"},
-        "3.11": {"a": "1", "b": "2", "triton": "7"},
-    }
-    assert lock_requirements.merge(resolved) == [
-        "a==1",
-        'b==1; python_version < "3.10"',
-        'b==2; python_version >= "3.10"',
-        'old==3; python_version < "3.10"',
-        'triton==7; sys_platform == "linux" and python_version >= "3.10"',
-    ]
+def test_uv_sees_the_present_versions_and_what_no_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.lock").write_text("a==1\n")
+
+    def run(command: list[str], **options: str) -> subprocess.CompletedProcess[str]:
+        path = Path(command[-1])
+        assert path.read_text() == "a==1\n"
+        assert options["input"].splitlines()[-1] == "panopticapi-lite==0.2.0"
+        assert "--generate-hashes" in command
+        path.write_text("a==2 \\\n    --hash=sha256:00\n")
+        return subprocess.CompletedProcess(command, returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    lock_requirements.lock(tmp_path / "a.lock", "", [])
+    header, _, rest = (tmp_path / "a.lock").read_text().partition("lock_requirements.py.\n")
+    assert header.startswith("# Exact versions")
+    assert rest == "a==2 \\\n    --hash=sha256:00\n"
 
 
-def test_package_whose_metadata_exclude_a_python_is_for_all() -> None:
-    (name,) = lock_requirements.DESPITE_METADATA
-    assert lock_requirements.merge({"3.12": {name: "1"}, "3.13": {}}) == [f"{name}==1"]
-
-
-def test_middle_and_split_ranges_of_pythons() -> None:
-    conditions = lock_requirements.python_conditions
-    assert conditions(["3.11"], ["3.10", "3.11", "3.12"]) == [
-        'python_version >= "3.11"',
-        'python_version < "3.12"',
-    ]
-    with pytest.raises(ValueError, match="write it by hand"):
-        conditions(["3.10", "3.12"], ["3.10", "3.11", "3.12"])
-
-
-def test_interpreter_that_does_not_run_is_named() -> None:
-    major, minor = sys.version_info[:2]
-    assert lock_requirements.python_version(sys.executable) == f"{major}.{minor}"
-    with pytest.raises(ValueError, match="/nowhere/python is not a Python that runs"):
-        lock_requirements.python_version("/nowhere/python")
+def test_a_failure_of_uv_keeps_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.lock").write_text("a==1\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="uv is not on the PATH; pip install uv"):
+        lock_requirements.lock(tmp_path / "a.lock", "", [])
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\nexit 1\n")
+    uv.chmod(0o755)
+    with pytest.raises(ValueError, match="uv found no solution"):
+        lock_requirements.lock(tmp_path / "a.lock", "", [])
+    assert (tmp_path / "a.lock").read_text() == "a==1\n"

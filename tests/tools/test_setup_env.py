@@ -77,10 +77,7 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-SETUPTOOLS = next(
-    line for line in (ROOT / "requirements.lock").read_text().splitlines() if "setuptools=" in line
-)
-INSTALL = [SETUPTOOLS, "requirements.lock"]
+INSTALL = [".venv/.setuptools.lock", "requirements.lock"]
 FINISH = ["tools/install_detectron2.py", "."]
 ALL = ["-m venv .venv", *INSTALL, *FINISH]
 
@@ -100,11 +97,26 @@ def test_first_call_does_everything_in_order_and_the_second_nothing(tree: Tree) 
 def test_lock_is_installed_without_resolver_isolation_or_dependencies(tree: Tree) -> None:
     tree.run()
     line = next(x for x in tree.log.read_text().splitlines() if x.endswith("-r requirements.lock"))
-    assert "--no-deps --no-build-isolation" in line
+    assert "--no-deps --require-hashes --no-build-isolation" in line
     assert "-q" not in line.split()
+    first = (tree.root / ".venv/.setuptools.lock").read_text().splitlines()
+    assert first[0].startswith("setuptools==")
+    assert [part.split("=")[0].strip() for part in first[1:]] == ["--hash"] * (len(first) - 1)
+    assert len(first) > 1
 
 
-@pytest.mark.parametrize("step", ["-m venv", "setuptools==", "-r requirements.lock"])
+def test_another_lock_goes_into_another_folder(tree: Tree) -> None:
+    shutil.copy(ROOT / "requirements-lowest.lock", tree.root)
+    assert tree.run(VENV=".venv-lowest", LOCK="requirements-lowest.lock").returncode == 0
+    assert tree.calls() == [
+        "-m venv .venv-lowest",
+        *(".venv-lowest/.setuptools.lock", "requirements-lowest.lock"),
+        *FINISH,
+    ]
+    assert not (tree.root / ".venv").exists()
+
+
+@pytest.mark.parametrize("step", ["-m venv", ".setuptools.lock", "-r requirements.lock"])
 def test_an_interrupted_installation_starts_again(tree: Tree, step: str) -> None:
     assert tree.run(FAIL_AT=step).returncode != 0
     tree.calls()
