@@ -2,8 +2,9 @@
 
 A detectron2 that can be imported is kept, whatever its origin. Otherwise the sources of v0.6 are
 downloaded by pip (checked by hash), adapted to current libraries by the rules in
-frozenseg/detectron2_setup/rules.py, packed as a wheel, installed, and imported as a check. torch
-and setuptools must be installed before (`pip install setuptools frozenseg` does it).
+frozenseg/detectron2_setup/rules.py, packed as a wheel, installed, and imported as a check. A wheel
+that was kept is used if it still has the SHA-256 that lies beside it. torch and setuptools must be
+installed before (`pip install setuptools frozenseg` does it).
 """
 
 from __future__ import annotations

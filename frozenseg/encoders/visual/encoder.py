@@ -162,6 +162,7 @@ def _load_timm(
     if torch.device(device).type == "meta":
         with torch.device("meta"):
             return build()
+    path: Path | None
     if weights == _TIMM:
         path = _download(name, spec)
     else:
