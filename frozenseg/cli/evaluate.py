@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from frozenseg.cli.options import add_shared
+from frozenseg.cli.options import WORDS_HELP, add_shared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     add_shared(which, "--model", "--config-file")
     add_shared(parser, "--weights")
+    add("--words", metavar="SET", help=f"{WORDS_HELP}: DATASETS.WORDS")
     add("--benchmarks", nargs="+", metavar="NAME", help="what to score, or all")
     add(
         "--output",
@@ -47,8 +48,12 @@ def main(args: argparse.Namespace) -> int:
     from frozenseg.evaluation.results import read_results, read_skipped
 
     cfg, args.weights = model_config(args.model or args.config_file, args.weights, args.opts)
+    if args.words is not None:
+        cfg.DATASETS.WORDS = args.words
     register_datasets(cfg)
-    names = dataset_names(args.benchmarks or cfg.DATASETS.TEST)
+    names = dataset_names(
+        args.benchmarks or cfg.DATASETS.TEST, cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN
+    )
     default = Path(cfg.OUTPUT_DIR) / "zero_shot" / Path(args.weights).stem
     folder = (args.output or default).expanduser().absolute()
     if args.overwrite and process_rank() == 0:
@@ -71,5 +76,5 @@ def score(cfg: Any, args: argparse.Namespace, names: tuple[str, ...], folder: Pa
 
     set_up_logging(str(folder), debug=args.debug)
     register_datasets(cfg)  # in this process, as in the one before
-    dataset_names(args.benchmarks or ())
+    dataset_names(args.benchmarks or (), cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN)
     score_benchmarks(cfg, args.weights, names, folder)

@@ -32,6 +32,11 @@ def probability(text: str) -> float:
     return value
 
 
+WORDS_HELP = (
+    "names of a benchmark's classes: own (default), fcclip (the lists of the published scores; "
+    "`frozenseg data words get fcclip` fetches them), or a file with the names of every class"
+)
+
 SHARED: dict[str, dict[str, Any]] = {
     "--model": {
         "default": "",

@@ -222,6 +222,12 @@ KEYS: tuple[Key, ...] = (
         )
     ),
     Key("DATASETS.FILES", [], "YAML files of your own datasets (see datasets/README.md)"),
+    Key(
+        "DATASETS.WORDS",
+        "own",
+        "names of the classes: own (this project's tables), fcclip (the lists of the published "
+        "scores; `frozenseg data words get fcclip`), or a file for the datasets evaluated",
+    ),
     # data and optimizer (sizes at test time, batch, schedule and clipping are detectron2's keys)
     Key("INPUT.FORMAT", "RGB", "images are RGB, as PIXEL_MEAN and PIXEL_STD of CLIP", ("RGB",)),
     Key("INPUT.RANDOM_FLIP", "horizontal", "flips in training", ("horizontal", "none")),

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 # the package's own weights by their file name, wherever the YAML file lies.
 _FILE_KEYS = (
     "DATASETS.FILES",
+    "DATASETS.WORDS",
     *(
         f"MODEL.{section}.{key}"
         for section in ("FC_CLIP", "FROZEN_SEG")

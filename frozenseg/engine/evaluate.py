@@ -97,7 +97,7 @@ def plan(cfg: CfgNode, name: str, weights: EvaluatedWeights = UNKNOWN_WEIGHTS) -
         "dataset": name,
         "split": row.split,
         "protocol": {
-            **protocol(scored_cfg, meta.vocabulary, row.ignore_label, sources),
+            **protocol(scored_cfg, meta.vocabulary, meta.words, row.ignore_label, sources),
             **weights.encoders,
             "mask_ensemble": mask_ensemble(cfg, proposals.index.source if proposals else None),
         },

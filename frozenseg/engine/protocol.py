@@ -59,6 +59,7 @@ def identify_weights(model: nn.Module, checkpoint: str | Path = "") -> Evaluated
 def protocol(
     cfg: CfgNode,
     vocabulary: Vocabulary,
+    words: Mapping[str, str],
     ignore_label: int,
     instance_ground_truth: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -66,12 +67,14 @@ def protocol(
 
     Args:
         cfg: with the row's settings, see `frozenseg.engine.evaluate.with_row`.
+        words: where the names come from, see `frozenseg.data.catalog.word_sets.about_words`.
         ignore_label: the value of semantic masks that is not scored.
         instance_ground_truth: name of every AP -> what it is computed on.
     """
     own = family(cfg)
     return {
         "vocabulary": vocabulary.digest,
+        "words": dict(words),
         "classes": len(vocabulary),
         "trained_on": list(cfg.DATASETS.TRAIN),
         "tasks": own.output_tasks(cfg),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from frozenseg.data.catalog.lookup import DATASET_SPLITS, datasets_root
 from frozenseg.data.catalog.own_datasets import is_dataset_file
 from frozenseg.data.catalog.register import (
     register_dataset_file,
-    register_splits,
     registered_split,
 )
 from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.word_sets import OWN
 from frozenseg.data.findings import Report
 from frozenseg.data.verify.files import check_paths
 from frozenseg.device import retry_out_of_memory
@@ -42,15 +42,16 @@ RESULTS, TABLE = "results.json", "results.md"
 IDENTITY = ("benchmark", "dataset", "split", "protocol", "config_hash", "checkpoint_hash")
 
 
-def dataset_names(names: Iterable[str]) -> tuple[str, ...]:
+def dataset_names(
+    names: Iterable[str], words: str = OWN, trained_on: Collection[str] = ()
+) -> tuple[str, ...]:
     """The registered datasets that `names` stand for, without repeats.
 
     A name is a benchmark ("ade20k_150": its validation split with the most kinds of ground truth),
     a dataset or an alias of it, a YAML file with datasets of one's own, or "all": every benchmark
-    with an official validation split.
+    with an official validation split. `words` and `trained_on` are for YAML files: `words_for`.
     Raises: ValueError for an unknown name, and the errors of `register_dataset_file`.
     """
-    register_splits()
     fullest: dict[str, DatasetSplit] = {}  # of each benchmark
     for row in DATASET_SPLITS:
         if row.split == SPLIT:
@@ -61,7 +62,7 @@ def dataset_names(names: Iterable[str]) -> tuple[str, ...]:
         if name == "all":
             found += [row.name for row in fullest.values() if row.image_counts]
         elif is_dataset_file(name):
-            found += register_dataset_file(name)
+            found += register_dataset_file(name, words, trained_on)
         elif name in fullest:
             found.append(fullest[name].name)
         else:

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, row_vocabulary
 from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.word_sets import OWN
 from frozenseg.evaluation.folds import FoldMean, fold_means, fold_of
 from frozenseg.evaluation.published import MATCHES, Published, measured
 from frozenseg.evaluation.results import column
@@ -116,24 +117,29 @@ def notes_of(entry: Entry, published: Published) -> list[str]:
     if "episodes" in row.tasks:
         return list(episode_notes(entry, row, published))
     return [
-        *_word_notes(protocol, row),
+        *_word_notes(protocol, expected, row),
         *_setting_notes(protocol, expected, row),
         *_score_notes(entry, published, row),
     ]
 
 
-def _word_notes(protocol: Mapping[str, Any], row: DatasetSplit) -> Iterator[str]:
-    if row.vocabulary_file:
+def _word_notes(
+    protocol: Mapping[str, Any], expected: Mapping[str, Any], row: DatasetSplit
+) -> Iterator[str]:
+    """Other words than the published score's, first of all: they are half of a score."""
+    words = protocol.get("words", {"set": OWN})["set"]
+    if words != expected["words"]:
+        yield (
+            f"words: {words} here, {expected['words']} published; the scores of other words are "
+            f"not comparable: evaluate with --words {expected['words']}"
+        )
+    if words == OWN and row.vocabulary_file:
         yield f"the words come from {row.vocabulary_file} of the dataset"
-        return
-    digest = row_vocabulary(row).digest
-    if protocol.get("vocabulary") != digest:
+    elif words == OWN and protocol.get("vocabulary") != (digest := row_vocabulary(row).digest):
         yield (
             f"the words are not this project's table {row.vocabulary!r} (digest "
             f"{str(protocol.get('vocabulary'))[:12]}, the table's is {digest[:12]})"
         )
-    else:
-        yield "the synonyms of each class are this project's own, not the authors' lists"
 
 
 def _setting_notes(

@@ -8,13 +8,10 @@ contiguous ids. `color` is the benchmark's own where it has one of its own for t
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from importlib import resources
-from pathlib import Path
 
 from frozenseg.errors import nearest
-from frozenseg.vocab.class_lists import read_entries
 from frozenseg.vocab.entries import Entry, entry_from_object
 
 # Vocabularies that come with the dataset, and how to read them.
@@ -32,38 +29,8 @@ def table_names() -> list[str]:
     return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
 
 
-def table_entries(name: str, overrides: Path | None = None) -> list[Entry]:
-    """Entries of the built-in table `name`; its words replaced by those of the file `overrides`.
-
-    The file (any format of files.py) must list as many classes as the table, in the same order
-    or with ids that sort into it. Names and synonyms are taken from the file, as are flags and
-    colours where it has them; ids and official names stay those of the benchmark.
-
-    Raises:
-        ValueError: unknown name, or a file with another number of classes.
-    """
-    entries = _read_table(name)
-    if overrides is None:
-        return entries
-    words = read_entries(overrides, published=True)
-    if len(words) != len(entries):
-        raise ValueError(
-            f"{overrides}: {len(words)} classes, but table {name!r} has {len(entries)}; "
-            "list every class of the benchmark, and no row for unlabelled pixels"
-        )
-    return [
-        dataclasses.replace(
-            entry,
-            names=word.names,
-            where=word.where,
-            is_thing=entry.is_thing if word.is_thing is None else word.is_thing,
-            color=word.color or entry.color,
-        )
-        for entry, word in zip(entries, words, strict=True)
-    ]
-
-
-def _read_table(name: str) -> list[Entry]:
+def table_entries(name: str) -> list[Entry]:
+    """Entries of the built-in table `name`. Raises: ValueError that names the nearest."""
     names = table_names()
     if name not in names:
         if name in _FROM_DATASET:

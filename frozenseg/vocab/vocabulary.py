@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,11 +97,9 @@ class Vocabulary:
         return cls._build(read_entries(Path(path), published=allow_shared), allow_shared)
 
     @classmethod
-    def from_table(cls, name: str, overrides: str | Path | None = None) -> Vocabulary:
-        """A benchmark's classes; `overrides`: a file whose words replace those of the table."""
-        if overrides is None:
-            return cls._build(table_entries(name))
-        return cls._build(table_entries(name, Path(overrides)), allow_shared=True)
+    def from_table(cls, name: str) -> Vocabulary:
+        """A benchmark's classes. Raises: ValueError for an unknown name."""
+        return cls._build(table_entries(name))
 
     @classmethod
     def from_lvis_annotations(cls, path: str | Path) -> Vocabulary:
@@ -141,6 +139,28 @@ class Vocabulary:
                     official=entry.official,
                 )
                 for entry, color in zip(entries, colors, strict=True)
+            )
+        )
+
+    def with_words(self, path: str | Path) -> Vocabulary:
+        """The same classes under the names of a class list; all else stays.
+
+        The list has the classes in their order, or with ids that sort into it; names may be shared.
+        A first row of background that the vocabulary does not have is left out.
+        Raises: FileNotFoundError; ValueError for a list of another number of classes.
+        """
+        rows = read_entries(Path(path), published=True)
+        if len(rows) == len(self) + 1 and "background" in rows[0].names:
+            rows = rows[1:]
+        if len(rows) != len(self):
+            raise ValueError(
+                f"{path}: {len(rows)} classes, but {len(self)} are needed: list every class of the "
+                "benchmark, and no row for unlabelled pixels"
+            )
+        return Vocabulary(
+            tuple(
+                replace(item, name=row.names[0], synonyms=row.names)
+                for item, row in zip(self.classes, rows, strict=True)
             )
         )
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from frozenseg.cli.main import main
+from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.miniature.dataset import write_miniature
 from tests.shapes_world import register_shapes, write_shapes
 from tools.quickstart import CONFIGS, ROOT
@@ -61,3 +62,21 @@ def test_mistakes_are_one_line(call, capsys, tmp_path):
     assert "did you mean miniature" in capsys.readouterr().err
     assert call("--benchmarks", "miniature", weights=tmp_path / "none.pth")[0] == 2
     assert "none.pth does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_other_words_are_scored_and_recorded(call, tmp_path):
+    benchmark = ("--benchmarks", "miniature")
+    _, output = call(*benchmark)
+    [own] = json.loads((output / "results.json").read_text())["results"]
+    assert own["protocol"]["words"] == {"set": "own"}
+    names = row_vocabulary(find_split("miniature_val_panoptic")).names
+    words = tmp_path / "others.txt"
+    words.write_text("\n".join(f"{i}:{name}" for i, name in enumerate(names[::-1])))
+    code, _ = call(*benchmark, "--words", str(words), "--overwrite")
+    assert code == 0
+    [other] = json.loads((output / "results.json").read_text())["results"]
+    assert other["protocol"]["words"]["set"] == "others.txt"
+    assert other["protocol"]["vocabulary"] != own["protocol"]["vocabulary"]
+    scores = [entry["metrics"]["panoptic"]["all"]["PQ"] for entry in (own, other)]
+    assert scores[1] < scores[0]  # every region is called by another class's name

@@ -148,24 +148,16 @@ def test_an_external_file_replaces_the_words(name: str, tmp_path: Path) -> None:
     rows = ["0:invalid_class_id"]
     rows += [f"{index}:word {index},other word" for index in range(1, len(table) + 1)]
     path.write_text("\n".join(rows[:1] + rows[:0:-1]))
-    replaced = Vocabulary.from_table(name, overrides=path)
+    replaced = table.with_words(path)
     assert replaced.synonyms[0] == ("word 1", "other word")
     assert replaced.names == tuple(f"word {index}" for index in range(1, len(table) + 1))
     assert replaced.thing_mask == table.thing_mask
     assert replaced.dataset_ids == table.dataset_ids
     assert official(replaced) == official(table)
     path.write_text("\n".join(rows[:-1]))
-    with pytest.raises(
-        ValueError, match=rf"words.txt: {len(table) - 1} classes, but table '{name}'"
-    ):
-        Vocabulary.from_table(name, overrides=path)
-
-
-def test_override_may_set_flags(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    rows = [f"{name}:stuff" for name in Vocabulary.from_table("pascal_voc_20").names]
-    path.write_text("\n".join(rows))
-    assert not any(Vocabulary.from_table("pascal_voc_20", overrides=path).thing_mask)
+    message = rf"words.txt: {len(table) - 1} classes, but {len(table)} are needed"
+    with pytest.raises(ValueError, match=message):
+        table.with_words(path)
 
 
 def test_unknown_table_names_the_nearest() -> None:

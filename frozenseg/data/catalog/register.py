@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,27 +22,39 @@ from frozenseg.data.catalog.lookup import (
 )
 from frozenseg.data.catalog.own_datasets import is_dataset_file, read_dataset_file
 from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.word_sets import (
+    OWN,
+    about_words,
+    check_words,
+    with_words,
+    words_for,
+)
 from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary
 
 
 def register_splits(
-    rows: Iterable[DatasetSplit] = DATASET_SPLITS, root: Path | None = None
+    rows: Iterable[DatasetSplit] = DATASET_SPLITS,
+    root: Path | None = None,
+    words: str = OWN,
+    trained_on: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Makes every row known to DatasetCatalog and MetadataCatalog; calling it again is harmless.
 
     Aliases are registered, too; detectron2's own datasets of the same name ("lvis_v1_val") are
     replaced. A second call with another root (or another $DETECTRON2_DATASETS) moves the paths.
+    Args: words, trained_on: see `words_for`.
     Returns: the registered names. Without a root the names are registered all the same, and
     loading a dataset explains how to set it.
     """
     folder = root if root is not None else _root_or_placeholder()
     names = []
     for row in rows:
+        own_words = words_for(row, words, trained_on)
         for name in row.names:
             for catalog in (DatasetCatalog, MetadataCatalog):
                 catalog.pop(name, None)
-            make = partial(_class_metadata, row, folder)
+            make = partial(_class_metadata, row, folder, own_words)
             metadata = LazyMetadata(make, name=name, **_paths(row, folder))
             MetadataCatalog[name] = metadata
             DatasetCatalog.register(name, partial(_load, metadata, folder))
@@ -56,7 +68,9 @@ def registered_split(name: str) -> DatasetSplit:
     return find_split(name, (*DATASET_SPLITS, *filter(None, registered)))
 
 
-def register_dataset_file(path: str | Path) -> tuple[str, ...]:
+def register_dataset_file(
+    path: str | Path, words: str = OWN, trained_on: Collection[str] = ()
+) -> tuple[str, ...]:
     """Registers the rows of a YAML file; calling it again is harmless. Returns: their names.
 
     Raises: as `read_dataset_file`; ValueError for a name that another dataset has.
@@ -67,22 +81,25 @@ def register_dataset_file(path: str | Path) -> tuple[str, ...]:
         known = MetadataCatalog.get(row.name).get("dataset_split") if taken else None
         if taken and known != row:
             raise ValueError(f"{path}: name {row.name!r} is taken by another dataset; choose one")
-    return register_splits(rows, root=Path(path).expanduser().absolute().parent)
+    return register_splits(rows, Path(path).expanduser().absolute().parent, words, trained_on)
 
 
 def register_datasets(cfg: CfgNode) -> None:
     """Registers the benchmarks and the rows of `DATASETS.FILES`; calling it again is harmless.
 
-    Raises: ValueError for a file that is not YAML; what `register_dataset_file` raises.
+    Raises: ValueError for a file that is not YAML and for unknown DATASETS.WORDS; what
+        `register_dataset_file` raises.
     """
-    register_splits()
+    words, trained_on = cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN
+    check_words(words)
+    register_splits(words=words, trained_on=trained_on)
     for name in cfg.DATASETS.FILES:
         if not is_dataset_file(name):
             raise ValueError(
                 f"DATASETS.FILES names {name!r}: give .yaml files of your own datasets "
                 "(datasets/README.md, 'Datasets of your own')"
             )
-        register_dataset_file(name)
+        register_dataset_file(name, words, trained_on)
 
 
 class LazyMetadata(Metadata):
@@ -95,6 +112,7 @@ class LazyMetadata(Metadata):
     __slots__ = ("_make",)
     LATER = (
         "vocabulary",
+        "words",
         "thing_classes",
         "stuff_classes",
         "stuff_colors",
@@ -153,19 +171,20 @@ def _paths(row: DatasetSplit, root: Path) -> dict[str, Any]:
     }
 
 
-def _class_metadata(row: DatasetSplit, root: Path) -> dict[str, Any]:
+def _class_metadata(row: DatasetSplit, root: Path, words: str) -> dict[str, Any]:
     """The entries of `LazyMetadata.LATER`; class indices are those of the vocabulary.
 
     `thing_classes` can be indexed by class, as detectron2 does: it is the list of things only where
     they come first, otherwise that of all classes. The ids of "stuff" are those of all classes, for
     detectron2's SemSegEvaluator.
     """
-    vocabulary: Vocabulary = row_vocabulary(row, root)
+    vocabulary: Vocabulary = with_words(row_vocabulary(row, root), row, words)
     things, names = vocabulary.thing_mask, list(vocabulary.names)
     index = class_of_category(row, vocabulary)
     things_first = things == sorted(things, reverse=True)
     return {
         "vocabulary": vocabulary,
+        "words": about_words(row, words),
         "thing_classes": names[: sum(things)] if things_first else names,
         "stuff_classes": names,
         "stuff_colors": [list(color) for color in vocabulary.colors],
