@@ -20,8 +20,9 @@ from weakref import WeakValueDictionary
 
 import gradio as gr
 from pydantic import BaseModel, Field, ValidationError
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -34,7 +35,7 @@ from frozenseg.web.uploads import Uploads
 _API = "/gradio_api"
 # Method and path of every request that the page, or gradio's client, makes.
 _ROUTES = re.compile(
-    r"(GET|HEAD) /((assets|static)/.+|theme\.css|favicon\.ico|robots\.txt)?"
+    r"(GET|HEAD) /((assets|static)(/[\w.@~+-]{1,255})+|theme\.css|favicon\.ico|robots\.txt)?"
     r"|GET /(config|logout)/?"
     rf"|(GET|HEAD) {_API}/file=.+"
     rf"|GET {_API}/(info|queue/data|upload_progress|heartbeat/[\w-]{{1,64}})"
@@ -52,6 +53,7 @@ MOST_OPEN = 128  # requests of one visitor at a time; a browser has six connecti
 MOST_UPLOADS, MOST_UPLOADS_EACH = 32, 4  # being received; a visitor's further ones wait
 SMALL_BODY = 2**16  # bytes of a login, or of a request without its words
 FORM_BYTES = 2**14  # of an upload, beside the file
+LONGEST_FILE_NAME = 255  # bytes, of all usual file systems
 AFTER_WRONG_PASSWORD = 1.0  # seconds until the visitor's next try
 _UPLOADED = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
@@ -215,6 +217,8 @@ class Guard:
                     size = await self._read(
                         scope, receive, form, self._limits.file_bytes + FORM_BYTES
                     )
+                    await _check_form(Request(scope, _replay(form, receive)))
+                    form.seek(0)
                     async with self._storing:
                         problem = self._uploads.make_room(visitor, size)
                         if problem:
@@ -268,6 +272,19 @@ class Guard:
         size = into.tell()
         into.seek(0)
         return size
+
+
+async def _check_form(request: Request) -> None:
+    """Refuses an upload that is not one file."""
+    refusal = HTTPException(400, "An upload is a form with one file, called files.")
+    try:
+        async with request.form(max_files=1, max_fields=0) as form:
+            file = form.get("files")
+            name = file.filename or "" if isinstance(file, UploadFile) else None
+    except MultiPartException:
+        raise refusal from None
+    if name is None or len(name.encode("utf-8", "replace")) > LONGEST_FILE_NAME:
+        raise refusal
 
 
 def _replay(body: IO[bytes], receive: Receive) -> Receive:
