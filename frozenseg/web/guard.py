@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, Response
 from frozenseg.web.hosts import Hosts
 from frozenseg.web.limits import LONGEST_WORD, Limits, visitor_of
 from frozenseg.web.offline import App, Message, Receive, Send
+from frozenseg.web.pace import Pace
 from frozenseg.web.turns import Turns
 from frozenseg.web.uploads import Uploads
 
@@ -90,6 +91,7 @@ class Guard:
         self._app, self._hosts, self._limits, self._folder = app, hosts, limits, folder
         self._turns, self._uploads = turns, uploads
         self._open: Counter[str] = Counter()
+        self._pace = Pace()
         self._receiving = 0
         self._upload_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._login_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -108,7 +110,9 @@ class Guard:
             await send(message)
 
         try:
-            with self._opened(visitor_of(Request(scope))):
+            visitor = visitor_of(Request(scope))
+            with self._opened(visitor):
+                await self._pace.wait(visitor, _cost(scope["path"]))
                 await self._answer(scope, receive, send_with_headers)
         except HTTPException as refusal:
             answer = JSONResponse({"detail": refusal.detail}, refusal.status_code)
@@ -272,6 +276,13 @@ class Guard:
         size = into.tell()
         into.seek(0)
         return size
+
+
+def _cost(path: str) -> float:
+    """Of an answer, in units of a small file, for `Pace`."""
+    if path.startswith(("/assets/", "/static/", f"{_API}/file=")):
+        return 1
+    return 60 if path.startswith(f"{_API}/upload") else 20
 
 
 async def _check_form(request: Request) -> None:

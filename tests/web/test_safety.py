@@ -53,13 +53,15 @@ class Visitor(httpx.Client):
             base_url=page.url, transport=transport, timeout=120, trust_env=False, **options
         )
 
+        self.config = None
+
     def upload(self, content, name="a.png", field="files"):
         return self.post("/gradio_api/upload", files={field: (name, content, "image/png")})
 
     def join(self, values, name="segment", session=None, **more):
-        function = next(
-            each for each in self.get("/config").json()["dependencies"] if each["api_name"] == name
-        )
+        if self.config is None:
+            self.config = self.get("/config").json()
+        function = next(each for each in self.config["dependencies"] if each["api_name"] == name)
         body = {"data": values, "fn_index": function["id"], "session_hash": session or new_id()}
         return self.post("/gradio_api/queue/join", json={**body, **more})
 
