@@ -5,8 +5,9 @@
     frozenseg app --config-file model.yaml --weights model.pth
 
 Then open http://127.0.0.1:7860. The page works without any network: it asks nobody but this
-server. `--host 0.0.0.0` lets others of your network (a phone) in. Uploads and results lie in a
-temporary folder, are deleted after an hour at most, and with it when the server ends.
+server. `--host 0.0.0.0` lets others of your network (a phone) in; docs/page_safety.md says what
+the page then promises. Uploads and results lie in a temporary folder, are deleted after an hour at
+most, and with it when the server ends.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from frozenseg.cli.options import add_shared, whole
 
@@ -41,11 +42,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
     add("--port", type=int, default=7860, help="default: %(default)s")
     add("--share", action="store_true", help="a public address by gradio's relay (needs network)")
+    add(
+        "--auth",
+        metavar="USER:PASSWORD",
+        help="ask for this name and password; @FILE: for one of the lines of a file, so that no "
+        "list of processes shows them",
+    )
+    add(
+        "--public-host",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="name of the reverse proxy before the page, as in its visitors' address bar",
+    )
     for name, default, what in (
         ("--max-models", 2, "in memory at a time"),
         ("--max-upload-mb", 30, "of an image file"),
         ("--max-megapixels", 25, "of an image; a larger one is refused before it is decoded"),
         ("--max-words", 1000, "synonyms included"),
+        ("--max-disk-mb", 1024, "of all uploads on disk, and as much again of all results"),
     ):
         add(name, type=whole(1), default=default, help=f"{what}; default: {default}")
 
@@ -56,37 +71,57 @@ def main(args: argparse.Namespace) -> int:
     if args.weights and not args.config_file:
         raise ValueError("--weights belongs to --config-file: name the config too")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with tempfile.TemporaryDirectory(prefix="frozenseg-app-") as folder:
+    with tempfile.TemporaryDirectory(prefix="frozenseg-app-") as temporary:
+        folder = Path(temporary).resolve()
         # Before gradio is imported: where it keeps files, and that it reports nothing to anyone.
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "gradio")
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        page = _page(args, Path(folder))
-        try:
-            threading.Event().wait()
-        finally:
-            page.close(verbose=False)
+        os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"  # gradio sums them up after every request
+        _serve(args, folder)
     return 0
 
 
-def _page(args: argparse.Namespace, folder: Path) -> Any:
-    """The served page, its first model loaded."""
+def _serve(args: argparse.Namespace, folder: Path) -> None:
+    """Serves the page, its first model loaded, until the program is stopped."""
     from frozenseg.web.actions import Actions
     from frozenseg.web.examples import write_examples
     from frozenseg.web.limits import Limits
     from frozenseg.web.page import build_page
-    from frozenseg.web.serve import check_port, serve
+    from frozenseg.web.results import ResultFolder
+    from frozenseg.web.serve import check_port, served
 
-    limits = Limits(args.max_upload_mb, args.max_megapixels, args.max_words)
+    auth = read_auth(args.auth) if args.auth is not None else None
+    limits = Limits(args.max_upload_mb, args.max_megapixels, args.max_words, args.max_disk_mb)
     check_port(args.host, args.port)  # before the model: an answer at once
     models = _models(args)
     print(f"loading {models.names[0]}", flush=True)
     models.get(models.names[0])  # an error ends the program here, with what to do
-    actions = Actions(models, limits, folder / "results")
+    results = ResultFolder(folder / "results", limits)
+    actions = Actions(models, limits, results)
     words = FIRST_WORDS if args.vocabulary is None else args.vocabulary
     page = build_page(actions, write_examples(folder / "examples"), words, args.task)
-    url = serve(page, limits, args.host, args.port, share=args.share)
-    print(f"FrozenSeg's page: {url} (Ctrl-C ends it)", flush=True)
-    return page
+    names = {"public_hosts": args.public_host, "auth": auth, "share": args.share}
+    with served(page, limits, folder, results, args.host, args.port, **names) as url:
+        print(f"FrozenSeg's page: {url} (Ctrl-C ends it)", flush=True)
+        threading.Event().wait()
+
+
+def read_auth(text: str) -> list[tuple[str, str]]:
+    """(user, password) of USER:PASSWORD, or of each line of the file of @FILE.
+
+    Raises: ValueError or OSError, without the passwords.
+    """
+    lines = [text]
+    if text.startswith("@"):
+        content = Path(text[1:]).read_text(encoding="utf-8-sig")
+        lines = [line for line in content.splitlines() if line.strip()]
+    accounts = [tuple(line.strip().split(":", 1)) for line in lines]
+    if not accounts or not all(len(each) == 2 and all(each) for each in accounts):
+        raise ValueError(
+            "--auth: give USER:PASSWORD, or @FILE with one such line for each user; neither part "
+            "may be empty"
+        )
+    return [(user, password) for user, password in accounts]
 
 
 def _models(args: argparse.Namespace) -> ModelShelf:

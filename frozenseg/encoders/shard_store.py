@@ -5,7 +5,8 @@ Legend: N tensors of one shape.
 A store is a folder of shards (.safetensors), one for every group of tensors that was computed
 together: "rows" (N, ...), and as metadata their keys and checksums. A shard is written once, under
 a temporary name, then renamed, and never changed, so that no process loses what another one wrote.
-Tensors are read row by row, each against its checksum.
+Tensors are read row by row, each against its checksum. A store that has a largest size loses its
+longest unused shards.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,20 +32,23 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _TENSOR = "rows"
+MOST_SHARDS = 4096  # of a store with a largest size; each is opened at a start
 
 
 class ShardStore:
     """The tensors of one folder."""
 
-    def __init__(self, folder: Path, content: str):
+    def __init__(self, folder: Path, content: str, most_bytes: int | None = None):
         """Opens a store; the folder is made when something is added.
 
         Args:
             folder: its name belongs to the checksums: shards of another folder are damaged ones.
             content: what is kept, for messages.
+            most_bytes: of all shards; None: no limit.
         """
         self._folder = folder
         self._content = content
+        self._most_bytes = most_bytes
         self._places: dict[str, tuple[Path, int, int]] = {}  # shard, row and checksum of a key
         self._seen_shards: set[str] = set()
 
@@ -62,6 +67,8 @@ class ShardStore:
         found: dict[str, Tensor] = {}
         for path, members in shards.items():
             with self._damage_is_forgotten(path), safe_open(str(path), framework="pt") as shard:
+                with contextlib.suppress(OSError):  # a cache that can only be read
+                    os.utime(path)  # used now
                 rows = shard.get_slice(_TENSOR)
                 for key in members:
                     _, index, check = self._places[key]
@@ -84,6 +91,22 @@ class ShardStore:
             logger.warning("%s are not kept on disk: %s", self._content, error)
             return
         self._open(path)
+        if self._most_bytes is not None:
+            self._remove_oldest(self._most_bytes)
+
+    def _remove_oldest(self, most_bytes: int) -> None:
+        shards = []
+        for path in self._folder.glob(f"[!.]*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
+                stat = path.stat()
+                shards.append((stat.st_mtime_ns, stat.st_size, path))
+        shards.sort(reverse=True)
+        size = 0
+        for number, (_, bytes_, path) in enumerate(shards):
+            size += bytes_
+            if number and (size > most_bytes or number >= MOST_SHARDS):
+                path.unlink(missing_ok=True)
+                self._forget(path)
 
     def _open_new_shards(self) -> None:
         if self._folder.is_dir():
@@ -114,6 +137,9 @@ class ShardStore:
             with contextlib.suppress(OSError):
                 path.unlink()
         logger.warning("%s %s; %s are computed again", path, reason, self._content)
+        self._forget(path)
+
+    def _forget(self, path: Path) -> None:
         self._places = {key: place for key, place in self._places.items() if place[0] != path}
 
     def _checksum(self, key: str, row: Tensor) -> int:

@@ -15,7 +15,13 @@ from typing import Any, NamedTuple, TypeVar
 import gradio as gr
 
 from frozenseg.errors import describe, is_user_error
-from frozenseg.web.limits import Limits, check_image_file, read_image_file, read_typed_words
+from frozenseg.web.limits import (
+    Limits,
+    check_image_file,
+    read_image_file,
+    read_typed_words,
+    visitor_of,
+)
 from frozenseg.web.models import LoadedModel, ModelShelf, usual_thresholds
 from frozenseg.web.results import ResultFolder, about_model
 from frozenseg.web.viewer import message_html, status_line, viewer_html
@@ -32,37 +38,40 @@ _MINIATURE = (
 
 
 class Request(NamedTuple):
-    """What the page's controls hold, unchecked."""
+    """What the page's controls hold; the guard has seen that an image is a file of the page."""
 
     image: str | None
-    words: str | None
+    words: str
     model: str
     task: str
-    threshold: float | None
+    threshold: float
+    visitor: str
 
 
 class Actions:
     """The functions behind the controls; each answers with a result or a sentence, never fails."""
 
-    def __init__(self, models: ModelShelf, limits: Limits, folder: Path) -> None:
-        """`folder`: for the files of results."""
+    def __init__(self, models: ModelShelf, limits: Limits, results: ResultFolder) -> None:
+        """`results`: where the files go."""
         self.models = models
         self.limits = limits
-        self._results = ResultFolder(folder)
+        self.results = results
         self._lock = threading.Lock()
 
     def segment(
         self,
-        image: str | None,
-        words: str | None,
-        model: str,
-        task: str,
-        threshold: float | None,
+        image: Any,
+        words: Any,
+        model: Any,
+        task: Any,
+        threshold: Any,
+        visit: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how gradio finds it
     ) -> tuple[Any, ...]:
-        """The contents of message, viewer and downloads."""
-        request = Request(image, words, model, task, threshold)
-        result, problem = self._try(lambda: self._segment(request, progress))
+        """The contents of message, viewer and downloads; the values are as browsers send them."""
+        result, problem = self._try(
+            lambda: self._segment(_request(image, words, model, task, threshold, visit), progress)
+        )
         if result is None:
             hidden = [gr.DownloadButton(visible=False) for _ in DOWNLOADS]
             return _message(problem), EMPTY, *hidden
@@ -73,14 +82,14 @@ class Actions:
         ]
         return _message(""), shown, *buttons
 
-    def look(self, image: str | None) -> Any:
+    def look(self, image: Any) -> Any:
         """The content of message after an upload: what is wrong with the image, if anything."""
-        return _message(self._try(lambda: check_image_file(image, self.limits))[1])
+        return _message(self._try(lambda: check_image_file(_path(image), self.limits))[1])
 
     def choose(
         self,
-        model: str,
-        task: str,
+        model: Any,
+        task: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
         """The contents of message, model, task and threshold after a choice of model or task."""
@@ -129,7 +138,8 @@ class Actions:
         seconds = time.perf_counter() - start
         loaded.meet(vocabulary)
         about = {"model": about_model(loaded.segmenter.about)}
-        files = self._results.write(segmentation, Path(request.image or "").name, about)
+        name = Path(request.image or "").name
+        files = self.results.write(segmentation, name, about, request.visitor)
         status = status_line(len(segmentation.segments), seconds, new_words)
         return viewer_html(segmentation, status), files
 
@@ -144,6 +154,23 @@ def model_note(model: str) -> str:
     if model == "miniature-fusioner":
         return f"{_MINIATURE} It was trained to find the shapes, not the grounds."
     return _MINIATURE if model.startswith("miniature-") else ""
+
+
+def _request(
+    image: Any, words: Any, model: Any, task: Any, threshold: Any, visit: gr.Request
+) -> Request:
+    """The controls' values. Raises: ValueError for what no control would give."""
+    texts = (words or "", model, task)
+    number = threshold if threshold is not None else 0.0
+    if not all(isinstance(text, str) for text in texts) or not isinstance(number, (int, float)):
+        raise ValueError("This is no request of the page: load it again.")
+    if not 0 <= number <= 1:
+        raise ValueError(f"The lowest score is {number}: choose one from 0 to 1.")
+    return Request(_path(image), *texts, number, visitor_of(visit))
+
+
+def _path(image: Any) -> str | None:
+    return image["path"] if isinstance(image, dict) else None
 
 
 def _message(text: str) -> Any:

@@ -5,6 +5,7 @@ The header of an image tells its size, before any pixel is decoded.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import warnings
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 if TYPE_CHECKING:
+    import gradio as gr
     import numpy as np
     from numpy.typing import NDArray
+    from starlette.requests import HTTPConnection
 
     from frozenseg.vocab import Vocabulary
 
@@ -26,17 +29,44 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM")
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest request.
+    """The largest request, and what all of them may take.
 
     Attributes:
         megabytes: of an uploaded file, 2**20 bytes each.
         megapixels: of an image; a larger one is refused before it is decoded.
         words: names, synonyms included.
+        disk_megabytes: of all uploads on disk, and as much again of all results.
+        seconds: until a request has arrived.
     """
 
     megabytes: float = 30.0
     megapixels: float = 25.0
     words: int = 1000
+    disk_megabytes: float = 1024.0
+    seconds: float = 120.0
+
+    @property
+    def file_bytes(self) -> int:
+        """Of an uploaded file."""
+        return round(self.megabytes * 2**20)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of all uploads, and of all results."""
+        return round(self.disk_megabytes * 2**20)
+
+    @property
+    def visitor_bytes(self) -> int:
+        """Of one visitor's uploads, and results: an eighth, but not less than two files."""
+        return max(self.disk_bytes // 8, 2 * self.file_bytes)
+
+
+def visitor_of(request: HTTPConnection | gr.Request) -> str:
+    """Who asks: an IP address, or an IPv6 network of 64 bits, as a household or a host has one."""
+    address = request.client.host if request.client else ""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
 
 
 def check_image_file(path: str | None, limits: Limits) -> Path:

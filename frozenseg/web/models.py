@@ -15,18 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class LoadedModel:
-    """A model in memory and the words that it has met since it was loaded."""
+    """A model in memory and the words that it has met, the longest unused ones first."""
 
     segmenter: Segmenter
-    met: set[str] = field(default_factory=set)
+    met: dict[str, None] = field(default_factory=dict)
 
     def new_words(self, vocabulary: Vocabulary) -> int:
         """How many words of a vocabulary are new to the model."""
-        return len(set(vocabulary.all_synonyms) - self.met)
+        return len(set(vocabulary.all_synonyms) - self.met.keys())
 
     def meet(self, vocabulary: Vocabulary) -> None:
-        """The words of a vocabulary are no longer new."""
-        self.met.update(vocabulary.all_synonyms)
+        """The words of a vocabulary are no longer new, as long as the model keeps them."""
+        from frozenseg.encoders.text.classifier import MOST_WORDS
+
+        for word in vocabulary.all_synonyms:
+            self.met[word] = self.met.pop(word, None)
+        for word in list(self.met)[:-MOST_WORDS]:
+            del self.met[word]
 
 
 class ModelShelf:

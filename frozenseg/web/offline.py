@@ -18,7 +18,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 # gradio evaluates templates and has scripts and styles in its page: hence the two "unsafe".
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'none'"
 )
 _ELSEWHERE = re.compile(
     r"""<(?:meta|link)\b[^>]*\b(?:content|href)\s*=\s*["'](?:https?:)?//[^>]*>"""

@@ -12,12 +12,9 @@ import gradio as gr
 
 from frozenseg.web.actions import DOWNLOADS, EMPTY, Actions, model_note
 from frozenseg.web.models import usual_thresholds
+from frozenseg.web.turns import MODEL
 
 FOLDER = Path(__file__).parent
-# Requests that may wait for their turn; further ones are told to come back.
-MOST_WAITING = 32
-# Uploads and results are deleted when they are older; looked for every ten minutes. In seconds.
-DELETE_EVERY, DELETE_AFTER = 600, 3600
 _TITLE = (
     '<header class="fs-title"><h1>FrozenSeg</h1>'
     "<p>Open-vocabulary segmentation: your image, your words.</p></header>"
@@ -54,9 +51,9 @@ def build_page(
         task: what is chosen at first; None: the first model's own.
     Raises: ValueError for a task that the first model does not compute.
     """
-    with gr.Blocks(
-        title="FrozenSeg", analytics_enabled=False, delete_cache=(DELETE_EVERY, DELETE_AFTER)
-    ) as page:
+    # Served where they lie, not from a copy among the uploads.
+    gr.set_static_paths([actions.results.folder, *(Path(file).parent for file, _ in examples)])
+    with gr.Blocks(title="FrozenSeg", analytics_enabled=False) as page:
         gr.HTML(_TITLE)
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
@@ -76,15 +73,15 @@ def build_page(
         outputs = [message, viewer, *downloads]
         requests = [button.click, controls[1].submit]
         chosen = thumbnails.click(
-            lambda number: examples[number],
+            lambda number: examples[number] if number in range(len(examples)) else (None, ""),
             inputs=thumbnails,
             outputs=controls[:2],
             show_progress="hidden",
             api_visibility="private",
+            preprocess=False,
         )
         _wire(actions, controls, [*requests, chosen.success], outputs)
         page.load(None, js=_NAME_THUMBNAILS)
-    page.queue(max_size=MOST_WAITING)
     return page
 
 
@@ -101,8 +98,6 @@ def _image() -> Any:
         alt_text="the chosen image",
         placeholder="Drop an image here, or choose one",
     )
-    # gradio would open the file, and fail where it is none; `read_image_file` says what is wrong.
-    image.preprocess = lambda payload: None if payload is None else payload.path
     camera = gr.Button("Take a photograph", elem_id="fs-camera", size="md")
     camera.click(None, js=_CAMERA)
     return image
@@ -164,8 +159,12 @@ def _wire(actions: Actions, controls: list[Any], requests: list[Any], outputs: l
     """Connects the controls; requests are computed one at a time, in their order."""
     one_at_a_time: dict[str, Any] = {
         "concurrency_limit": 1,
-        "concurrency_id": "model",
+        "concurrency_id": MODEL,
         "api_visibility": "private",
+        # Values come as the browser sends them, and actions.py says what is wrong. gradio would
+        # open the image; and its dropdown sends a choice twice, the second time with the task of
+        # the model before, which may be none of the new one's.
+        "preprocess": False,
     }
     image, _, model, task, threshold = controls
     message, viewer, *_ = outputs
@@ -187,8 +186,5 @@ def _wire(actions: Actions, controls: list[Any], requests: list[Any], outputs: l
             inputs=[model, task],
             outputs=[message, model, task, threshold],
             show_progress_on=model,
-            # Unchecked by gradio: its dropdown sends a choice twice, the second time with the task
-            # of the model before, which may be none of the new one's. `choose` takes any.
-            preprocess=False,
             **one_at_a_time,
         )

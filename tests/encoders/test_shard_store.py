@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -174,3 +175,28 @@ def test_processes_writing_at_once_lose_nothing(tmp_path, caplog):
     assert {key: int(row[0]) for key, row in found.items()} == expected
     assert not caplog.records
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_longest_unused_shards_make_room(tmp_path):
+    size = {key: rows(1, seed=number) for number, key in enumerate("abcde")}
+    ShardStore(tmp_path / "one", "vectors").add(["a"], size["a"])
+    one = shard_of(tmp_path / "one").stat().st_size
+    store = ShardStore(tmp_path, "vectors", most_bytes=3 * one)
+    for moment, key in enumerate("abc"):
+        store.add([key], size[key])
+        for path in set(tmp_path.glob("*.safetensors")):
+            if path.stat().st_mtime > 1000:
+                os.utime(path, (moment, moment))
+    assert set(store.find(["a"])) == {"a"}  # used now
+    store.add(["d"], size["d"])
+    assert set(store.find("abcde")) == set("acd")
+    assert set(ShardStore(tmp_path, "vectors").find("abcde")) == set("acd")
+    store.add(["b"], size["b"])  # and again
+    assert torch.equal(store.find(["b"])["b"], size["b"][0])
+
+
+def test_what_was_added_last_stays_however_large(tmp_path):
+    store = ShardStore(tmp_path, "vectors", most_bytes=1)
+    store.add(KEYS[:1], rows(1))
+    store.add(KEYS[1:], rows(2))
+    assert set(store.find(KEYS)) == set(KEYS[1:])

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import socket
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -10,6 +11,8 @@ from PIL import Image
 import frozenseg
 from frozenseg.cli import app
 from frozenseg.cli.main import main, parser_of
+
+VISIT = SimpleNamespace(client=SimpleNamespace(host="127.0.0.1"))
 
 
 def run(*words):
@@ -106,6 +109,7 @@ def test_every_failure_is_a_sentence(error, said, logged, tmp_path, caplog):
     from frozenseg.web.actions import EMPTY, Actions
     from frozenseg.web.limits import Limits
     from frozenseg.web.models import ModelShelf
+    from frozenseg.web.results import ResultFolder
 
     def load(name):
         raise error
@@ -114,10 +118,11 @@ def test_every_failure_is_a_sentence(error, said, logged, tmp_path, caplog):
         pass
 
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    actions = Actions(ModelShelf(["a"], load), Limits(), tmp_path)
+    image = {"path": str(tmp_path / "a.png")}
+    actions = Actions(ModelShelf(["a"], load), Limits(), ResultFolder(tmp_path, Limits()))
     answers = [
         actions.choose("a", "panoptic", progress)[:1],
-        actions.segment(str(tmp_path / "a.png"), "cat", "a", "panoptic", 0.5, progress),
+        actions.segment(image, "cat", "a", "panoptic", 0.5, VISIT, progress),
     ]
     for message, *_ in answers:
         assert said in message.value
@@ -134,6 +139,7 @@ def test_a_model_of_one_task_is_offered_with_this_task_alone(tmp_path):
     from frozenseg.web.actions import Actions
     from frozenseg.web.limits import Limits
     from frozenseg.web.models import ModelShelf, available_models
+    from frozenseg.web.results import ResultFolder
 
     def progress(*_, **__):
         pass
@@ -141,7 +147,7 @@ def test_a_model_of_one_task_is_offered_with_this_task_alone(tmp_path):
     assert "miniature-fusioner" in available_models()
     names = ["miniature-fusioner", "miniature-fcclip"]
     models = ModelShelf(names, lambda name: frozenseg.load(name, device="cpu"))
-    actions = Actions(models, Limits(), tmp_path)
+    actions = Actions(models, Limits(), ResultFolder(tmp_path, Limits()))
     _, _, task, threshold = actions.choose("miniature-fusioner", "panoptic", progress)
     assert ([value for _, value in task.choices], task.value) == (["semantic"], "semantic")
     assert not threshold.visible
@@ -149,7 +155,27 @@ def test_a_model_of_one_task_is_offered_with_this_task_alone(tmp_path):
     assert (len(task.choices), task.value) == (3, "instance")
     assert threshold.visible
     Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
-    refused = actions.segment(
-        str(tmp_path / "a.png"), "cat", "miniature-fusioner", "panoptic", None, progress
-    )
+    image = {"path": str(tmp_path / "a.png")}
+    refused = actions.segment(image, "cat", "miniature-fusioner", "panoptic", None, VISIT, progress)
     assert "not panoptic: choose semantic" in refused[0].value
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "accounts"),
+    [
+        ("ann:x", "", [("ann", "x")]),
+        ("ann:x:y@z", "", [("ann", "x:y@z")]),
+        ("@FILE", "\ufeffann:x\n\nbob:y z\r\n", [("ann", "x"), ("bob", "y z")]),
+    ],
+)
+def test_accounts(text, content, accounts, tmp_path):
+    (tmp_path / "users").write_text(content, encoding="utf-8")
+    assert app.read_auth(text.replace("FILE", str(tmp_path / "users"))) == accounts
+
+
+@pytest.mark.parametrize("text", ["", "ann", "ann:", ":secret", "@FILE"])
+def test_accounts_that_are_none_are_not_repeated(text, tmp_path):
+    (tmp_path / "users").write_text("ann:one\nsecret\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="give USER:PASSWORD, or @FILE") as caught:
+        app.read_auth(text.replace("FILE", str(tmp_path / "users")))
+    assert "secret" not in str(caught.value)

@@ -6,11 +6,7 @@ Skipped where playwright or a Chromium is not installed (tools/install_chromium.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,53 +20,17 @@ pytestmark = pytest.mark.slow
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SCENE = draw_scene(13, 1)  # a purple and a red heart, a yellow cross, on water and sand
 WAIT = 30_000  # milliseconds; a crowded machine is slow
-START = 240  # seconds
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of a running page; at its end the server leaves no file behind."""
+def server(running_page):
+    """The address of a running page."""
     pytest.importorskip("gradio", reason="gradio is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    temporary = tmp_path_factory.mktemp("server")
-    command = [sys.executable, "-W", "ignore", str(ROOT / "demo" / "app.py"), "--device", "cpu"]
-    environment = {
-        **os.environ,
-        "TMPDIR": str(temporary),
-        "FROZENSEG_CACHE": str(tmp_path_factory.mktemp("cache")),
-    }
-    log = tmp_path_factory.mktemp("log") / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port), "--max-upload-mb", "2"],
-            stdout=output, stderr=subprocess.STDOUT, env=environment,
-        )  # fmt: skip
-        try:
-            _wait_for(log, "Ctrl-C", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            code = process.wait(60)
-    assert code == 0, log.read_text()
-    assert "Traceback" not in log.read_text()
-    assert not list(temporary.glob("frozenseg-app-*"))
-
-
-def _wait_for(log, text, process):
-    import time
-
-    for _ in range(10 * START):
-        if text in log.read_text():
-            return
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.1)
-    pytest.fail(f"the server did not start within {START} s: {log.read_text()}")
+    with running_page("--max-upload-mb", "2") as page:
+        yield page.url
 
 
 @pytest.fixture(scope="module")

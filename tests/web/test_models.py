@@ -93,3 +93,11 @@ def test_usual_thresholds_are_those_of_the_model():
 def test_a_model_of_one_task_has_no_threshold():
     model = SimpleNamespace(predictor=SimpleNamespace(task_settings=None), task="semantic")
     assert usual_thresholds(model) == {}
+
+
+def test_words_that_nobody_uses_are_forgotten(monkeypatch):
+    monkeypatch.setattr("frozenseg.encoders.text.classifier.MOST_WORDS", 3)
+    model = LoadedModel(SimpleNamespace())
+    for words in ("cat; dog", "cow", "cat", "hen"):
+        model.meet(Vocabulary.parse(words))
+    assert list(model.met) == ["cow", "cat", "hen"]

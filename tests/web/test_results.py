@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from frozenseg.predict.segmentation import from_label_map
 from frozenseg.vocab import Vocabulary
+from frozenseg.web.limits import Limits
 from frozenseg.web.results import KEPT, ResultFolder, about_model, safe_name
 
 
@@ -22,7 +24,9 @@ def segmentation():
 
 def test_overlay_labels_and_json(segmentation, tmp_path):
     about = {"model": {"name": "m"}}
-    overlay, labels, content = ResultFolder(tmp_path).write(segmentation, "my cat.jpeg", about)
+    overlay, labels, content = ResultFolder(tmp_path, Limits()).write(
+        segmentation, "my cat.jpeg", about
+    )
     assert [each.name for each in (overlay, labels, content)] == [
         "my_cat_overlay.png", "my_cat_labels.png", "my_cat.json",
     ]  # fmt: skip
@@ -34,11 +38,34 @@ def test_overlay_labels_and_json(segmentation, tmp_path):
     assert [each["category_name"] for each in found["segments"]] == ["cat"]
 
 
-def test_only_the_last_results_stay_on_disk(segmentation, tmp_path):
-    results = ResultFolder(tmp_path)
-    written = [results.write(segmentation, f"{i}.png", {}) for i in range(KEPT + 2)]
-    there = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert there == {path for paths in written[-KEPT:] for path in paths}
+def files_in(folder):
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_only_the_last_results_of_a_visitor_stay_on_disk(segmentation, tmp_path):
+    results = ResultFolder(tmp_path, Limits())
+    other = results.write(segmentation, "a.png", {}, "other")
+    written = [results.write(segmentation, f"{i}.png", {}, "me") for i in range(KEPT + 2)]
+    assert files_in(tmp_path) == {path for paths in [other, *written[-KEPT:]] for path in paths}
+
+
+def test_results_have_a_largest_size(segmentation, tmp_path):
+    size = sum(path.stat().st_size for path in ResultFolder(tmp_path, Limits()).write(
+        segmentation, "a.png", {}
+    ))  # fmt: skip
+    room = 3.5 * size / 2**20
+    results = ResultFolder(tmp_path / "b", Limits(megabytes=room, disk_megabytes=room))
+    written = [results.write(segmentation, "a.png", {}, visitor) for visitor in "abcde"]
+    assert files_in(tmp_path / "b") == {path for paths in written[-3:] for path in paths}
+
+
+def test_old_results_go(segmentation, tmp_path):
+    results = ResultFolder(tmp_path, Limits())
+    old, new = (results.write(segmentation, "a.png", {}) for _ in range(2))
+    os.utime(old[0].parent, (0, 0))
+    results.remove_older(60)
+    assert files_in(tmp_path) == set(new)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize(

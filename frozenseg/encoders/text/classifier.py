@@ -32,6 +32,8 @@ _FORMAT = 2
 # Words computed, and written to the cache, at a time; an interrupted build resumes after them.
 _GROUP = 512
 _KEPT_VOCABULARIES = 16
+MOST_WORDS = 30_000  # kept in memory, 4 KB each; the longest unused ones go
+MOST_DISK_BYTES = 2**28  # of the cache of one text tower
 
 
 class TextEncoder(Protocol):
@@ -66,7 +68,8 @@ class TextClassifierBuilder:
     and normalised again. Source: FC-CLIP, arXiv:2308.02487; templates from ViLD, arXiv:2104.13921.
 
     Embeddings are kept by content, in memory and in `cache_dir`: the key is the text tower's
-    architecture and weights with the templates; the entries are words.
+    architecture and weights with the templates; the entries are words. Where there are too many,
+    the longest unused ones go.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class TextClassifierBuilder:
                 del self._built[next(iter(self._built))]
         if recent.embeddings_SK.device != self._text.device:
             recent = recent.to(self._text.device)
+        self._built.pop((key, names), None)
         self._built[key, names] = recent
         return recent
 
@@ -125,14 +129,19 @@ class TextClassifierBuilder:
         if self._rows_key != key:
             self._rows, self._rows_key = {}, key
             folder = self._cache_dir / key[:32] if self._cache_dir else None
-            self._store = ShardStore(folder, "text embeddings") if folder else None
+            self._store = ShardStore(folder, "text embeddings", MOST_DISK_BYTES) if folder else None
         missing = self._missing(words)
         if missing and self._store:
             self._rows |= self._store.find(missing)
             missing = self._missing(missing)
         if missing:
             self._compute(missing)
-        return torch.stack([self._rows[word] for word in words])
+        for word in dict.fromkeys(words):
+            self._rows[word] = self._rows.pop(word)  # the last ones used stand last
+        rows_SK = torch.stack([self._rows[word] for word in words])
+        for word in list(self._rows)[:-MOST_WORDS]:
+            del self._rows[word]
+        return rows_SK
 
     def forget(self) -> None:
         """Drops what is kept in memory; the disk cache stays."""
@@ -152,7 +161,8 @@ class TextClassifierBuilder:
             for first in range(0, len(words), _GROUP):
                 group = words[first : first + _GROUP]
                 rows_SK = self._embed_group(group, progress, truncated)
-                self._rows.update(zip(group, rows_SK, strict=True))
+                # Copies: a row that shares the group's memory would keep all of it.
+                self._rows.update(zip(group, map(torch.clone, rows_SK), strict=True))
                 if self._store:
                     self._store.add(group, rows_SK)
         if truncated:

@@ -120,6 +120,16 @@ def test_recent_vocabularies_do_not_pile_up():
     assert len(builder._built) <= 16
 
 
+def test_words_that_nobody_uses_are_forgotten(monkeypatch):
+    monkeypatch.setattr("frozenseg.encoders.text.classifier.MOST_WORDS", 3)
+    builder = TextClassifierBuilder(CountingText(), templates=TEMPLATES)
+    for words in (["cat", "dog"], ["cow"], ["cat"], ["hen"]):
+        builder.embed(words)
+    assert list(builder._rows) == ["cow", "cat", "hen"]
+    assert len({row.untyped_storage().nbytes() for row in builder._rows.values()}) == 1
+    assert len(builder.embed(["a", "b", "c", "d", "e"])) == 5  # more than are kept
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_only_new_names_are_computed(tmp_path, on_disk):
     text = CountingText()
