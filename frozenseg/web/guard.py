@@ -110,7 +110,8 @@ class Guard:
             await send(message)
 
         try:
-            visitor = visitor_of(Request(scope))
+            request = Request(scope)
+            visitor = visitor_of(request, request.client.port if request.client else "")
             with self._opened(visitor):
                 await self._pace.wait(visitor, _cost(scope["path"]))
                 await self._answer(scope, receive, send_with_headers)
@@ -178,7 +179,8 @@ class Guard:
             clean.write(request.model_dump_json().encode())
             clean.seek(0)
             async with self._joining:  # so that nobody comes between question and entry
-                problem = self._turns.problem(visitor_of(Request(scope)), request.session_hash)
+                session = request.session_hash
+                problem = self._turns.problem(visitor_of(Request(scope), session), session)
                 if problem:
                     raise HTTPException(429, problem)
                 await self._app(scope, _replay(clean, receive), send)

@@ -61,9 +61,15 @@ class Limits:
         return max(self.disk_bytes // 8, 2 * self.file_bytes)
 
 
-def visitor_of(request: HTTPConnection | gr.Request) -> str:
-    """Who asks: an IP address, or an IPv6 network of 64 bits, as a household or a host has one."""
+def visitor_of(request: HTTPConnection | gr.Request, part: object = "") -> str:
+    """Who asks: an IP address, or an IPv6 network of 64 bits, as a household or a host has one.
+
+    Args: part: what tells the programs of this machine apart, which share an address: the session
+        of an open page, or the port of a connection.
+    """
     address = request.client.host if request.client else ""
+    if part and address in ("127.0.0.1", "::1"):
+        return f"{address} {part}"
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))

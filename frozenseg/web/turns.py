@@ -24,12 +24,12 @@ class FairList(list[Event]):
 
     def append(self, event: Event) -> None:
         """Takes in a request."""
-        visitor = visitor_of(event.request)
-        turn = 1 + sum(visitor_of(other.request) == visitor for other in self)
+        visitor = _visitor(event)
+        turn = 1 + sum(_visitor(other) == visitor for other in self)
         turns: Counter[str] = Counter()
         for place, other in enumerate(self):
-            turns[visitor_of(other.request)] += 1
-            if turns[visitor_of(other.request)] > turn:
+            turns[_visitor(other)] += 1
+            if turns[_visitor(other)] > turn:
                 self.insert(place, event)
                 return
         super().append(event)
@@ -56,7 +56,7 @@ class Turns:
         ]
         if sum(event.session_hash == session for event in waiting) >= MOST_WAITING_SESSION:
             return "Requests of this page are still waiting: let them finish first."
-        if sum(visitor_of(event.request) == visitor for event in waiting) >= MOST_WAITING_EACH:
+        if sum(_visitor(event) == visitor for event in waiting) >= MOST_WAITING_EACH:
             return "Too many requests of yours are waiting: let them finish first."
         if len(waiting) >= MOST_WAITING:
             return "Too many requests are waiting: try again in a minute."
@@ -90,3 +90,7 @@ class Turns:
         events = self._queue.pending_event_ids_session
         for session in events.keys() - answers.keys():
             del events[session]
+
+
+def _visitor(event: Event) -> str:
+    return visitor_of(event.request, event.session_hash)

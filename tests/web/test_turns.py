@@ -15,7 +15,8 @@ from frozenseg.web.turns import FairList
 
 def event(name):
     client = SimpleNamespace(host=name[0])
-    return SimpleNamespace(name=name, request=SimpleNamespace(client=client))
+    request = SimpleNamespace(client=client)
+    return SimpleNamespace(name=name, request=request, session_hash="one")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,14 @@ def test_who_floods_delays_another_by_one_turn_at_most():
 def test_who_a_visitor_is(address, visitor):
     assert visitor_of(SimpleNamespace(client=SimpleNamespace(host=address))) == visitor
     assert visitor_of(SimpleNamespace(client=None)) == ""
+
+
+def test_only_programs_of_this_machine_are_told_apart_by_more_than_the_address():
+    def request(host):
+        return SimpleNamespace(client=SimpleNamespace(host=host))
+
+    assert visitor_of(request("10.0.0.1"), "page 1") == "10.0.0.1"
+    assert visitor_of(request("127.0.0.1"), "page 1") != visitor_of(request("127.0.0.1"), "page 2")
 
 
 def test_pace(monkeypatch):
