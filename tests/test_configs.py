@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -115,11 +116,11 @@ CHANGES: dict[str, Change] = {
             ("FEEDFORWARD", 12),
             ("TEMPERATURE", 0.1),
             ("THRESHOLD", 0.4),
-            ("CROP", 64),
             ("STRIDE", 100),
             ("WINDOWS_AT_ONCE", 2),
         )
     },
+    "MODEL.FUSIONER.CROP": Change(256, given=_FUSIONER),
     "MODEL.FUSIONER.FEATURE_CACHE_DIR": Change(
         "features", given={**_FUSIONER, "INPUT.EPISODES.AUGMENT": False}
     ),
@@ -338,6 +339,9 @@ def _walk(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, str]]:
     if isinstance(thing, (bool, int, float, str, Path, type(None), torch.dtype, torch.device)):
         yield path, repr(thing)
         return
+    if isinstance(thing, np.ndarray):
+        yield path, f"{thing.shape} {hashlib.sha1(thing.tobytes()).hexdigest()}"
+        return
     if id(thing) in seen or isinstance(thing, CfgNode):
         return
     seen.add(id(thing))
@@ -361,7 +365,9 @@ def _parts(thing: Any) -> list[tuple[object, Any]]:
         return [("self", thing.__self__)]
     if getattr(thing, "__closure__", None):
         return [(f"closure{i}", cell.cell_contents) for i, cell in enumerate(thing.__closure__)]
-    ours = type(thing).__module__.split(".")[0] in ("frozenseg", "detectron2", "torch")
+    ours = type(thing).__module__.split(".")[0] in (
+        *("frozenseg", "detectron2", "torch", "segment_anything"),
+    )
     if ours or isinstance(thing, nn.Module):
         return list(getattr(thing, "__dict__", {}).items())
     return []

@@ -12,7 +12,6 @@ import frozenseg.engine  # noqa: F401  (registers the models)
 from frozenseg.config import load_config
 from frozenseg.data.catalog.lookup import DATASET_SPLITS
 from frozenseg.data.catalog.register import register_splits, registered_split
-from frozenseg.engine.run import recipe_opts
 from tests.data import raw_datasets
 
 pytestmark = pytest.mark.slow
@@ -38,7 +37,7 @@ def words_that_come_with_the_data(tmp_path_factory):
 
 
 def load(model, evaluation):
-    return load_config(model, [*recipe_opts(str(evaluation)), "MODEL.DEVICE", "meta"])
+    return load_config(model, ["MODEL.DEVICE", "meta"], recipe=evaluation)
 
 
 def test_every_benchmark_with_an_official_validation_split_has_a_file():

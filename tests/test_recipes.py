@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from frozenseg.config import load_config
-from frozenseg.engine.run import recipe_opts
 from frozenseg.engine.trainer import accumulation_steps
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -22,7 +21,7 @@ AT_A_TIME = {"1x24gb": 1, "1x80gb": 4, "4x": 2, "8x": 2}
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_follows_the_rule_and_fits_its_gpus(path, model):
-    cfg = load_config(CONFIGS / model, recipe_opts(str(path)))
+    cfg = load_config(CONFIGS / model, recipe=path)
     released, solver = load_config(CONFIGS / model).SOLVER, cfg.SOLVER
     factor = solver.IMS_PER_BATCH / released.IMS_PER_BATCH
     relative_rate = solver.BASE_LR / released.BASE_LR
@@ -48,11 +47,18 @@ def test_a_recipe_says_command_rule_and_what_is_an_estimate(path):
 
 
 def test_words_on_the_command_line_go_before_the_recipe():
-    opts = [*recipe_opts(str(CONFIGS / "recipes" / "4x.yaml")), "SOLVER.IMS_PER_BATCH", "8"]
-    assert load_config(CONFIGS / MODELS[0], opts).SOLVER.IMS_PER_BATCH == 8
-    assert recipe_opts(None) == []
+    recipe = CONFIGS / "recipes" / "4x.yaml"
+    cfg = load_config(CONFIGS / MODELS[0], ["SOLVER.IMS_PER_BATCH", "8"], recipe=recipe)
+    assert cfg.SOLVER.IMS_PER_BATCH == 8
+
+
+def test_a_value_of_a_recipe_that_is_out_of_range_names_the_recipe(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("SOLVER: {MAX_ITER: 0}")
+    with pytest.raises(ValueError, match=r"^\S+/mine\.yaml: SOLVER\.MAX_ITER expects a whole"):
+        load_config(CONFIGS / MODELS[0], recipe=recipe)
 
 
 def test_a_missing_recipe_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
-        recipe_opts(str(tmp_path / "none.yaml"))
+        load_config(CONFIGS / MODELS[0], recipe=tmp_path / "none.yaml")

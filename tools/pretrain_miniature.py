@@ -23,6 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg.cli import program as cli
+from frozenseg.cli.options import SEED, number, whole
+from frozenseg.config.ranges import POSITIVE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _TRAININGS = (
@@ -41,9 +43,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, minutes, what in _TRAININGS:
         part = commands.add_parser(name, help=f"train the miniature {what}")
         part.add_argument("--output", type=Path, default=REPOSITORY / "output" / "miniature")
-        part.add_argument("--seed", type=int, default=0)
-        part.add_argument("--minutes", type=float, default=minutes, help="time of the training")
-        part.add_argument("--steps", type=int, default=0, help="length in steps instead")
+        part.add_argument("--seed", type=SEED, default=0)
+        part.add_argument(
+            "--minutes", type=number(POSITIVE), default=minutes, help="time of the training"
+        )
+        part.add_argument("--steps", type=whole(0), default=0, help="length in steps instead")
         part.add_argument("--resume", action="store_true", help="go on from --output's checkpoint")
         if name == "language":  # sees no pictures
             _add_common(part)
@@ -54,17 +58,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             default=Path(tempfile.gettempdir()) / "frozenseg_miniature",
             help="folder of the drawn scenes, 2.5 GB (default: %(default)s)",
         )
-        part.add_argument("--scenes", type=int, default=8000, help="scenes of the pool")
-        part.add_argument("--crops", type=int, default=12000, help="single-thing pictures")
+        part.add_argument("--scenes", type=whole(1), default=8000, help="scenes of the pool")
+        part.add_argument("--crops", type=whole(1), default=12000, help="single-thing pictures")
         _add_common(part)
     part = commands.add_parser("evaluate", help="measure the models")
     part.add_argument("--weights", type=Path, default=REPOSITORY / "frozenseg" / "weights")
     models = [name for name, *_ in _TRAININGS]
     part.add_argument("--models", nargs="+", choices=models, default=models)
-    part.add_argument("--sizes", type=int, nargs="+", default=[256], help="CLIP's input sizes")
-    part.add_argument("--scenes", type=int, default=200, help="held-out scenes")
-    part.add_argument("--crops", type=int, default=1000, help="held-out single-thing pictures")
-    part.add_argument("--seed", type=int, default=5, help="world of the held-out scenes")
+    part.add_argument("--sizes", type=whole(1), nargs="+", default=[256], help="CLIP's input sizes")
+    part.add_argument("--scenes", type=whole(1), default=200, help="held-out scenes")
+    part.add_argument("--crops", type=whole(1), default=1000, help="held-out single-thing pictures")
+    part.add_argument("--seed", type=SEED, default=5, help="world of the held-out scenes")
     part.add_argument(
         "--record", action="store_true", help="add the figures to the JSON files of the weights"
     )
@@ -73,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _add_common(part: argparse.ArgumentParser) -> None:
-    part.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    part.add_argument("--threads", type=whole(1), default=2, help="CPU threads (default 2)")
     cli.add_debug_flag(part)
 
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--task", help="the task chosen first")
     add_shared(parser, "--device", "--precision")
     add("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
-    add("--port", type=int, default=7860, help="default: %(default)s")
+    add("--port", type=whole(0, 65_535), default=7860, help="default: %(default)s")
     add("--share", action="store_true", help="a public address by gradio's relay (needs network)")
     add(
         "--auth",

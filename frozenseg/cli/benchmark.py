@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from frozenseg.cli.options import add_shared
+from frozenseg.cli.options import add_shared, whole
 from frozenseg.files import write_json
 
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     add("--config-file", required=True, metavar="YAML")
-    add("--size", type=int, nargs=2, default=(640, 640), metavar=("H", "W"))
+    add("--size", type=whole(1, 65_536), nargs=2, default=(640, 640), metavar=("H", "W"))
     add("--weights", default="", help="checkpoint; default: random decoder")
     add(
         "--random-weights",
@@ -32,19 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--vocabulary", default="", help="table, file or words; default: config")
     add_shared(parser, "--runs", default=5)
-    add("--warmup", type=int, default=2, help="runs before timing (default 2)")
+    add("--warmup", type=whole(0), default=2, help="runs before timing (default 2)")
     add_shared(parser, "--threads", default=2)
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     add("--skip-text", action="store_true", help="random text embeddings instead")
     add(
         "--text-sample",
-        type=int,
+        type=whole(0),
         default=128,
         help="prompts timed at the full context length, to compare with (0: none; default 128)",
     )
     add(
         "--words",
-        type=int,
+        type=whole(0),
         default=150,
         help="words of the vocabularies that the change of words is timed with (0: not timed; "
         "default 150)",

@@ -20,7 +20,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from frozenseg.cli.options import add_shared
+from frozenseg.cli.options import add_shared, whole
 from frozenseg.files import environment_of_children, write_json
 
 CLASSES = (19, 150, 459, 847, 1203)
@@ -31,9 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     add("--config-file", default="configs/fcclip/r50.yaml", metavar="YAML")
-    add("--classes", type=int, nargs="+", default=CLASSES, metavar="C")
-    add("--size", type=int, nargs=2, default=(512, 683), metavar=("H", "W"), help="of the output")
-    add("--input", type=int, nargs=2, default=(512, 683), metavar=("H", "W"), help="of the image")
+    add("--classes", type=whole(1), nargs="+", default=CLASSES, metavar="C")
+    add(
+        "--size",
+        type=whole(1, 65_536),
+        nargs=2,
+        default=(512, 683),
+        metavar=("H", "W"),
+        help="of the output",
+    )
+    add(
+        "--input",
+        type=whole(1, 65_536),
+        nargs=2,
+        default=(512, 683),
+        metavar=("H", "W"),
+        help="of the image",
+    )
     add_shared(parser, "--runs", "--threads", "--json")
     add("--case", nargs=2, metavar=("C", "MODE"), help=argparse.SUPPRESS)
 

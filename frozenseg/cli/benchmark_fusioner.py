@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from frozenseg.cli.options import add_shared
+from frozenseg.cli.options import add_shared, whole
 from frozenseg.files import write_json
 
 
@@ -23,8 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     add("--config-file", default="configs/fusioner/clip_b_clip_b.yaml", metavar="YAML")
-    add("--words", type=int, nargs="+", default=(1, 4, 20, 150), metavar="T", help="asked at once")
-    add("--batch", type=int, default=1, help="windows, or training images (default 1)")
+    add(
+        "--words",
+        type=whole(1),
+        nargs="+",
+        default=(1, 4, 20, 150),
+        metavar="T",
+        help="asked at once",
+    )
+    add("--batch", type=whole(1), default=1, help="windows, or training images (default 1)")
     add_shared(parser, "--runs", "--threads", "--json")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.cli.options import add_shared, whole
+from frozenseg.cli.options import SEED, add_shared, whole
 from frozenseg.cli.program import add_debug_flag
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ BENCHMARKS = {
                 "help": "names of the test classes, one per line "
                 "(default: fewshot_data/fss_test_set.txt)",
             },
-            "--seed": {"type": int, "default": 0, "help": "another number, other mosaics"},
+            "--seed": {"type": SEED, "default": 0, "help": "another number, other mosaics"},
         },
         splits=(),
     ),
@@ -200,11 +200,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_shared(own, "--allow-empty")
     own = _add_parser(names, "miniature", "the miniature world of this project", MINIATURE)
     own.add_argument("--folds", action="store_true", help="write the episodes for Fusioner")
-    own.add_argument("--train", type=int, help="training scenes (2000; seen classes, or all)")
-    own.add_argument("--dev", type=int, help="held-out scenes of seen classes (100)")
-    own.add_argument("--val", type=int, help="validation scenes of all classes (200, 300)")
-    own.add_argument("--mosaics", type=int, help="with --folds: mosaics (200)")
-    own.add_argument("--seed", type=int, default=0, help="another number, another world")
+    own.add_argument("--train", type=whole(1), help="training scenes (2000; seen classes, or all)")
+    own.add_argument("--dev", type=whole(1), help="held-out scenes of seen classes (100)")
+    own.add_argument("--val", type=whole(1), help="validation scenes of all classes (200, 300)")
+    own.add_argument("--mosaics", type=whole(1), help="with --folds: mosaics (200)")
+    own.add_argument("--seed", type=SEED, default=0, help="another number, another world")
 
 
 def _add_parser(names: Any, name: str, summary: str, makes: str) -> argparse.ArgumentParser:

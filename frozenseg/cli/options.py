@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from frozenseg.config.ranges import FRACTION, LARGEST, Range
 from frozenseg.device import PRECISIONS
 from frozenseg.predict.tasks import TASKS
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """A whole number from `least` on, as the `type` of an option."""
+def number(accepted: Range) -> Callable[[str], float]:
+    """A number of a range, as the `type` of an option; NaN and infinities are none."""
 
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text} is below {least}")
+    def read(text: str) -> float:
+        try:
+            value: float = int(text) if accepted.whole else float(text)
+        except ValueError:
+            value = math.nan
+        if value not in accepted:
+            raise argparse.ArgumentTypeError(f"expects {accepted}, got {text}")
         return value
 
-    number.__name__ = "whole number"  # how argparse calls it where `text` is not a number
-    return number
+    return read
 
 
-def probability(text: str) -> float:
-    """A number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+def whole(least: int, most: int = LARGEST) -> Callable[[str], float]:
+    """A whole number from `least` to `most`, as the `type` of an option."""
+    return number(Range(least, most, whole=True))
 
 
+probability = number(FRACTION)
+SEED = whole(0, 2**32 - 1)
 WORDS_HELP = (
     "names of a benchmark's classes: own (default), fcclip (the lists of the published scores; "
     "`frozenseg data words get fcclip` fetches them), or a file with the names of every class"
@@ -68,7 +71,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "half precision saves time and memory on a GPU; results change a little",
     },
     "--num-gpus": {
-        "type": whole(0),
+        "type": whole(0, 1024),
         "default": 1,
         "help": "GPUs per machine; 0 uses the CPU (default: 1)",
     },

@@ -17,6 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from frozenseg.cli.options import SEED, add_shared, whole
+
 METHODS = ("early", "late", "spnet", "zs3net")
 
 
@@ -27,12 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--grid", choices=("miniature", "paper"), help="the pairings of configs/")
     what.add_argument("--configs", nargs="+", type=Path, metavar="YAML", help="pairings")
     add("--methods", nargs="+", choices=METHODS, default=["early", "late"], help="(early late)")
-    add("--folds", nargs="+", type=int, default=[0], metavar="I", help="0 to 3 (default: 0)")
-    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(default: 0)")
+    add(
+        "--folds", nargs="+", type=whole(0, 3), default=[0], metavar="I", help="0 to 3 (default: 0)"
+    )
+    add("--seeds", nargs="+", type=SEED, default=[0], metavar="N", help="(default: 0)")
     add("--output", type=Path, default=Path("output/pairings"), metavar="FOLDER")
-    add("--jobs", type=int, default=1, help="cells that run at the same time (default: 1)")
-    add("--threads", type=int, default=0, help="CPU threads of a cell; 0: all (default)")
-    add("--num-gpus", type=int, default=0, help="of each cell; 0 uses the CPU (default)")
+    add("--jobs", type=whole(1), default=1, help="cells that run at the same time (default: 1)")
+    add("--threads", type=whole(0), default=0, help="CPU threads of a cell; 0: all (default)")
+    add_shared(parser, "--num-gpus", default=0, help="of each cell; 0 uses the CPU (default)")
     add("--table-only", action="store_true", help="run nothing")
     add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys for all cells")
 

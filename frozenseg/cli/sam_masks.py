@@ -26,7 +26,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.cli.options import add_shared, whole
+from frozenseg.cli.options import add_shared, number, whole
+from frozenseg.config.keys import KEYS
+from frozenseg.config.ranges import Range
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration
 
 if TYPE_CHECKING:
@@ -50,22 +52,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     add = group.add_argument
     add("--processes", type=whole(1), metavar="N", help="default: one per GPU, one on the CPU")
-    add("--rank", type=int, default=0, metavar="I", help="of this command, from 0")
+    add("--rank", type=whole(0), default=0, metavar="I", help="of this command, from 0")
     add("--world-size", type=whole(1), default=1, metavar="N", help="of commands")
     add_shared(group, "--device")
     add_shared(group, "--threads", default=None, help="per process; default: the cores shared out")
     add_shared(group, "--precision", choices=("float32", "bfloat16"), help="of the encoder")
     add("--points-per-batch", type=whole(1), default=64, metavar="N", help="fewer: less memory")
     group = parser.add_argument_group("which masks (frozenseg/encoders/sam/automatic_masks.py)")
-    for setting in fields(MaskGeneration):
-        name, default = f"--{setting.name.replace('_', '-')}", setting.default
-        note = "default: %(default)s"
-        group.add_argument(name, type=type(default), default=default, metavar="X", help=note)
+    for key in KEYS:
+        section, _, name = key.name.rpartition(".")
+        if section == "TEST.SAM_MASK_GENERATION" and isinstance(key.accepted, Range):
+            group.add_argument(
+                f"--{name.lower().replace('_', '-')}",
+                type=number(key.accepted),
+                default=key.default,
+                metavar="X",
+                help=f"{key.meaning}; default: %(default)s",
+            )
 
 
 def main(args: argparse.Namespace) -> int:
     """Runs the export; returns the exit code."""
-    if not 0 <= args.rank < args.world_size:
+    if args.rank >= args.world_size:
         raise ValueError(f"--rank {args.rank}: must be from 0 to --world-size - 1")
     settings = MaskGeneration(**{f.name: getattr(args, f.name) for f in fields(MaskGeneration)})
     import logging

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from frozenseg.cli.options import add_shared
+from frozenseg.cli.options import add_shared, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
     add_shared(parser, "--num-gpus")
-    add("--num-machines", type=int, default=1, help="number of machines (default: 1)")
-    add("--machine-rank", type=int, default=0, help="number of this machine, from 0 (default: 0)")
+    add("--num-machines", type=whole(1, 65_536), default=1, help="number of machines (default: 1)")
+    add(
+        "--machine-rank",
+        type=whole(0, 65_535),
+        default=0,
+        help="number of this machine, from 0 (default: 0)",
+    )
     add("--dist-url", default="auto", help="where processes meet, such as tcp://10.0.0.1:29500")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys and their values")
 

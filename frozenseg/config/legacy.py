@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from frozenseg.config.keys import KEYS
+from frozenseg.config.keys import DETECTRON2_KEYS, KEYS
 from frozenseg.files import flatten
 
 
@@ -30,24 +30,6 @@ class Legacy(NamedTuple):
     accepted: tuple[object, ...] = ()
 
 
-# The keys of detectron2 0.6 that are read; all others of its own are accepted with a warning.
-READ = frozenset(
-    {
-        *("DATALOADER.NUM_WORKERS", "DATASETS.TEST", "DATASETS.TRAIN", "OUTPUT_DIR", "SEED"),
-        *("INPUT.MAX_SIZE_TEST", "INPUT.MIN_SIZE_TEST", "TEST.DETECTIONS_PER_IMAGE"),
-        *("MODEL.BACKBONE.NAME", "MODEL.DEVICE", "MODEL.META_ARCHITECTURE", "MODEL.PIXEL_MEAN"),
-        *("MODEL.PIXEL_STD", "MODEL.SEM_SEG_HEAD.CONVS_DIM", "MODEL.SEM_SEG_HEAD.IN_FEATURES"),
-        *("MODEL.SEM_SEG_HEAD.NAME", "MODEL.SEM_SEG_HEAD.NORM", "MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
-        *("MODEL.WEIGHTS", "SOLVER.AMP.ENABLED", "SOLVER.BASE_LR", "SOLVER.CHECKPOINT_PERIOD"),
-        *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE"),
-        *("SOLVER.CLIP_GRADIENTS.ENABLED", "SOLVER.CLIP_GRADIENTS.NORM_TYPE", "SOLVER.GAMMA"),
-        *("SOLVER.IMS_PER_BATCH", "SOLVER.LR_SCHEDULER_NAME", "SOLVER.MAX_ITER"),
-        *("SOLVER.MOMENTUM", "SOLVER.NESTEROV", "SOLVER.REFERENCE_WORLD_SIZE", "SOLVER.STEPS"),
-        *("SOLVER.WARMUP_FACTOR", "SOLVER.WARMUP_ITERS", "SOLVER.WARMUP_METHOD"),
-        *("SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_BIAS", "SOLVER.WEIGHT_DECAY_NORM"),
-        "TEST.EVAL_PERIOD",
-    }
-)
 _MAPPER = "the coco_panoptic_lsj mapper has INPUT.IMAGE_SIZE, MIN_SCALE and MAX_SCALE instead"
 _LOADER = "batches follow the seed alone: every image once per epoch, in random order"
 _NOT_READ = "nothing here reads this key of detectron2 (no boxes, proposals or keypoints)"
@@ -141,7 +123,7 @@ def legacy_row(key: str) -> Legacy | None:
     own = (row for row in LEGACY if row.name == key)
     covering = (row for row in sections if key.startswith(row.name[:-1]))
     row = next(own, None) or next(covering, None)
-    if row is None and key in _detectron2_keys() - READ:
+    if row is None and key in _detectron2_keys() - {key.name for key in DETECTRON2_KEYS}:
         return Legacy(key, _NOT_READ)
     return row
 

@@ -10,13 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.config.keys import KEYS
+from frozenseg.config.keys import DETECTRON2_KEYS, KEYS, RELATIONS
 from frozenseg.config.legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row, list_by_reason
-from frozenseg.config.sources import beside, coerce, decode, read_files, read_opts, shorten
+from frozenseg.config.ranges import Accepted, allowed
+from frozenseg.config.sources import (
+    beside,
+    coerce,
+    decode,
+    read_files,
+    read_opts,
+    shorten,
+    wrong_value,
+)
 from frozenseg.errors import nearest
 from frozenseg.files import PACKAGED_WEIGHTS, flatten
 
@@ -63,29 +72,37 @@ def get_config() -> CfgNode:
     return cfg
 
 
-def load_config(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
-    """The config of a YAML file (with its `_BASE_` files), then `opts` on top.
+def load_config(
+    path: str | Path, opts: Sequence[str] = (), *, recipe: str | Path | None = None
+) -> CfgNode:
+    """The config of a YAML file (with its `_BASE_` files), then a recipe and `opts` on top.
 
     Args:
         path: a YAML file (one of your own, a released one, a full dump) or a packaged one by its
             name: see `find_config`.
         opts: command-line pairs KEY VALUE, flat: `["MODEL.WEIGHTS", "model.pth", ...]`.
+        recipe: another YAML file with keys, see configs/recipes/.
 
     Raises:
         FileNotFoundError: no such file. ValueError: YAML syntax, unknown key, wrong type, a value
-            that is not supported, an odd number of opts. Each names the source and the key.
+            that is not accepted or contradicts another, an odd number of opts. Each names the
+            source and the key.
     """
     cfg = get_config()
     ignored: dict[str, Legacy] = {}
-    for source in (*read_files(Path(path)), read_opts(opts)):
+    origin: dict[str, str] = {}
+    recipes = read_files(Path(recipe)) if recipe else ()
+    for source in (*read_files(Path(path)), *recipes, read_opts(opts)):
         for key, value in source.leaves:
             if source.folder is not None and key in _FILE_KEYS:
                 value = beside(source.folder, value)
                 if key.endswith("_WEIGHTS"):
                     value = beside(PACKAGED_WEIGHTS, value)
             row = _set(cfg, key, value, source.name)
+            origin[key] = source.name
             if row is not None:
                 ignored[key] = row
+    _check_relations(cfg, origin, str(path))
     if ignored:
         reasons = list_by_reason(ignored)
         logger.warning("%s: %d keys have no effect here: %s", path, len(ignored), reasons)
@@ -115,23 +132,41 @@ def _set(cfg: CfgNode, key: str, value: Any, source: str) -> Legacy | None:
     default = node[name]
     if isinstance(default, dict):
         raise ValueError(f"{source}: {key} is a section of keys, got {shorten(value)}")
-    node[name] = coerce(value, default, key, source)
-    for own in (own for own in KEYS if own.name == key):
-        _check_accepted(key, node[name], own.accepted, own.meaning, source)
+    own = next((own for own in (*KEYS, *DETECTRON2_KEYS) if own.name == key), None)
+    accepted = () if own is None else own.accepted
+    expected = "" if isinstance(accepted, tuple) else str(accepted)
+    node[name] = coerce(value, default, key, source, expected)
+    if own is not None and node[name] is not None:
+        _check_accepted(key, node[name], accepted, own.meaning, source)
     if row is None or row.reason == MAIN_ONLY:
         return None
     _check_accepted(key, node[name], row.accepted, row.reason, source)
     return row if node[name] != default else None
 
 
-def _check_accepted(
-    key: str, value: Any, accepted: tuple[object, ...], reason: str, source: str
-) -> None:
-    if accepted and value not in accepted:
+def _check_accepted(key: str, value: Any, accepted: Accepted, reason: str, source: str) -> None:
+    if allowed(value, accepted):
+        return
+    if isinstance(accepted, tuple):
         choices = " or ".join(map(repr, accepted))
         raise ValueError(
             f"{source}: {key} = {shorten(value)} is not supported, only {choices} is: {reason}"
         )
+    raise wrong_value(source, key, value, str(accepted), reason)
+
+
+def _check_relations(cfg: CfgNode, origin: Mapping[str, str], path: str) -> None:
+    values = dict(flatten(cfg))
+    for keys, holds, rule, needed in RELATIONS:
+        given = [values[key] for key in keys]
+        if holds(*given):
+            continue
+        sources = " and ".join(dict.fromkeys(origin[key] for key in keys if key in origin))
+        pairs = ", ".join(f"{key} = {shorten(values[key])}" for key in keys)
+        message = f"{sources or path}: {pairs}: {rule}"
+        if needed:
+            raise ValueError(message)
+        logger.warning("%s", message)
 
 
 def _nearest(cfg: CfgNode, key: str) -> str:

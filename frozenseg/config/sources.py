@@ -10,13 +10,17 @@ a file that is its own base is read until Python's stack ends; and `BASE_LR: 1` 
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from frozenseg.files import PACKAGE, flatten
+
+DEEPEST, MOST_VALUES = 30, 1_000_000  # of a YAML file
 
 
 class Source(NamedTuple):
@@ -80,13 +84,14 @@ def decode(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return value
 
 
-def coerce(value: Any, default: Any, key: str, source: str) -> Any:
+def coerce(value: Any, default: Any, key: str, source: str, expected: str = "") -> Any:
     """`value` in the type of the key's default; strings are read as Python literals first.
 
+    Args: expected: what the key takes, for the message; by default the type.
     Raises: ValueError naming the source and the key.
     """
     decoded = decode(value)
@@ -95,7 +100,8 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
     else:
         value = decoded
     if isinstance(default, float) and type(value) is int:
-        return float(value)
+        with contextlib.suppress(OverflowError):
+            return float(value)
     if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
         if all(_alike(item, default[0]) for item in value if default):
             nested = default and isinstance(default[0], (list, tuple))
@@ -105,10 +111,15 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
         return value
     else:
         kind = "list" if isinstance(default, tuple) else type(default).__name__
-    raise ValueError(
-        f"{source}: {key} expects a value of type {kind} (such as {shorten(default)}), "
-        f"got {shorten(value)}"
-    )
+    if expected and isinstance(default, (list, tuple)):
+        expected = f"a list, each entry {expected}"
+    needed = expected or f"a value of type {kind}"
+    raise wrong_value(source, key, value, needed, f"such as {shorten(default)}")
+
+
+def wrong_value(source: str, key: str, value: Any, needed: str, remark: str) -> ValueError:
+    """The one message about a value that a key cannot have."""
+    return ValueError(f"{source}: {key} expects {needed}, got {shorten(value)} ({remark})")
 
 
 def beside(folder: Path, value: Any) -> Any:
@@ -127,7 +138,10 @@ def beside(folder: Path, value: Any) -> Any:
 
 def shorten(value: Any, width: int = 60) -> str:
     """A value as it appears in a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
@@ -139,10 +153,17 @@ def _alike(item: Any, example: Any) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses two values of a key (plain YAML keeps the last one silently).
+    """Safe YAML, bounded, that refuses two values of a key (plain YAML keeps the last silently).
 
     The same value twice is fine: the released files have some keys twice.
     """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document. Raises: ConstructorError for one that is too deep or large, see `_size`."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _size(node, {}, 0)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping. Raises: ConstructorError naming the key and both lines."""
@@ -158,6 +179,32 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+    """Nodes below and with `node`, every alias written out.
+
+    A few lines of nested aliases can stand for billions of values, or for themselves.
+    Args: known: node's id -> size; of nodes that are being counted 0.
+    Raises: ConstructorError beyond `MOST_VALUES` or `DEEPEST`, with the line.
+    """
+    size = known.get(id(node))
+    problem = ""
+    if size == 0:
+        problem = "an alias (*) stands inside what it names"
+    elif depth > DEEPEST:
+        problem = f"nested more than {DEEPEST} levels deep"
+    elif size is None:
+        known[id(node)] = 0
+        parts = () if isinstance(node, yaml.ScalarNode) else node.value
+        children = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
+        size = 1 + sum(_size(child, known, depth + 1) for child in children)
+        known[id(node)] = size
+        if size > MOST_VALUES:
+            problem = f"more than {MOST_VALUES} values, with all aliases (*) written out"
+    if problem:
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    return size or 1
+
+
 def _read_chain(path: Path, children: tuple[Path, ...]) -> Iterator[Source]:
     wanted_by = f" (a _BASE_ of {children[-1]})" if children else ""
     if not path.is_file():
@@ -167,21 +214,29 @@ def _read_chain(path: Path, children: tuple[Path, ...]) -> Iterator[Source]:
         )
     if path.resolve() in [child.resolve() for child in children]:
         raise ValueError(f"{path}{wanted_by}: a file cannot be its own _BASE_; remove this entry")
-    tree = _read_yaml(path)
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected sections such as 'MODEL:', got {shorten(tree)}")
     bases = tree.pop("_BASE_", [])
-    for base in [bases] if isinstance(bases, str) else bases:
-        yield from _read_chain(path.parent / Path(str(base)).expanduser(), (*children, path))
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"{path}: _BASE_ expects a file or a list of files, got {shorten(bases)}")
+    for base in bases:
+        yield from _read_chain(path.parent / Path(base).expanduser(), (*children, path))
     yield Source(str(path), path.parent, list(flatten(tree)))
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, with the checks of `_Loader`.
+
+    Raises: ValueError that names file and line.
+    """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ValueError(f"{path}{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested more than {DEEPEST} levels deep") from error
+    except (yaml.YAMLError, ValueError) as error:  # also of text that is not UTF-8, dates, numbers
         raise ValueError(f"{path}: not a YAML text file: {error}") from error
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path}: expected sections such as 'MODEL:', got {shorten(tree)}")
-    return tree

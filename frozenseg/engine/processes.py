@@ -64,6 +64,11 @@ def launch(
         raise ValueError(
             f"--num-machines {num_machines} on the CPU: start the processes with torchrun instead"
         )
+    if machine_rank >= num_machines:
+        raise ValueError(
+            f"--machine-rank {machine_rank}: must be from 0 to --num-machines - 1, "
+            f"{num_machines - 1}"
+        )
     if num_machines > 1 and dist_url == "auto":
         raise ValueError(
             f"--num-machines {num_machines} needs --dist-url tcp://ADDRESS:PORT of machine 0"

@@ -15,7 +15,6 @@ from frozenseg.build import load_model
 from frozenseg.checkpoints.lookup import resolve_names
 from frozenseg.checkpoints.reading import require_weights
 from frozenseg.config import load_config
-from frozenseg.config.sources import read_files
 from frozenseg.data.catalog.register import register_datasets, registered_split
 from frozenseg.device import retry_out_of_memory, usable_device
 from frozenseg.engine.evaluate import evaluate
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 def run(args: argparse.Namespace) -> None:
     """Runs `train_or_evaluate` in as many processes as the flags ask for."""
-    cfg = load_config(args.config_file, [*recipe_opts(args.recipe), *args.opts])
+    cfg = load_config(args.config_file, args.opts, recipe=args.recipe)
     resolve_names(cfg)
     cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR).absolute())
     set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
@@ -43,17 +42,6 @@ def run(args: argparse.Namespace) -> None:
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
     )
-
-
-def recipe_opts(path: str | None) -> list[str]:
-    """The keys and values of a recipe (configs/recipes/*.yaml), as pairs for the command line.
-
-    Raises: the errors of `read_files`.
-    """
-    if not path:
-        return []
-    sources = read_files(Path(path))
-    return [str(word) for source in sources for pair in source.leaves for word in pair]
 
 
 def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace) -> None:

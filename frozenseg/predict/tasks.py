@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from frozenseg.config.ranges import FRACTION
+
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
@@ -38,5 +40,5 @@ def check_threshold(task: str | None, score_threshold: float | None) -> None:
         return
     if task == "semantic":
         raise ValueError("a score threshold has no meaning for semantic segmentation: leave it out")
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"the score threshold must be in 0..1, got {score_threshold}")
+    if score_threshold not in FRACTION:
+        raise ValueError(f"the score threshold must be {FRACTION}, got {score_threshold!r}")

@@ -99,4 +99,6 @@ def test_commands_for_another_root_are_told_it(tmp_path, capsys):
 def test_a_negative_number_of_images_is_refused(capsys):
     with pytest.raises(SystemExit):
         main("verify", "all", "--images", "-1")
-    assert "-1 is below 0" in capsys.readouterr().err
+    assert (
+        "--images: expects a whole number from 0 to 2147483647, got -1" in capsys.readouterr().err
+    )

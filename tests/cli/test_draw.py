@@ -125,4 +125,4 @@ def test_mistakes_are_one_line(draw, capsys):
     assert not folder.exists()
     with pytest.raises(SystemExit):
         parser_of("draw").parse_args(["--config-file", "x", "--count", "0"])
-    assert "0 is below 1" in capsys.readouterr().err
+    assert "--count: expects a whole number from 1 to 2147483647, got 0" in capsys.readouterr().err

@@ -188,7 +188,6 @@ def test_other_settings_in_the_same_folder_are_refused(images, whole, capsys, ch
         (("--sam", "vit_x"), "vit_x"),
         (("--images", "/none"), "/none: no such folder"),
         (("--rank", "1"), "--rank 1"),
-        (("--points-per-side", "0"), "points_per_side is 0"),
         (("--device", "warp"), "warp"),
     ],
 )

@@ -83,6 +83,10 @@ def test_gpus_are_left_to_detectron2(monkeypatch):
             "--num-machines 2 on the CPU.*torchr",
         ),
         ({"device": "cuda", "num_gpus": 1, "num_machines": 2}, "needs --dist-url"),
+        (
+            {"device": "cpu", "num_gpus": 0, "machine_rank": 5},
+            "--machine-rank 5: must be from 0 to --num-machines - 1, 0",
+        ),
         ({"device": "cuda", "num_gpus": 9}, "--num-gpus is 9, but this machine has 4"),
     ],
 )

@@ -92,7 +92,7 @@ def test_weights_that_leave_clip_random_are_refused(stand_in_cfg, tmp_path, clip
 
 def test_a_wrong_device_is_reported_before_anything_is_built(stand_in_cfg, tmp_path, monkeypatch):
     stand_in_cfg.MODEL.DEVICE = "gpu"
-    monkeypatch.setattr(module, "load_config", lambda *_: stand_in_cfg)
+    monkeypatch.setattr(module, "load_config", lambda *_, **__: stand_in_cfg)
     args = Namespace(config_file="", recipe=None, opts=[], debug=False, num_gpus=0)
     with pytest.raises(ValueError, match=r"MODEL\.DEVICE 'gpu' is not a device"):
         module.run(args)

@@ -18,35 +18,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
-
+from frozenseg.config.ranges import FRACTION, Accepted, allowed, whole
+from frozenseg.config.sources import read_yaml, shorten
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, class_of_category, load_vocabulary
 from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit, Origin, is_class_file
 from frozenseg.errors import nearest
 
 SUFFIXES = (".yaml", ".yml")
-# Key -> the Python types that it may have, and how a message calls them.
-TEXT, NUMBER, LIST = ((str,), "a text"), ((int, float), "a number"), ((list,), "a list")
-KEYS: dict[str, tuple[tuple[type, ...], str]] = {
+
+
+class Kind(NamedTuple):
+    """What a key may have: Python types, their name in messages, the numbers that are accepted."""
+
+    types: tuple[type, ...]
+    called: str
+    accepted: Accepted = ()
+
+
+TEXT, LIST = Kind((str,), "a text"), Kind((list,), "a list")
+PIXELS = whole(0, 65_536)
+KEYS = {
     "name": TEXT,
     "benchmark": TEXT,
     "split": TEXT,
     "tasks": LIST,
-    "classes": ((str, list), "a file, the name of a table, or a list of classes"),
+    "classes": Kind((str, list), "a file, the name of a table, or a list of classes"),
     "images": TEXT,
     "panoptic_json": TEXT,
     "panoptic_masks": TEXT,
     "semantic_masks": TEXT,
     "instance_json": TEXT,
-    "category_ids": LIST,
+    "category_ids": Kind((list,), f"a list, each entry {whole(0)}", whole(0)),
     "mask_values": TEXT,
-    "ignore_label": ((int,), "an integer"),
+    "ignore_label": Kind((int,), str(whole(-1)), whole(-1)),
     "image_suffix": TEXT,
     "semantic_suffix": TEXT,
-    "test_size": LIST,
-    "object_mask_threshold": NUMBER,
+    "test_size": Kind((list,), f"a list, each entry {PIXELS}", PIXELS),
+    "object_mask_threshold": Kind((int, float), str(FRACTION), FRACTION),
     "prepare": TEXT,
 }
 PATHS = (*(field for field in PATH_FIELDS if field != "instance_masks"), "instance_json")
@@ -72,10 +82,7 @@ def read_dataset_file(path: str | Path) -> tuple[DatasetSplit, ...]:
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such dataset file; check the path")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from error
+    content = read_yaml(file)
     entries = content if isinstance(content, list) else [content]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(
@@ -105,7 +112,7 @@ def _row(entry: Mapping[str, Any], file: Path, number: int) -> DatasetSplit:
         tasks=(),
         vocabulary=classes or json_file,
         shared_names=not classes,
-        category_ids=_integers(entry, "category_ids", where),
+        category_ids=tuple(entry.get("category_ids", ())),
         labels_are_ids=entry.get("mask_values") == "id",
         ignore_label=entry.get("ignore_label", 255),
         image_suffix=entry.get("image_suffix", ""),
@@ -130,9 +137,10 @@ def _check_keys(entry: Mapping[str, Any], where: str) -> None:
             near = nearest(key, KEYS, cutoff=0.6)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}"
             raise ValueError(f"{where}: unknown key {key!r}; {hint}")
-        types, called = KEYS[key]
-        if not isinstance(value, types) or isinstance(value, bool) or value in ("", []):
-            raise ValueError(f"{where}: {key} must be {called}, got {value!r}")
+        types, called, accepted = KEYS[key]
+        wrong_type = not isinstance(value, types) or isinstance(value, bool) or value in ("", [])
+        if wrong_type or not allowed(value, accepted):
+            raise ValueError(f"{where}: {key} must be {called}, got {shorten(value)}")
     truths = [key for key in ("panoptic_json", "instance_json", "semantic_masks") if key in entry]
     missing = [key for key in ("name", "images") if key not in entry]
     if "panoptic_json" in entry and "panoptic_masks" not in entry:
@@ -197,16 +205,9 @@ def _tasks(entry: Mapping[str, Any], possible: tuple[str, ...], where: str) -> t
     return tasks
 
 
-def _integers(entry: Mapping[str, Any], key: str, where: str) -> tuple[int, ...]:
-    values = entry.get(key, [])
-    if not all(type(value) is int and value >= 0 for value in values):
-        raise ValueError(f"{where}: {key} must be integers of at least 0, got {values!r}")
-    return tuple(values)
-
-
 def _test_size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
-    size = _integers(entry, "test_size", where)
-    if size and len(size) != 2:
+    size = tuple(entry.get("test_size", ()))
+    if size and (len(size) != 2 or size[0] > size[1]):
         raise ValueError(f"{where}: test_size must be [shortest edge, longest edge], got {size}")
     return (size[0], size[1]) if size else None
 

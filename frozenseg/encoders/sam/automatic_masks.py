@@ -31,7 +31,7 @@ class MaskGeneration:
         box_nms_thresh: of two masks with boxes of a higher IoU the better one is kept.
         min_mask_region_area: islands and holes of fewer pixels go.
         max_masks: at most so many masks of an image, the largest.
-    Raises: ValueError for a number that means nothing.
+    Their ranges: `frozenseg.config.keys`, TEST.SAM_MASK_GENERATION.
     """
 
     points_per_side: int = 32
@@ -41,14 +41,6 @@ class MaskGeneration:
     box_nms_thresh: float = 0.7
     min_mask_region_area: int = 100
     max_masks: int = 50
-
-    def __post_init__(self) -> None:
-        lowest = {"points_per_side": 1, "max_masks": 1, "min_mask_region_area": 0}
-        for name, value in lowest.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be {value} or more")
-        if not 0 < self.box_nms_thresh <= 1:
-            raise ValueError(f"box_nms_thresh is {self.box_nms_thresh}: it must be in (0, 1]")
 
 
 class SamMasks:

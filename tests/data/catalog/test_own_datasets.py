@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -191,9 +192,21 @@ def without(entry, key):
         ({**KITCHEN, "instance_json": "i.json"}, "panoptic_json and instance_json; make them"),
         ({**STREETS, "images": 3}, "images must be a text, got 3"),
         ({**STREETS, "images": ""}, "images must be a text, got ''"),
-        ({**STREETS, "ignore_label": True}, "ignore_label must be an integer, got True"),
+        ({**STREETS, "ignore_label": True}, "ignore_label must be a whole number .*, got True"),
+        ({**STREETS, "ignore_label": -2}, "ignore_label must be a whole number from -1 .*got -2"),
+        ({**KITCHEN, "category_ids": [-1]}, "category_ids must be a list, each entry a whole num"),
+        ({**STREETS, "object_mask_threshold": 1.5}, "must be a number from 0 to 1, got 1.5"),
+        ({**STREETS, "object_mask_threshold": -0.1}, "must be a number from 0 to 1, got -0.1"),
+        ({**STREETS, "object_mask_threshold": math.nan}, "must be a number from 0 to 1, got nan"),
+        ({**STREETS, "object_mask_threshold": math.inf}, "must be a number from 0 to 1, got inf"),
+        ({**STREETS, "object_mask_threshold": "0.5"}, "must be a number from 0 to 1, got '0.5'"),
         ({**STREETS, "test_size": [800]}, "test_size must be .*shortest edge, longest edge"),
-        ({**STREETS, "test_size": [800, "x"]}, "test_size must be integers"),
+        ({**STREETS, "test_size": [800, 600]}, "test_size must be .*shortest edge, longest edge"),
+        ({**STREETS, "test_size": [-5, 800]}, "test_size must be a list, each entry a whole num"),
+        (
+            {**STREETS, "test_size": [800, "x"]},
+            "test_size must be a list, each entry a whole number",
+        ),
         ({**STREETS, "mask_values": "names"}, "mask_values must be index or id"),
         ({**STREETS, "mask_values": "id"}, "the classes have no ids"),
         ({**STREETS, "ignore_label": 2}, "ignore_label 2 is the label of class 'sky'"),
@@ -220,7 +233,10 @@ def test_files_that_are_no_list_of_datasets(folder):
         with pytest.raises(ValueError, match=r"own\.yaml: must hold one dataset"):
             read_dataset_file(folder / "own.yaml")
     (folder / "own.yaml").write_text("name: [")
-    with pytest.raises(ValueError, match=r"own\.yaml: not valid YAML"):
+    with pytest.raises(ValueError, match=r"own\.yaml, line 1: not valid YAML"):
+        read_dataset_file(folder / "own.yaml")
+    (folder / "own.yaml").write_text("name: a\nname: b")
+    with pytest.raises(ValueError, match=r"'name' has two values .*\(lines 1 and 2\)"):
         read_dataset_file(folder / "own.yaml")
     with pytest.raises(FileNotFoundError, match=r"gone\.yaml"):
         read_dataset_file(folder / "gone.yaml")

@@ -121,17 +121,3 @@ def test_thin_images_are_no_error(sam, shape):
 def test_other_arrays_are_refused(sam, image):
     with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 is needed, not 9x9"):
         SamMasks(sam, LOOSE)(image)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("points_per_side", 0),
-        ("max_masks", 0),
-        ("min_mask_region_area", -1),
-        ("box_nms_thresh", 0.0),
-    ],
-)
-def test_settings_without_meaning_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
-        MaskGeneration(**{name: value})
