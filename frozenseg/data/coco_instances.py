@@ -43,12 +43,12 @@ def instance_samples(
     Raises: the errors of `read_annotations`.
     """
     json_file = root / row.instance_json
-    content = read_annotations(json_file, InstanceFile, row.origin.remedy)
+    content = read_annotations(json_file, InstanceFile, row.origin.remedy, row.origin.repair)
     classes = class_of_category(row, vocabulary)
     check_categories(content.categories, vocabulary, classes, json_file, row, report)
     images = images_by_id(content.images, json_file, row, report)
     repair, entries = row.origin.repair, content.annotations
-    report_repeated(entries, "annotation", json_file, report.warning, repair)
+    report_repeated(entries, "annotations", json_file, report.warning, repair)
     if not any(entry.get("segmentation") for entry in entries):
         problem = "has boxes only: no object has a mask" if entries else "has no annotations"
         report.error(f"the annotation file {problem}", repair, json_file)
@@ -68,7 +68,8 @@ def instance_samples(
         for fault in faults:
             say = report.error if fault.level == "error" else report.warning
             where = f"{_where(json_file, fault.entry)}: {fault.value}".removesuffix(": ")
-            say(fault.problem, repair, where)
+            mistake = row.origin.mistake if "category" in fault.problem else ""
+            say(fault.problem + mistake, repair, where)
         lists = {name: value for name, value in images[key].items() if name in LVIS_KEYS}
         image = root / row.images / row.image_file(images[key])
         samples.append(Sample(image, key, size, objects=objects, lists=lists))

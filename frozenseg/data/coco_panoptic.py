@@ -28,7 +28,7 @@ def panoptic_samples(
     Raises: the errors of `read_annotations`.
     """
     json_file = root / row.panoptic_json
-    content = read_annotations(json_file, PanopticFile, row.origin.remedy)
+    content = read_annotations(json_file, PanopticFile, row.origin.remedy, row.origin.repair)
     classes = class_of_category(row, vocabulary)
     check_categories(content.categories, vocabulary, classes, json_file, row, report)
     images = images_by_id(content.images, json_file, row, report)

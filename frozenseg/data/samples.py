@@ -135,7 +135,7 @@ def report_repeated(
     counts = Counter(entry["id"] for entry in entries if "id" in entry)
     for key, number in counts.items() if len(counts) < sum(counts.values()) else ():
         if number > 1:
-            say(f"the id of a {what} is there twice", remedy, f"{json_file}: {what} {key}")
+            say(f"two entries of {what} have one id", remedy, f"{json_file}: id {key}")
 
 
 def check_categories(
@@ -151,7 +151,7 @@ def check_categories(
     Of a dataset of one's own, whose classes they are, also what is strange about them.
     """
     things = vocabulary.thing_mask
-    report_repeated(categories, "category", json_file, report.error, row.origin.repair)
+    report_repeated(categories, "categories", json_file, report.error, row.origin.repair)
     for category in categories:
         index, isthing = classes.get(category["id"]), category.get("isthing")
         if index is not None and isthing is not None and bool(isthing) != things[index]:

@@ -102,7 +102,7 @@ class InstanceFile(msgspec.Struct):
     categories: list[CategoryEntry] = []
 
 
-class CategoriesOnly(msgspec.Struct):
+class CategoryFile(msgspec.Struct):
     """Of any annotation file its categories; the rest is not kept in memory."""
 
     categories: list[CategoryEntry] = []
@@ -168,17 +168,18 @@ class ProposalRecord(TypedDict):
     masks: NotRequired[list[ProposalEntry]]
 
 
-File = TypeVar("File", PanopticFile, InstanceFile, CategoriesOnly)
+File = TypeVar("File", PanopticFile, InstanceFile, CategoryFile)
 
 
-def read_annotations(path: Path, kind: type[File], remedy: str = "") -> File:
+def read_annotations(path: Path, kind: type[File], remedy: str = "", repair: str = DAMAGED) -> File:
     """A COCO annotation file; polygons are float64 arrays, a fifth of the memory of lists.
 
+    Args: remedy, repair: what to do about a file that is missing, and about a wrong one.
     Raises: FileNotFoundError; ValueError with the place for a file of another structure.
     """
     require_file(path, remedy)
-    wanted = "" if kind is CategoriesOnly else f"; a COCO {kind.__name__[:-4].lower()} annotation"
-    order = f"get the file again{wanted} file is expected" if wanted else DAMAGED
+    wanted = kind.__name__.removesuffix("File").lower()
+    order = f"{repair} (a COCO {wanted} annotation file is expected)"
     content: File = read_typed(path, kind, order, _polygon)
     return content
 

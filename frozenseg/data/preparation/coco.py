@@ -47,7 +47,7 @@ def prepare_coco_semantic(preparation: Preparation) -> None:
 
 def _semantic_jobs(folder: Path, split: str) -> list[SemanticJob]:
     path = folder / "annotations" / f"panoptic_{split}2017.json"
-    content = read_annotations(path, PanopticFile)
+    content = read_annotations(path, PanopticFile, AGAIN, AGAIN)
     classes = {
         item.dataset_id: index
         for index, item in enumerate(Vocabulary.from_table("coco_panoptic").classes)

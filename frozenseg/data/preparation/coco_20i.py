@@ -50,7 +50,7 @@ def prepare_coco_20i(preparation: Preparation) -> None:
 def jobs_of(root: Path, split: str) -> list[EpisodeJob]:
     """One job per image with objects, sorted by file name."""
     path = root / f"coco/annotations/instances_{split}2014.json"
-    content = read_annotations(path, InstanceFile, AGAIN)
+    content = read_annotations(path, InstanceFile, AGAIN, AGAIN)
     label_of = labels_of_categories(content, path)
     entries_of: dict[Id, list[ObjectEntry]] = {}
     for entry in sorted(content.annotations, key=lambda entry: str(entry.get("id", 0)).zfill(20)):
@@ -62,7 +62,7 @@ def jobs_of(root: Path, split: str) -> list[EpisodeJob]:
         for fault in faults:
             if fault.level == "error":
                 where = f"{path}: annotation {fault.entry.get('id')}"
-                raise ValueError(f"{where}: {fault.problem} {fault.value}; {AGAIN}")
+                raise ValueError(f"{where}: {fault.problem}: {fault.value}; {AGAIN}")
         if not objects:
             continue
         shapes = tuple((one["category_id"], one["segmentation"]) for one in objects)

@@ -105,9 +105,9 @@ class MapChecker:
         self._classes()
 
     def _classes(self) -> None:
-        """Warns of what a score would not show: classes without a pixel, ignored pixels."""
+        """Warns of what a score of one's own data would not show: classes without a pixel."""
         absent = [name for value, name in sorted(self.names.items()) if value not in self.labels]
-        if not self.pixels or not absent or not self.complete:
+        if self.origin.readme_section or not self.complete or not self.pixels or not absent:
             return
         ignored = f"{100 * self.ignored / self.pixels:.1f} % of the pixels are ignored"
         names = ", ".join(absent[:8]) + (", ..." if absent[8:] else "")

@@ -84,7 +84,10 @@ def test_a_mask_of_another_size_than_its_image_is_named(tmp_path, run, capsys):
     make_coco_20i(tmp_path)
     edit(tmp_path, lambda a: a["annotations"][4]["segmentation"].update(size=[30, 20]))
     assert run("coco_20i") == 1
-    assert "a mask of size [30, 20] in an image of [20, 30]" in capsys.readouterr().err
+    assert (
+        "annotation 5: the RLE of an object is not a mask of its image: its size is [30, 20]"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "coco_20i/val.json").exists()
 
 
