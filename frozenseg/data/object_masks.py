@@ -81,16 +81,17 @@ def polygon_problems(
     points = np.concatenate(polygons).reshape(-1, 2)
     low_P2, high_P2 = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
     edge = np.array([size[1], size[0]], np.float64)
-    with np.errstate(invalid="ignore"):
-        kinds = (
-            ("error", "has a coordinate that is not finite", ~np.isfinite(low_P2 + high_P2)),
-            ("error", "lies far out of its image", (low_P2 < -FAR * edge) | (high_P2 > FAR * edge)),
-            ("warning", "covers no pixel", np.minimum(high_P2, edge) <= np.maximum(low_P2, 0)),
-            (
-                *("warning", "reaches out of its image"),
-                (low_P2 < -TOLERANCE) | (high_P2 > edge + TOLERANCE),
-            ),
-        )
+    if (low_P2 >= 0).all() and (high_P2 <= edge).all() and (low_P2 < high_P2).all():
+        return []
+    finite_P2 = np.isfinite(low_P2) & np.isfinite(high_P2)
+    outside_P2 = (low_P2 < -TOLERANCE) | (high_P2 > edge + TOLERANCE)
+    far_P2 = (low_P2 < -FAR * edge) | (high_P2 > FAR * edge)
+    kinds = (
+        ("error", "has a coordinate that is not finite", ~finite_P2),
+        ("error", "lies far out of its image", far_P2),
+        ("warning", "covers no pixel", np.minimum(high_P2, edge) <= np.maximum(low_P2, 0)),
+        ("warning", "reaches out of its image", outside_P2),
+    )
     found: dict[int, tuple[int, str, str]] = {}
     for level, problem, where_P2 in kinds:
         for index in np.flatnonzero(where_P2.any(axis=1)).tolist():

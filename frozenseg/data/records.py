@@ -60,10 +60,10 @@ def load_records(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> list[
         logger.warning("%s: %s (%d times)", row.name, finding.problem, finding.count)
     for path in samples[0].files():
         require_file(path, row.origin.remedy)
-    classes = class_of_category(row, vocabulary)
+    classes, things = class_of_category(row, vocabulary), vocabulary.thing_mask
     records = []
     for sample in samples:
-        record = _record(sample, classes, vocabulary.thing_mask)
+        record = _record(sample, classes, things)
         if row.exif != EXIF[0]:
             record["exif"] = row.exif
         if row.labels_are_ids:

@@ -24,6 +24,7 @@ Id = int | str
 Number = int | float
 Polygon = np.ndarray[Any, np.dtype[np.float64]]  # x, y, x, y, ... in pixels
 Length = Annotated[int, Meta(ge=1)]  # a height, a width or a number of things
+Flag = bool | Annotated[int, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Box = Annotated[list[float], Meta(min_length=4, max_length=4)]  # x, y, width, height in pixels
 
@@ -52,7 +53,7 @@ class CategoryEntry(TypedDict):
 
     id: int
     name: str
-    isthing: NotRequired[bool | int | None]
+    isthing: NotRequired[Flag | None]
     frequency: NotRequired[str]
 
 
@@ -62,7 +63,7 @@ class SegmentEntry(TypedDict):
     id: int
     category_id: int
     area: Number
-    iscrowd: NotRequired[bool | int]
+    iscrowd: NotRequired[Flag]
     bbox: NotRequired[Box]
 
 
@@ -83,7 +84,7 @@ class ObjectEntry(TypedDict):
     bbox: Box
     segmentation: NotRequired[list[Polygon] | RunLengths | None]
     area: NotRequired[Number]
-    iscrowd: NotRequired[bool | int]
+    iscrowd: NotRequired[Flag]
 
 
 class PanopticFile(msgspec.Struct):
