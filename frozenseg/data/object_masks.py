@@ -46,7 +46,7 @@ def run_lengths_of(counts: str | bytes) -> NDArray[np.int64] | None:
     Every number is written in groups of 5 bits, lowest first, 32 more for all but its last; from
     the fourth on it is the difference to the number before the last one.
     """
-    data = counts.encode() if isinstance(counts, str) else counts
+    data = counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts
     values = np.frombuffer(data, np.uint8).astype(np.int64) - 48
     last = (values & 32) == 0
     if not values.size or values.min() < 0 or values.max() > 63 or not last[-1]:

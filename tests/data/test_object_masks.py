@@ -24,7 +24,7 @@ def test_the_runs_of_every_mask_that_pycocotools_writes_are_read():
         assert rle_problem({**rle, "counts": rle["counts"].decode()}, size) == ""
 
 
-@pytest.mark.parametrize("counts", ["garbage", "", "~", "o" * 40, "é", b"\xff", "o", "0 1", "\0"])
+@pytest.mark.parametrize("counts", ["garbage", "", "~", "o" * 40, "é", b"\xff", "o", "0 1", "\0", "\ud800"])
 def test_texts_that_are_no_counts(counts):
     assert rle_problem({"size": SIZE, "counts": counts}, SIZE) == "its counts are no run lengths"
 
