@@ -19,12 +19,16 @@ def test_the_runs_of_every_mask_that_pycocotools_writes_are_read():
         rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
         flat = mask.ravel(order="F")
         runs = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size])
-        np.testing.assert_array_equal(run_lengths_of(rle["counts"]), [0] * int(flat[0]) + list(runs))
+        np.testing.assert_array_equal(
+            run_lengths_of(rle["counts"]), [0] * int(flat[0]) + list(runs)
+        )
         assert rle_problem(rle, size) == ""
         assert rle_problem({**rle, "counts": rle["counts"].decode()}, size) == ""
 
 
-@pytest.mark.parametrize("counts", ["garbage", "", "~", "o" * 40, "é", b"\xff", "o", "0 1", "\0", "\ud800"])
+@pytest.mark.parametrize(
+    "counts", ["garbage", "", "~", "o" * 40, "é", b"\xff", "o", "0 1", "\0", "\ud800"]
+)
 def test_texts_that_are_no_counts(counts):
     assert rle_problem({"size": SIZE, "counts": counts}, SIZE) == "its counts are no run lengths"
 
