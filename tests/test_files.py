@@ -1,10 +1,12 @@
-"""Atomic writing; digests of cached files; the cache folder."""
+"""Atomic writing; JSON by schema; digests of cached files; the cache folder."""
 
 from __future__ import annotations
 
+import math
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from frozenseg import files
@@ -12,9 +14,18 @@ from frozenseg.files import (
     cache_folder,
     check_digest,
     file_sha256,
+    read_json,
+    read_typed,
     recorded_digest,
     write_atomically,
 )
+
+
+class Page(msgspec.Struct):
+    """A schema."""
+
+    words: list[int]
+    size: float = 0
 
 
 def test_the_file_appears_whole_with_its_folder(tmp_path):
@@ -93,3 +104,42 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_refuse_a_file(tmp_path,
     monkeypatch.setattr(files, "write_text", refuse)
     check_digest(tmp_path / "w.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_json_is_read_with_and_without_a_byte_order_mark_and_nan(tmp_path, mark):
+    path = tmp_path / "x.json"
+    path.write_bytes(mark + b'{"words": [1, 2], "other": null}')
+    assert read_typed(path, Page) == Page([1, 2])
+    path.write_bytes(mark + b'{"words": [1], "size": NaN, "other": [Infinity]}')
+    assert math.isnan(read_typed(path, Page).size)
+    assert read_json(path)["other"] == [math.inf]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"words": [1, "2"]}', r"\$\.words\[1\]: Expected int, got str"),
+        ("[]", r"\$: Expected object, got array"),
+        ("null", r"\$: Expected object, got null"),
+        ("{}", r"\$: Object missing required field words"),
+        ('{"words": [], "size": 1e400}', r"\$\.size: Number out of range"),
+        ('{"words": [1, NaN]}', r"\$\.words\[1\]: Expected int, got float"),
+        ('{"words": [', "not valid JSON"),
+        ("", "not valid JSON"),
+        ('{"words": [1]} {}', "not valid JSON"),
+        ('{"words": %s}' % ("[" * 10**5), r"\$\.words\[0\]: Expected int, got array"),
+        ('{"other": %s' % ("[" * 10**5), "is nested too deeply"),
+        ('{"other": NaN, "x": %s' % ('{"a":' * 10**5), "is nested too deeply"),
+        (b"\xff\xfe{\0", "not valid JSON"),
+        (b'{"words": "\xe4"}', r"\$\.words: Expected array, got str|not valid JSON"),
+    ],
+)
+def test_json_of_another_structure_is_one_line_with_file_place_and_remedy(tmp_path, text, message):
+    path = tmp_path / "x.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=rf"x\.json: ({message}).*; do it again$") as error:
+        read_typed(path, Page, "do it again")
+    assert len(str(error.value)) < 300
+    with pytest.raises(FileNotFoundError, match=r"no\.json does not exist; do it again"):
+        read_typed(tmp_path / "no.json", Page, "do it again")

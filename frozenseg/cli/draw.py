@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> None:
     seen = seen_of(cfg, vocabulary)
     unseen = {i for i, known in enumerate(seen or ()) if not known}
     for record in bar(records, "pictures", "image"):
-        image = read_image(record["file_name"])
+        image = read_image(record["file_name"], record.get("exif", "turn"))
         sheet = draw_sheet(image, ground_truth(record, vocabulary), predictor(image), unseen)
         path = args.output / f"{Path(record['file_name']).stem}.png"
         write_atomically(path, Image.fromarray(sheet).save)

@@ -5,21 +5,32 @@ Formats: https://cocodataset.org/#format-data, section 1, and https://www.lvisda
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.lookup import class_of_category
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
-from frozenseg.data.reading import read_annotation_file
-from frozenseg.data.samples import Sample, check_categories, images_by_id
+from frozenseg.data.object_masks import is_polygon, polygon_problems, rle_problem
+from frozenseg.data.samples import Sample, check_categories, images_by_id, report_repeated
+from frozenseg.data.schemas import Id, InstanceFile, ObjectEntry, read_annotations
 from frozenseg.vocab import Vocabulary
 
 XYWH_ABS = 1  # detectron2.structures.BoxMode.XYWH_ABS, an IntEnum
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
+AREA_TOLERANCE = 1.01  # of an object's area over that of its image: some are those of boxes
+
+
+class Fault(NamedTuple):
+    """What is wrong with an object: "error" (it cannot be used) or "warning", and the value."""
+
+    level: str
+    problem: str
+    entry: ObjectEntry
+    value: object = ""
 
 
 def instance_samples(
@@ -29,87 +40,112 @@ def instance_samples(
 
     Objects have class indices; polygons of fewer than 3 points are dropped, and objects without any
     other, as in detectron2.
-    Raises: the errors of `read_annotation_file`.
+    Raises: the errors of `read_annotations`.
     """
     json_file = root / row.instance_json
-    content = read_annotation_file(json_file, row.origin.remedy, "instance")
+    content = read_annotations(json_file, InstanceFile, row.origin.remedy, row.origin.repair)
     classes = class_of_category(row, vocabulary)
-    check_categories(content, vocabulary, classes, json_file, row, report)
-    images = images_by_id(content, json_file, row, report)
-    objects: dict[Any, list[dict[str, Any]]] = {key: [] for key in images}
-    for annotation in content["annotations"]:
-        where = f"{json_file}, annotation {annotation.get('id')}"
-        key = annotation.get("image_id")
-        if key not in images:
-            where += f": image_id {key}"
-            report.error("an annotation has an unknown image_id", row.origin.repair, where)
-            continue
-        try:
-            read = read_object(annotation, classes, where)
-        except ValueError as error:
-            problem = f"an object is not usable{row.origin.mistake}"
-            report.error(problem, row.origin.repair, str(error))
-            continue
-        check_object(read, images[key], where, row, report)
-        if read is not None:
-            objects[key].append(read)
-    if not content["annotations"]:
-        report.error("the annotation file has no annotations", row.origin.repair, json_file)
+    check_categories(content.categories, vocabulary, classes, json_file, row, report)
+    images = images_by_id(content.images, json_file, row, report)
+    repair, entries = row.origin.repair, content.annotations
+    report_repeated(entries, "annotations", json_file, report.warning, repair)
+    if not any(entry.get("segmentation") for entry in entries):
+        problem = "has boxes only: no object has a mask" if entries else "has no annotations"
+        report.error(f"the annotation file {problem}", repair, json_file)
         return []
+    entries_of: dict[Id, list[ObjectEntry]] = {key: [] for key in images}
+    for entry in entries:
+        if entry["image_id"] in images:
+            entries_of[entry["image_id"]].append(entry)
+        else:
+            where = f"{_where(json_file, entry)}: image_id {entry['image_id']}"
+            report.error("an annotation has an unknown image_id", repair, where)
     report.images = len(images)
-    return [
-        Sample(
-            root / row.images / row.image_file(images[key]),
-            key,
-            (images[key]["height"], images[key]["width"]),
-            objects=objects[key],
-            lists={name: images[key][name] for name in LVIS_KEYS if name in images[key]},
-        )
-        for key in sorted(images)
-    ]
+    samples = []
+    for key in sorted(images, key=lambda key: (isinstance(key, str), key)):
+        size = (images[key]["height"], images[key]["width"])
+        objects, faults = read_objects(entries_of[key], classes, size)
+        for fault in faults:
+            say = report.error if fault.level == "error" else report.warning
+            where = f"{_where(json_file, fault.entry)}: {fault.value}".removesuffix(": ")
+            mistake = row.origin.mistake if "category" in fault.problem else ""
+            say(fault.problem + mistake, repair, where)
+        lists = {name: value for name, value in images[key].items() if name in LVIS_KEYS}
+        image = root / row.images / row.image_file(images[key])
+        samples.append(Sample(image, key, size, objects=objects, lists=lists))
+    return samples
 
 
-def read_object(
-    annotation: Mapping[str, Any], class_of_category: Mapping[int, int], where: str
-) -> dict[str, Any] | None:
-    """An object with its class index; None if it has no valid polygon.
+def read_objects(
+    entries: Iterable[ObjectEntry], classes: Mapping[int, int], size: tuple[int, int]
+) -> tuple[list[dict[str, Any]], list[Fault]]:
+    """The usable objects of an image with class indices, and what is wrong with all of them.
 
-    Raises: ValueError naming `where` if something is missing or the category is unknown.
+    Args:
+        classes: category id -> class index.
+        size: (height, width) of the image.
     """
-    missing = [key for key in ("bbox", "category_id", "segmentation") if key not in annotation]
-    if missing:
-        raise ValueError(f"{where}: lacks {missing}; get the file again")
-    category = annotation["category_id"]
-    if category not in class_of_category:
-        raise ValueError(
-            f"{where}: category id {category} is not one of the {len(class_of_category)} classes "
-            "of this dataset; check that file and dataset match"
-        )
-    segmentation = _valid_segmentation(annotation["segmentation"], where)
-    if segmentation is None:
-        return None
+    objects, faults = [], []
+    polygons, owners = [], []
+    for entry in entries:
+        found = list(_faults(entry, classes, size))
+        faults += found
+        if any(fault.level == "error" for fault in found):
+            continue
+        segmentation: Any = entry["segmentation"]
+        if isinstance(segmentation, list):
+            segmentation = [polygon for polygon in segmentation if is_polygon(polygon)]
+            polygons += segmentation
+            owners += [entry] * len(segmentation)
+        elif isinstance(segmentation["counts"], list):
+            segmentation = coco_mask.frPyObjects(segmentation, *size)
+        if segmentation:
+            objects.append(_object(entry, classes, segmentation))
+    found = [
+        Fault(level, problem, owners[index])
+        for index, level, problem in polygon_problems(polygons, size)
+    ]
+    return objects, faults + found
+
+
+def _object(entry: ObjectEntry, classes: Mapping[int, int], segmentation: Any) -> dict[str, Any]:
+    """What detectron2 calls an annotation."""
     return {
-        **{key: annotation[key] for key in ("id", "area") if key in annotation},
-        "bbox": annotation["bbox"],
+        **{key: value for key, value in entry.items() if key in ("id", "area")},
+        "bbox": entry["bbox"],
         "bbox_mode": XYWH_ABS,
-        "category_id": class_of_category[category],
-        "iscrowd": annotation.get("iscrowd", 0),
+        "category_id": classes[entry["category_id"]],
+        "iscrowd": int(entry.get("iscrowd", 0)),
         "segmentation": segmentation,
     }
 
 
-def _valid_segmentation(segmentation: object, where: str) -> Any:
-    """Polygons of at least 3 points or a compressed RLE; None if nothing is left."""
-    if isinstance(segmentation, list):
-        valid = [p for p in segmentation if isinstance(p, list) and len(p) >= 6 and not len(p) % 2]
-        return valid or None
-    if not isinstance(segmentation, dict) or not {"counts", "size"} <= set(segmentation):
-        raise ValueError(
-            f"{where}: segmentation is neither a list of polygons nor an RLE with counts and size"
-        )
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(segmentation, *segmentation["size"])
-    return segmentation
+def _faults(
+    entry: ObjectEntry, classes: Mapping[int, int], size: tuple[int, int]
+) -> Iterator[Fault]:
+    """What is wrong with an object, its polygons' coordinates aside."""
+    height, width = size
+    segmentation, category = entry.get("segmentation"), entry["category_id"]
+    if category not in classes:
+        problem = f"a category id is not one of the {len(classes)} classes of this dataset"
+        yield Fault("error", problem, entry, f"category id {category}")
+    if segmentation is None:
+        yield Fault("error", "an object has a box but no mask", entry)
+    elif isinstance(segmentation, list):
+        if not any(map(is_polygon, segmentation)):
+            problem = "an object has no valid polygon and is left out"
+            yield Fault("warning", problem, entry)
+        elif not all(map(is_polygon, segmentation)):
+            problem = "a polygon has fewer than 3 points or half a point and is left out"
+            yield Fault("warning", problem, entry)
+    elif problem := rle_problem(segmentation, size):
+        yield Fault("error", "the RLE of an object is not a mask of its image", entry, problem)
+    if not 0 <= entry.get("area", 0) <= AREA_TOLERANCE * height * width:
+        problem = "the area of an object is not a number of pixels of its image"
+        yield Fault("error", problem, entry, f"area {entry['area']}")
+    x, y, w, h = entry["bbox"]
+    if not (x >= -1 and y >= -1 and x + w <= width + 1 and y + h <= height + 1 and w >= 0 <= h):
+        yield Fault("warning", "a box reaches out of its image", entry, entry["bbox"])
 
 
 def run_length(segmentation: Any, size: tuple[int, ...]) -> dict[str, Any]:
@@ -119,27 +155,5 @@ def run_length(segmentation: Any, size: tuple[int, ...]) -> dict[str, Any]:
     return segmentation
 
 
-def check_object(
-    read: Mapping[str, Any] | None,
-    image: Mapping[str, Any],
-    where: str,
-    row: DatasetSplit,
-    report: Report,
-) -> None:
-    """Checks box and mask of an object as `read_object` gives it against its image."""
-    if read is None:
-        report.warning("an object has no valid polygon and is left out", row.origin.repair, where)
-        return
-    x, y, width, height = read["bbox"]
-    outside = x < -1 or y < -1 or x + width > image["width"] + 1 or y + height > image["height"] + 1
-    if outside or width < 0 or height < 0:
-        report.warning(
-            "a box reaches out of its image", row.origin.repair, f"{where}: {read['bbox']}"
-        )
-    segmentation = read["segmentation"]
-    size = (image["height"], image["width"])
-    if isinstance(segmentation, dict) and tuple(segmentation["size"]) != size:
-        problem = "the mask of an object has another size than its image"
-        report.error(
-            problem, row.origin.repair, f"{where}: {segmentation['size']}, image {list(size)}"
-        )
+def _where(json_file: Path, entry: ObjectEntry) -> str:
+    return f"{json_file}, annotation {entry.get('id')}"

@@ -24,7 +24,8 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
 from frozenseg.data.reading import DAMAGED, require_file
 from frozenseg.data.samples import Sample
-from frozenseg.files import read_json
+from frozenseg.data.schemas import EpisodesFile
+from frozenseg.files import read_typed
 from frozenseg.vocab import Vocabulary
 
 FORMAT = 1
@@ -68,14 +69,11 @@ def read_index(path: Path, remedy: str = "") -> tuple[EpisodeImage, ...]:
         one that lists an image twice.
     """
     require_file(path, remedy)
-    content = read_json(path, remedy or DAMAGED)
+    content = read_typed(path, EpisodesFile, remedy or DAMAGED)
     order = f"; {remedy}" if remedy else ""
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if content.format != FORMAT:
         raise ValueError(f"{path}: is not an index of episodes of format {FORMAT}{order}")
-    try:
-        images = tuple(_read_entry(entry) for entry in content["images"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: an entry is incomplete ({error!r}){order}") from error
+    images = tuple(EpisodeImage(**entry) for entry in content.images)
     names, number = Counter(entry.name for entry in images).most_common(1)[0] if images else ("", 0)
     if number > 1:
         raise ValueError(f"{path}: lists the image {names!r} {number} times{order}")
@@ -133,13 +131,3 @@ def episodes_of(
     elif not row.asks_per_image:
         for category, index in asked.items():
             yield {"image_id": f"{sample.image_id}_{category}", "asked": (index,)}
-
-
-def _read_entry(entry: Mapping[str, Any]) -> EpisodeImage:
-    return EpisodeImage(
-        str(entry["image"]),
-        str(entry["labels"]),
-        int(entry["width"]),
-        int(entry["height"]),
-        {int(category): int(number) for category, number in entry["pixels"].items()},
-    )

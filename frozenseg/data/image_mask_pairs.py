@@ -6,7 +6,9 @@ Legend: H and W pixels.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,26 @@ def find_pairs(images: Path, image_suffix: str, masks: Path, mask_suffix: str) -
         tuple(path for key, path in image_of.items() if key not in mask_of),
         tuple(path for key, path in mask_of.items() if key not in image_of),
     )
+
+
+def other_suffixes(folder: Path, keys: Collection[str]) -> Counter[str]:
+    """What the names of files below `folder` have after one of the keys -> how many files.
+
+    For the hint where `find_pairs` finds no partner: {".PNG": 6}, {"_labels.png": 6}.
+    """
+    known = set(keys)
+    return Counter(
+        name[match.start() :]
+        for name, _ in walk_files(folder)
+        for match in re.finditer(r"[._-]", name)
+        if name[: match.start()] in known
+    )
+
+
+def key_of(path: Path, folder: Path, suffix: str) -> str:
+    """What a file's name below `folder` has before its suffix; see `Pairs`."""
+    name = path.relative_to(folder).as_posix()
+    return name.removesuffix(suffix) if suffix else name.rpartition(".")[0]
 
 
 def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> NDArray[np.int64]:
@@ -125,7 +147,7 @@ def _files_by_key(folder: Path, suffix: str) -> dict[str, Path]:
     for name, path in walk_files(folder):
         if not (name.endswith(suffix) if suffix else is_image(path)):
             continue
-        key = name.removesuffix(suffix) if suffix else name.rpartition(".")[0]
+        key = key_of(path, folder, suffix)
         if key in found:
             raise ValueError(f"{found[key]} and {path} have the same name: remove one of them")
         found[key] = path

@@ -12,19 +12,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-from frozenseg.files import read_json
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 DAMAGED = "delete the file and get it again"
 
 
-def read_rgb(path: Path, formats: list[str] | None = None) -> NDArray[np.uint8]:
+def read_rgb(
+    path: Path, formats: list[str] | None = None, *, turn: bool = True
+) -> NDArray[np.uint8]:
     """The pixels of an image file, RGB uint8 (H, W, 3), turned as its EXIF orientation says.
 
     Transparent images are laid on white; 16-bit and float greys are scaled to 8 bits; of an
     animation the first frame is taken.
-    Args: formats: Pillow's names of those that are read; None: all that it knows.
+
+    Args:
+        formats: Pillow's names of those that are read; None: all that it knows.
+        turn: False: pixels as they are stored.
     Raises: FileNotFoundError; ValueError for a file that is empty, damaged, too large or not
         an image.
     """
@@ -36,7 +39,8 @@ def read_rgb(path: Path, formats: list[str] | None = None) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=formats) as image:
-                array = np.asarray(as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+                turned = ImageOps.exif_transpose(image) if turn else image
+                array = np.asarray(as_rgb(turned), dtype=np.uint8)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image file that Pillow can read") from None
     except Image.DecompressionBombError as error:
@@ -77,31 +81,33 @@ def require_file(path: Path, remedy: str = "") -> None:
         )
 
 
-def read_annotation_file(path: Path, remedy: str = "", kind: str = "panoptic") -> dict[str, Any]:
-    """The content of a COCO annotation file, which has `images` and `annotations`.
+def read_image(path: str | Path, exif: str = "turn") -> NDArray[np.uint8]:
+    """A dataset's image (H, W, 3) uint8 RGB, turned as its EXIF data say unless these are ignored.
 
-    Raises: FileNotFoundError, or ValueError if it is not JSON or lacks one of the two.
-    """
-    require_file(path, remedy)
-    content = read_json(path, DAMAGED)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: is not a JSON object; it is not a COCO {kind} annotation file")
-    missing = [key for key in ("images", "annotations") if not isinstance(content.get(key), list)]
-    if missing:
-        raise ValueError(f"{path}: lacks {missing}; it is not a COCO {kind} annotation file")
-    return content
-
-
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """A dataset's image (H, W, 3) uint8 RGB, turned as its EXIF data say.
-
+    Args: exif: as `DatasetSplit.exif`.
     Raises: FileNotFoundError, or ValueError naming the file if it cannot be decoded.
     """
     require_file(Path(path))
     try:
-        return read_rgb(Path(path))
+        return read_rgb(Path(path), turn=exif == "turn")
     except ValueError as error:
         raise ValueError(f"{error}; {DAMAGED}") from error
+
+
+def exif_orientation(path: str | Path) -> int:
+    """1 (as stored) to 8 (quarter turns from 5 on), as the EXIF data of a readable image say."""
+    with Image.open(path) as image:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def exif_advice(path: str | Path, size: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What to do if an image's EXIF orientation is why its size is not the annotation's; or ""."""
+    if tuple(size) != tuple(expected)[::-1] or exif_orientation(path) < 5:
+        return ""
+    return (
+        "EXIF data turn the image, its annotation is of the pixels as they are stored: set "
+        "`exif: ignore` in the dataset's YAML, or save the images without EXIF data"
+    )
 
 
 def read_label_png(path: str | Path) -> NDArray[np.int64]:
@@ -138,6 +144,8 @@ def read_values(path: str | Path) -> tuple[NDArray[Any], str]:
     require_file(Path(path))
     try:
         with Image.open(path) as image:
+            if image.format == "JPEG":
+                raise ValueError("a JPEG, which changes labels and ids; save it as PNG")
             return np.array(image), image.mode
     except (OSError, ValueError, SyntaxError) as error:
         raise ValueError(f"{path}: damaged or incomplete label map ({error}); {DAMAGED}") from error

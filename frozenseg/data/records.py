@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frozenseg.data.catalog.lookup import class_of_category
-from frozenseg.data.catalog.split import DatasetSplit
+from frozenseg.data.catalog.split import EXIF, DatasetSplit
 from frozenseg.data.coco_instances import instance_samples
 from frozenseg.data.coco_panoptic import panoptic_samples
 from frozenseg.data.episodes import episode_samples, episodes_of
@@ -60,10 +60,12 @@ def load_records(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> list[
         logger.warning("%s: %s (%d times)", row.name, finding.problem, finding.count)
     for path in samples[0].files():
         require_file(path, row.origin.remedy)
-    classes = class_of_category(row, vocabulary)
+    classes, things = class_of_category(row, vocabulary), vocabulary.thing_mask
     records = []
     for sample in samples:
-        record = _record(sample, classes, vocabulary.thing_mask)
+        record = _record(sample, classes, things)
+        if row.exif != EXIF[0]:
+            record["exif"] = row.exif
         if row.labels_are_ids:
             record["label_ids"] = tuple(classes)
         episodes = episodes_of(sample, row, classes) if row.kind == "episodes" else [{}]

@@ -7,14 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
-from frozenseg.data.image_mask_pairs import find_pairs
+from frozenseg.data.image_mask_pairs import find_pairs, key_of, other_suffixes
+from frozenseg.data.object_masks import MAX_PIXELS
+from frozenseg.data.schemas import CategoryEntry, Id, ImageEntry, SegmentEntry
 from frozenseg.vocab import Vocabulary
 
 
@@ -39,7 +42,7 @@ class Sample:
     panoptic: Path | None = None
     semantic: Path | None = None
     instances: Path | None = None
-    segments: tuple[dict[str, Any], ...] = ()
+    segments: Sequence[SegmentEntry] = ()
     objects: list[dict[str, Any]] | None = None
     pixels: dict[int, int] | None = None
     lists: dict[str, Any] = field(default_factory=dict)
@@ -64,10 +67,14 @@ def pair_samples(
         pairs = find_pairs(root / row.images, row.image_suffix, folder, suffix)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; {row.origin.remedy}") from None
+    keys = [key_of(path, root / row.images, row.image_suffix) for path in pairs.images_only]
+    order = _suffix_hint("semantic_suffix", folder, keys) or row.origin.completion
     for path in pairs.images_only:
-        report.error("an image has no mask", row.origin.completion, path, FileNotFoundError)
+        report.error("an image has no mask", order, path, FileNotFoundError)
+    keys = [key_of(path, folder, suffix) for path in pairs.masks_only]
+    order = _suffix_hint("image_suffix", root / row.images, keys) or row.origin.download
     for path in pairs.masks_only:
-        report.error("a mask has no image", row.origin.download, path, FileNotFoundError)
+        report.error("a mask has no image", order, path, FileNotFoundError)
     report.images = len(pairs.both) + len(pairs.images_only)
     if not report.images:
         problem = f"the folder has no image *{row.image_suffix}"
@@ -83,36 +90,85 @@ def pair_samples(
     ]
 
 
+def _suffix_hint(key: str, folder: Path, wanted: Sequence[str]) -> str:
+    """The order to set a suffix, if files of the names lie in the folder with another one."""
+    (suffix, number), *_ = [*other_suffixes(folder, wanted).most_common(1), ("", 0)]
+    order = f"{number} file{'s'[: number > 1]} *{suffix} in {folder}: set {key}: {suffix}"
+    if key == "semantic_suffix" and suffix.lower() in (".jpg", ".jpeg"):
+        order = f"{number} files *{suffix} in {folder}: JPEG changes labels: make them again as PNG"
+    return order if number else ""
+
+
 def images_by_id(
-    content: Mapping[str, Any], json_file: Path, row: DatasetSplit, report: Report
-) -> dict[Any, Mapping[str, Any]]:
+    entries: Sequence[ImageEntry], json_file: Path, row: DatasetSplit, report: Report
+) -> dict[Id, ImageEntry]:
     """The usable entries of an annotation file's `images` by their id."""
-    images: dict[Any, Mapping[str, Any]] = {}
-    needed = ("id", "height", "width", "coco_url" if row.kind == "lvis" else "file_name")
-    for image in content["images"]:
-        missing = [key for key in needed if key not in image]
-        if missing or image["id"] in images:
-            problem = "an entry of images has no id, size or file, or the id of another one"
-            where = f"{json_file}: image {image.get('id')}"
-            where += f" has no {', '.join(missing)}" if missing else " is there twice"
-            report.error(problem, row.origin.repair, where)
+    images: dict[Id, ImageEntry] = {}
+    for image in entries:
+        key = image["id"]
+        if row.city_folders and not isinstance(key, str):
+            problem = "is no name"
+        elif not row.city_folders and not image.get(
+            "coco_url" if row.kind == "lvis" else "file_name"
+        ):
+            problem = f"has no {'coco_url' if row.kind == 'lvis' else 'file_name'}"
+        elif key in images:
+            problem = "is there twice"
+        elif image["height"] * image["width"] > MAX_PIXELS:
+            problem = f"has {image['height']} x {image['width']} pixels"
+        else:
+            images[key] = image
             continue
-        images[image["id"]] = image
+        kind = "an entry of images has no file, an impossible size, or the id of another one"
+        report.error(kind, row.origin.repair, f"{json_file}: image {key} {problem}")
     return images
 
 
+def report_repeated(
+    entries: Iterable[Mapping[str, Any]],
+    what: str,
+    json_file: Path,
+    say: Callable[..., None],
+    remedy: str,
+) -> None:
+    """Says which ids more than one of the entries has."""
+    counts = Counter(entry["id"] for entry in entries if "id" in entry)
+    for key, number in counts.items() if len(counts) < sum(counts.values()) else ():
+        if number > 1:
+            say(f"two entries of {what} have one id", remedy, f"{json_file}: id {key}")
+
+
 def check_categories(
-    content: Mapping[str, Any],
+    categories: Sequence[CategoryEntry],
     vocabulary: Vocabulary,
     classes: Mapping[int, int],
     json_file: Path,
     row: DatasetSplit,
     report: Report,
 ) -> None:
-    """Compares the file's `categories` with the classes: things and stuff must agree."""
+    """Compares the file's `categories` with the classes: things and stuff must agree.
+
+    Of a dataset of one's own, whose classes they are, also what is strange about them.
+    """
     things = vocabulary.thing_mask
-    for category in content.get("categories", ()):
-        index = classes.get(category.get("id"))
-        if index is not None and bool(category.get("isthing", things[index])) != things[index]:
+    report_repeated(categories, "categories", json_file, report.error, row.origin.repair)
+    for category in categories:
+        index, isthing = classes.get(category["id"]), category.get("isthing")
+        if index is not None and isthing is not None and bool(isthing) != things[index]:
             problem = "the annotation file and the class list differ in what is a thing"
-            report.warning(problem, row.origin.repair, f"{json_file}: {category.get('name')}")
+            report.warning(problem, row.origin.repair, f"{json_file}: {category['name']}")
+    if row.origin.readme_section or row.vocabulary_file not in (
+        row.panoptic_json,
+        row.instance_json,
+    ):
+        return
+    names = Counter(category["name"].strip().casefold() for category in categories)
+    for name, number in names.items():
+        if number > 1:
+            problem = "two categories have one name: its words find only the first of them"
+            report.warning(problem, "rename or join them", f"{json_file}: {name}")
+    for category in categories if row.panoptic_json else ():
+        if category.get("isthing") is None:
+            problem = "a category has no isthing and counts as a thing: it is left out of the "
+            problem += "scores of stuff and, with every of its segments an object, gets an AP"
+            report.warning(problem, "add isthing, 1 or 0", f"{json_file}: {category['name']}")

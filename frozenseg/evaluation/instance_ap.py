@@ -14,7 +14,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from numpy.typing import NDArray
 
-from frozenseg.data.reading import check_same_size, read_annotation_file
+from frozenseg.data.reading import check_same_size
+from frozenseg.data.schemas import CategoryFile, read_annotations
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 from frozenseg.evaluation.instance_truth import Truth, annotated_objects, encode, thing_segments
 from frozenseg.evaluation.mask_ap import LVIS_MOST_DETECTIONS, federated_ap, mask_ap
@@ -126,7 +127,7 @@ def frequency_groups(json_file: Path, class_of_category: Mapping[int, int]) -> d
     Raises: FileNotFoundError; ValueError for categories without their frequency.
     """
     letters = [""] * len(class_of_category)
-    for category in read_annotation_file(json_file, "", "instance").get("categories", []):
+    for category in read_annotations(json_file, CategoryFile).categories:
         letters[class_of_category[category["id"]]] = category.get("frequency", "")
     if not set(letters) <= set(FREQUENCIES.values()):
         raise ValueError(

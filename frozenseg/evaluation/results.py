@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
+from typing_extensions import NotRequired, TypedDict
 
-from frozenseg.files import flatten, read_json, write_json
+from frozenseg.files import check_typed, flatten, read_json, write_json
 
 FORMAT = 1
 PACKAGES = (
@@ -62,6 +63,31 @@ COLUMNS: dict[str, tuple[tuple[str, ...], str]] = {
 EPISODE_COLUMNS = tuple(name for name, (way, _) in COLUMNS.items() if way == EPISODES)
 
 
+# A score, or scores by group and class; what depends on the kind of evaluation is deeper.
+_Score = float | str | list[Any] | None
+_Scores = dict[str, _Score | dict[str, _Score | dict[str, _Score | dict[str, Any]]]]
+
+
+class _Entry(TypedDict):
+    """What readers take for granted of an entry."""
+
+    dataset: str
+    images: int
+    metrics: dict[str, _Scores]
+    seconds: NotRequired[float]
+    benchmark: NotRequired[str]
+    split: NotRequired[str]
+    protocol: NotRequired[dict[str, Any]]
+    versions: NotRequired[dict[str, Any]]
+
+
+class _Results(TypedDict):
+    """results.json."""
+
+    results: list[_Entry]
+    skipped: NotRequired[dict[str, str]]
+
+
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that scores can depend on."""
     versions = {"python": platform.python_version()}
@@ -97,10 +123,10 @@ def read_skipped(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path, "run an evaluation first")
-    if not isinstance(content, dict) or not isinstance(content.get("results"), list):
-        raise ValueError(f"{path}: not a results file of this project (no list of results)")
-    return content
+    remedy = "not a results file of this project; run the evaluation again"
+    content = read_json(path, remedy if path.is_file() else "run an evaluation first")
+    check_typed(content, _Results, str(path), remedy)
+    return dict(content)
 
 
 def _plain(value: Any) -> Any:

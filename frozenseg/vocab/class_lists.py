@@ -21,7 +21,11 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from frozenseg.files import read_typed
 from frozenseg.vocab.colors import parse_color
 from frozenseg.vocab.entries import (
     Entry,
@@ -64,12 +68,13 @@ def read_entries(path: Path, *, published: bool = False) -> list[Entry]:
     suffix = path.suffix.lower()
     if suffix not in (".txt", ".tsv", ".json"):
         raise ValueError(f"{path}: unknown extension {suffix!r}; use .txt, .tsv or .json")
-    text = read_text(path)
-    if suffix == ".json":
-        entries = entries_from_json(text, str(path), published=published)
-        check_ids(entries)
+    if suffix != ".json":
+        entries = sorted_by_id(_row_entries(path, read_text(path), published))
+    elif categories := _categories_if_any(path):
+        entries = category_entries(categories, str(path))
     else:
-        entries = sorted_by_id(_row_entries(path, text, published))
+        entries = entries_from_json(read_text(path), str(path), published=published)
+        check_ids(entries)
     if not entries:
         raise ValueError(f"{path}: no class in the file; write one class per line")
     return entries
@@ -79,6 +84,8 @@ def entries_from_json(text: str, source: str, *, published: bool = False) -> lis
     """Entries from JSON text in one of the forms above; `source` names it in messages."""
     try:
         value = json.loads(text, object_pairs_hook=_unique_keys)
+    except RecursionError:
+        raise ValueError(f"{source}: is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}:{error.lineno}: not valid JSON ({error.msg})") from error
     except ValueError as error:
@@ -120,17 +127,37 @@ def category_entries(categories: Sequence[object], source: str) -> list[Entry]:
 
 def read_annotation_entries(path: Path) -> list[Entry]:
     """Entries of the `categories` of an annotation file (COCO, LVIS)."""
-    text = read_text(path)
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
-    categories = value.get("categories") if isinstance(value, dict) else None
-    if not isinstance(categories, list) or not categories:
+    categories = _categories(path)
+    if not categories:
         raise ValueError(
             f"{path}: no 'categories' list; give the annotation file (lvis_v1_val.json)"
         )
     return category_entries(categories, str(path))
+
+
+class _AnnotationFile(msgspec.Struct):
+    """Of an annotation file its categories: the rest can be gigabytes and is passed over."""
+
+    categories: Any = None
+
+
+def _categories_if_any(path: Path) -> list[object]:
+    try:
+        return _categories(path)
+    except ValueError:  # the reader of class lists names the line
+        return []
+
+
+def _categories(path: Path) -> list[object]:
+    """The `categories` of an annotation file; of any other class list nothing.
+
+    Raises: FileNotFoundError; ValueError for a file that is empty or not JSON.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        read_text(path)  # raises
+    content = read_typed(path, _AnnotationFile | list[Any], "give a list of classes")
+    found = getattr(content, "categories", None)
+    return found if isinstance(found, list) else []
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

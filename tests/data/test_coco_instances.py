@@ -120,12 +120,21 @@ def damage_name(data):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_category, r"i\.json, annotation 1: category id 3 is not one of the 2"),
+        (damage_category, r"i\.json, annotation 1: category id 3: .* not one of the 2"),
         (damage_image, "annotation 1: image_id 77: an annotation has an unknown image_id"),
-        (damage_segmentation, "annotation 1: segmentation is neither"),
-        (damage_box, r"annotation 1: lacks \['bbox'\]"),
+        (
+            damage_segmentation,
+            r"\$\.annotations\[0\]\.segmentation: Object missing required field counts; replace",
+        ),
+        (
+            damage_box,
+            r"\$\.annotations\[0\]: Object missing required field bbox; replace them: run",
+        ),
         (damage_name, "image 5 has no file_name"),
-        (lambda data: data.pop("images"), "lacks .*not a COCO instance"),
+        (
+            lambda data: data.pop("images"),
+            "missing required field images; .*a COCO instance annotation file",
+        ),
         (lambda data: data.update(annotations=[]), "no annotations; .*run frozenseg"),
     ],
 )

@@ -73,7 +73,7 @@ def test_training_records_index_the_training_vocabulary(registered):
             "category id 99",
         ),
         (lambda c: c["annotations"][0].update(image_id=-5), "image -5: .*unknown .* image_id"),
-        (lambda c: c.pop("images"), "lacks"),
+        (lambda c: c.pop("images"), "missing required field images"),
         (lambda c: c.update(annotations=[]), "no annotations"),
     ],
 )
@@ -100,24 +100,16 @@ def test_missing_pictures_are_reported_with_the_remedy(own_copy):
 @pytest.mark.parametrize("name", ["id", "category_id", "area"])
 @pytest.mark.parametrize("value", [None, "7"])
 def test_a_segment_without_one_of_its_numbers_is_reported(own_copy, name, value):
-    segment = {}
-
-    def damage(content):
-        segment.update(content["annotations"][1]["segments_info"][0])
-        content["annotations"][1]["segments_info"][0][name] = value
-
-    edit(own_copy / "panoptic_val.json", damage)
-    shown = value if name == "id" else segment["id"]
-    message = (
-        rf"panoptic_val\.json.*, segment {shown}: {name} is {value}: .*; delete shapes/ and run"
-    )
-    with pytest.raises(ValueError, match=message):
+    index = own_copy / "panoptic_val.json"
+    edit(index, lambda c: c["annotations"][1]["segments_info"][0].update({name: value}))
+    place = r"panoptic_val\.json: \$\.annotations\[1\]\.segments_info\[0\]"
+    got = "null" if value is None else "str"
+    with pytest.raises(
+        ValueError, match=rf"{place}\.{name}: Expected int.*, got {got}; delete sha"
+    ):
         DatasetCatalog.get(NAME)
-    edit(
-        own_copy / "panoptic_val.json",
-        lambda c: c["annotations"][1]["segments_info"][0].pop(name),
-    )
-    with pytest.raises(ValueError, match=f"segment .*: {name} is None"):
+    edit(index, lambda c: c["annotations"][1]["segments_info"][0].pop(name))
+    with pytest.raises(ValueError, match=f"{place}: Object missing required field {name}; delete"):
         DatasetCatalog.get(NAME)
 
 

@@ -118,10 +118,13 @@ def test_an_index_reads_back_as_written(root):
     ("text", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "is not an index of episodes of format 1"),
+        ("[]", r"\$: Expected object, got array"),
         ('{"format": 2, "images": []}', "is not an index of episodes of format 1"),
-        ('{"format": 1}', "an entry is incomplete"),
-        ('{"format": 1, "images": [{"image": "a.jpg"}]}', "an entry is incomplete"),
+        ('{"format": 1}', r"\$: Object missing required field images"),
+        (
+            '{"format": 1, "images": [{"image": "a.jpg"}]}',
+            r"\$\.images\[0\]: Object missing required",
+        ),
         ('{"format": 1, "images": []}', "no image has one of the 3 classes"),
     ],
 )

@@ -55,8 +55,8 @@ def test_broken_or_missing_files_are_reported(tmp_path):
         read_results(tmp_path / "r.json")
     for text, said in (
         ("{", "not valid JSON"),
-        ("[]", "not a results file"),
-        ('{"results": 3}', "not a results file"),
+        ("[]", r"\$: Expected object, got array; not a results file"),
+        ('{"results": 3}', r"\$\.results: Expected array, got int; not a results file"),
     ):
         (tmp_path / "r.json").write_text(text)
         with pytest.raises(ValueError, match=rf"r\.json: {said}"):

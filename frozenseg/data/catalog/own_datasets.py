@@ -18,49 +18,57 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
-from frozenseg.config.ranges import FRACTION, Accepted, allowed, whole
-from frozenseg.config.sources import read_yaml, shorten
+from msgspec import Meta
+from typing_extensions import TypedDict
+
+from frozenseg.config.sources import read_yaml
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, class_of_category, load_vocabulary
-from frozenseg.data.catalog.split import PATH_FIELDS, TASKS, DatasetSplit, Origin, is_class_file
+from frozenseg.data.catalog.split import (
+    EXIF,
+    PATH_FIELDS,
+    TASKS,
+    DatasetSplit,
+    Origin,
+    is_class_file,
+)
 from frozenseg.errors import nearest
+from frozenseg.files import check_typed
 
 SUFFIXES = (".yaml", ".yml")
+Text = Annotated[str, Meta(min_length=1)]
+Label = Annotated[int, Meta(ge=-1, lt=1 << 16)]
+Edge = Annotated[int, Meta(ge=0, lt=1 << 16)]
 
 
-class Kind(NamedTuple):
-    """What a key may have: Python types, their name in messages, the numbers that are accepted."""
+class OwnDataset(TypedDict, total=False):
+    """The keys of a dataset, all of which may be missing here, and what they may be."""
 
-    types: tuple[type, ...]
-    called: str
-    accepted: Accepted = ()
+    name: Text
+    benchmark: Text
+    split: Text
+    tasks: Annotated[list[str], Meta(min_length=1)]
+    classes: Text | Annotated[list[Any], Meta(min_length=1)]
+    images: Text
+    panoptic_json: Text
+    panoptic_masks: Text
+    semantic_masks: Text
+    instance_json: Text
+    category_ids: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)]
+    mask_values: Text
+    ignore_label: Label
+    image_suffix: Text
+    semantic_suffix: Text
+    exif: Text
+    test_size: tuple[Edge, Edge]
+    object_mask_threshold: Annotated[float, Meta(ge=0, le=1)]
+    prepare: Text
 
 
-TEXT, LIST = Kind((str,), "a text"), Kind((list,), "a list")
-PIXELS = whole(0, 65_536)
-KEYS = {
-    "name": TEXT,
-    "benchmark": TEXT,
-    "split": TEXT,
-    "tasks": LIST,
-    "classes": Kind((str, list), "a file, the name of a table, or a list of classes"),
-    "images": TEXT,
-    "panoptic_json": TEXT,
-    "panoptic_masks": TEXT,
-    "semantic_masks": TEXT,
-    "instance_json": TEXT,
-    "category_ids": Kind((list,), f"a list, each entry {whole(0)}", whole(0)),
-    "mask_values": TEXT,
-    "ignore_label": Kind((int,), str(whole(-1)), whole(-1)),
-    "image_suffix": TEXT,
-    "semantic_suffix": TEXT,
-    "test_size": Kind((list,), f"a list, each entry {PIXELS}", PIXELS),
-    "object_mask_threshold": Kind((int, float), str(FRACTION), FRACTION),
-    "prepare": TEXT,
-}
+KEYS = tuple(OwnDataset.__annotations__)
+CHOICES = {"mask_values": ("index", "id"), "exif": EXIF}  # the first is the default
 PATHS = (*(field for field in PATH_FIELDS if field != "instance_masks"), "instance_json")
-MASK_VALUES = ("index", "id")
 MASK_MISTAKE = (
     "the masks hold the indices of the classes, 0 the first, or with `mask_values: id` ids"
 )
@@ -117,7 +125,8 @@ def _row(entry: Mapping[str, Any], file: Path, number: int) -> DatasetSplit:
         ignore_label=entry.get("ignore_label", 255),
         image_suffix=entry.get("image_suffix", ""),
         semantic_suffix=entry.get("semantic_suffix", ".png"),
-        test_size=_test_size(entry, where),
+        exif=entry.get("exif", EXIF[0]),
+        test_size=tuple(entry["test_size"]) if "test_size" in entry else None,
         object_mask_threshold=entry.get("object_mask_threshold"),
         origin=Origin(
             entry.get("prepare", ""),
@@ -132,15 +141,28 @@ def _row(entry: Mapping[str, Any], file: Path, number: int) -> DatasetSplit:
 
 def _check_keys(entry: Mapping[str, Any], where: str) -> None:
     """Raises ValueError for keys that are unknown, missing, or of a wrong type."""
-    for key, value in entry.items():
+    for key in entry:
         if key not in KEYS:
             near = nearest(key, KEYS, cutoff=0.6)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}"
             raise ValueError(f"{where}: unknown key {key!r}; {hint}")
-        types, called, accepted = KEYS[key]
-        wrong_type = not isinstance(value, types) or isinstance(value, bool) or value in ("", [])
-        if wrong_type or not allowed(value, accepted):
-            raise ValueError(f"{where}: {key} must be {called}, got {shorten(value)}")
+    _check_values(entry, where)
+    _check_truth(entry, where)
+
+
+def _check_values(entry: Mapping[str, Any], where: str) -> None:
+    check_typed(entry, OwnDataset, where, "see 'Datasets of your own' in datasets/README.md")
+    shortest, longest = entry.get("test_size", (0, 0))
+    if shortest > longest:
+        raise ValueError(
+            f"{where}: test_size must be [shortest edge, longest edge], got {entry['test_size']}"
+        )
+    for key, choices in CHOICES.items():
+        if entry.get(key, choices[0]) not in choices:
+            raise ValueError(f"{where}: {key} must be {' or '.join(choices)}, got {entry[key]!r}")
+
+
+def _check_truth(entry: Mapping[str, Any], where: str) -> None:
     truths = [key for key in ("panoptic_json", "instance_json", "semantic_masks") if key in entry]
     missing = [key for key in ("name", "images") if key not in entry]
     if "panoptic_json" in entry and "panoptic_masks" not in entry:
@@ -153,8 +175,6 @@ def _check_keys(entry: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}: lacks {', '.join(missing)}")
     if len(truths) > 1 and truths != ["panoptic_json", "semantic_masks"]:
         raise ValueError(f"{where}: has {' and '.join(truths)}; make them datasets of their own")
-    if entry.get("mask_values", "index") not in MASK_VALUES:
-        raise ValueError(f"{where}: mask_values must be {' or '.join(MASK_VALUES)}")
 
 
 def _classes(given: str | list[Any], file: Path, where: str) -> str:
@@ -203,13 +223,6 @@ def _tasks(entry: Mapping[str, Any], possible: tuple[str, ...], where: str) -> t
             f"{where}: tasks has {wrong[0]!r}, but its files can score {', '.join(possible)}"
         )
     return tasks
-
-
-def _test_size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
-    size = tuple(entry.get("test_size", ()))
-    if size and (len(size) != 2 or size[0] > size[1]):
-        raise ValueError(f"{where}: test_size must be [shortest edge, longest edge], got {size}")
-    return (size[0], size[1]) if size else None
 
 
 def _absolute(file: Path, path: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 README = "datasets/README.md"
 TASKS = ("panoptic", "instance", "semantic")
 FOLDERS = {"train": "training", "val": "validation"}  # names of the splits in many datasets
+EXIF = ("turn", "ignore")
 PATH_FIELDS = (
     *("images", "panoptic_json", "panoptic_masks", "episodes_json"),
     *("semantic_masks", "instance_masks"),
@@ -125,6 +126,8 @@ class DatasetSplit:
         ignore_label: the value of semantic masks that is not scored.
         image_suffix, semantic_suffix, instance_suffix: ends of file names; what is before them
             is the same in an image and its masks. An empty image suffix means any image file.
+        exif: "turn": images are turned as their EXIF orientation says, as other programs show them;
+            "ignore": pixels are taken as they are stored.
         city_folders: files lie in folders named by the beginning of the image's id, up to "_".
         origin: where its files come from: command, download, known mistakes.
         image_counts: how many images the official split has (several where releases differ).
@@ -159,6 +162,7 @@ class DatasetSplit:
     image_suffix: str = ".jpg"
     semantic_suffix: str = ".png"
     instance_suffix: str = ""
+    exif: str = EXIF[0]
     city_folders: bool = False
     origin: Origin = Origin()
     image_counts: tuple[int, ...] = ()

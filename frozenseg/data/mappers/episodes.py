@@ -84,7 +84,7 @@ class EpisodeMapper:
         Raises: FileNotFoundError and ValueError that name the file.
         """
         asked = _asked(record)
-        image_HW3 = read_image(record["file_name"])
+        image_HW3 = read_image(record["file_name"], record.get("exif", "turn"))
         labels_HW = read_episode_labels(record)
         size = image_HW3.shape[:2]
         check_same_size(record["sem_seg_file_name"], labels_HW.shape, record["file_name"], size)

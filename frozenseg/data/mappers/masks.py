@@ -31,7 +31,7 @@ from frozenseg.data.mappers.targets import (
     TargetReader,
 )
 from frozenseg.data.proposals.reader import ProposalFolder
-from frozenseg.data.reading import read_image
+from frozenseg.data.reading import exif_advice, read_image
 
 PAD_PIXEL = 128
 # Entries of a record that training targets are made from.
@@ -108,13 +108,15 @@ class SegmentationMapper:
     ) -> dict[str, Any]:
         """Maps one record (unchanged); `generator` makes the random draws of training."""
         record = copy.deepcopy(record)
-        image = read_image(record["file_name"])
+        image = read_image(record["file_name"], record.get("exif", "turn"))
         size = image.shape[:2]
         expected = (record.get("height", size[0]), record.get("width", size[1]))
         if size != expected:
+            order = exif_advice(record["file_name"], size, expected)
             raise ValueError(
                 f"{record['file_name']}: is {size[1]}x{size[0]} but the annotation file says "
-                f"{expected[1]}x{expected[0]} (width x height); get image and annotations again"
+                f"{expected[1]}x{expected[0]} (width x height); "
+                f"{order or 'get image and annotations again'}"
             )
         record["height"], record["width"] = size
         if self.is_train:

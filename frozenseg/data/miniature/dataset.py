@@ -10,18 +10,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from frozenseg.data.miniature.classes import ALL, CLASSES, SEEN, vocabulary_text
 from frozenseg.data.miniature.scenes import SIZE, MiniatureScene, draw_scene
 from frozenseg.data.preparation.prepared_files import write_picture
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import read_json, write_json
+from frozenseg.files import read_json, read_typed, write_json
 from frozenseg.progress import bar
 from frozenseg.vocab import Vocabulary
 
 _FORMAT = 1
+AGAIN = "delete the file to have the split written again"
 JPEG_QUALITY = 95
 WORLDS = 10**6  # far from the worlds that the foundation models are trained on (1000 ...)
 _ID_STEP = 1009  # spreads segment ids over the three bytes of the PNG
+
+
+class _Described(msgspec.Struct):
+    """What `begin` needs of an index."""
+
+    info: dict[str, Any] | None = None
 
 
 class Split(NamedTuple):
@@ -101,12 +110,12 @@ def write_indexed(
             are there are from an interrupted run with these settings, and may be kept.
         content: of the index, from all entries.
     """
-    if index.is_file() and read_json(index).get("info") == info:
+    if index.is_file() and read_typed(index, _Described, AGAIN).info == info:
         return
     index.unlink(missing_ok=True)
     partial = index.with_suffix(".unfinished.json")
     settings = {key: value for key, value in info.items() if key != "images"}
-    keep = partial.is_file() and read_json(partial) == settings
+    keep = partial.is_file() and read_json(partial, AGAIN) == settings
     if not keep:
         write_json(partial, settings, indent=None)
     entries = [write(i, keep) for i in bar(range(info["images"]), title, "image")]

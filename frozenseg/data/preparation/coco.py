@@ -18,7 +18,8 @@ from frozenseg.data.preparation.labels import IGNORED_8, LabelTable, prepare_fol
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import AGAIN, Source, empty_annotation, read_raw
 from frozenseg.data.preparation.work import Done, Preparation
-from frozenseg.data.reading import ids_of_rgb, read_annotation_file
+from frozenseg.data.reading import ids_of_rgb
+from frozenseg.data.schemas import PanopticFile, read_annotations
 from frozenseg.vocab import Vocabulary
 
 COCO = Source("COCO panoptic", "https://cocodataset.org/#download", "COCO")
@@ -46,13 +47,13 @@ def prepare_coco_semantic(preparation: Preparation) -> None:
 
 def _semantic_jobs(folder: Path, split: str) -> list[SemanticJob]:
     path = folder / "annotations" / f"panoptic_{split}2017.json"
-    content = read_annotation_file(path)
+    content = read_annotations(path, PanopticFile, AGAIN, AGAIN)
     classes = {
         item.dataset_id: index
         for index, item in enumerate(Vocabulary.from_table("coco_panoptic").classes)
     }
     try:
-        sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+        sizes = {image["id"]: (image["height"], image["width"]) for image in content.images}
         jobs = [
             SemanticJob(
                 folder / f"panoptic_{split}2017" / annotation["file_name"],
@@ -60,12 +61,12 @@ def _semantic_jobs(folder: Path, split: str) -> list[SemanticJob]:
                 {s["id"]: classes[s["category_id"]] for s in annotation["segments_info"]},
                 folder / f"panoptic_semseg_{split}2017" / annotation["file_name"],
             )
-            for annotation in content["annotations"]
+            for annotation in content.annotations
         ]
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise ValueError(
-            f"{path}: an annotation lacks or refers to {error}, which is not a key, image or "
-            f"category of COCO panoptic; {AGAIN}"
+            f"{path}: an annotation refers to {error}, which is not an image or category of COCO "
+            f"panoptic; {AGAIN}"
         ) from error
     if not jobs:
         raise ValueError(f"{path}: has no annotations; {AGAIN}")

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.episode_rows import COCO_NAMES
-from frozenseg.data.coco_instances import read_object, run_length
+from frozenseg.data.coco_instances import read_objects, run_length
 from frozenseg.data.preparation.episodes import EpisodeJob, prepare_episodes
 from frozenseg.data.preparation.raw_files import AGAIN, Source
 from frozenseg.data.preparation.work import Preparation
-from frozenseg.data.reading import read_annotation_file
+from frozenseg.data.schemas import Id, InstanceFile, ObjectEntry, read_annotations
 
 SOURCE = Source("COCO 2014", "https://cocodataset.org/#download", "COCO-20i")
 
@@ -50,24 +50,27 @@ def prepare_coco_20i(preparation: Preparation) -> None:
 def jobs_of(root: Path, split: str) -> list[EpisodeJob]:
     """One job per image with objects, sorted by file name."""
     path = root / f"coco/annotations/instances_{split}2014.json"
-    content = read_annotation_file(path, AGAIN, "instance")
+    content = read_annotations(path, InstanceFile, AGAIN, AGAIN)
     label_of = labels_of_categories(content, path)
-    objects: dict[Any, list[tuple[int, Any]]] = {}
-    for annotation in sorted(content["annotations"], key=lambda one: one.get("id", 0)):
-        read = read_object(annotation, label_of, f"{path}: annotation {annotation.get('id')}")
-        if read is not None:
-            pair = (read["category_id"], read["segmentation"])
-            objects.setdefault(annotation["image_id"], []).append(pair)
+    entries_of: dict[Id, list[ObjectEntry]] = {}
+    for entry in sorted(content.annotations, key=lambda entry: str(entry.get("id", 0)).zfill(20)):
+        entries_of.setdefault(entry["image_id"], []).append(entry)
     jobs = []
-    for image in sorted(content["images"], key=lambda one: one["file_name"]):
-        if image["id"] not in objects:
+    for image in sorted(content.images, key=lambda image: image.get("file_name", "")):
+        name, size = image.get("file_name", ""), (image["height"], image["width"])
+        objects, faults = read_objects(entries_of.get(image["id"], ()), label_of, size)
+        for fault in faults:
+            if fault.level == "error":
+                where = f"{path}: annotation {fault.entry.get('id')}"
+                raise ValueError(f"{where}: {fault.problem}: {fault.value}; {AGAIN}")
+        if not objects:
             continue
-        name = image["file_name"]
+        shapes = tuple((one["category_id"], one["segmentation"]) for one in objects)
         jobs.append(
             EpisodeJob(
                 f"coco/{split}2014/{name}",
                 f"coco/annotations_coco_20i/{split}2014/{Path(name).stem}.png",
-                Objects((image["height"], image["width"]), tuple(objects[image["id"]])),
+                Objects(size, shapes),
             )
         )
     if not jobs:
@@ -75,9 +78,9 @@ def jobs_of(root: Path, split: str) -> list[EpisodeJob]:
     return jobs
 
 
-def labels_of_categories(content: dict[str, Any], path: Path) -> dict[int, int]:
+def labels_of_categories(content: InstanceFile, path: Path) -> dict[int, int]:
     """Label 1..80 by category id. Raises: ValueError if the file has other classes than COCO."""
-    categories = sorted(content.get("categories", ()), key=lambda category: category["id"])
+    categories = sorted(content.categories, key=lambda category: category["id"])
     names = tuple(category["name"] for category in categories)
     if names != COCO_NAMES:
         raise ValueError(

@@ -17,30 +17,21 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from frozenseg.files import file_digest, read_json
+from frozenseg.data.object_masks import rle_problem
+from frozenseg.data.schemas import Place, ProposalIndex, ProposalRecord
+from frozenseg.files import decode_typed, file_digest, read_typed
 
 FORMAT, VERSION = "frozenseg proposals", 1
 INDEX_NAME = "index.json"
 MAKE = "python tools/export_sam_masks.py"
 _BLOCK = 1 << 16  # bytes decompressed at a time
 _GZIP = 31  # zlib's number for a gzip header and checksum
-
-
-class Place(NamedTuple):
-    """Where the masks of an image are: shard, first byte and bytes in it; and what they are."""
-
-    shard: int
-    offset: int
-    length: int
-    height: int
-    width: int
-    masks: int
 
 
 @dataclass(frozen=True)
@@ -80,22 +71,34 @@ class Index:
 def read_index(folder: Path) -> Index:
     """Raises: FileNotFoundError without an index; ValueError for one that is not of this format."""
     path = folder / INDEX_NAME
+    again = f"delete the folder and make it again with {MAKE}"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; make it with {MAKE} --output {folder}")
     try:
-        content = read_json(path, f"make it with {MAKE} --output {folder}")
-        if content["format"] != FORMAT or content["version"] != VERSION:
-            raise ValueError(f"format {content['format']!r}, version {content['version']}")
-        return Index(
-            source=content["source"],
-            shard_size=content["shard_size"],
-            images={key: row and Place(*row) for key, row in content["images"].items()},
-            failures=content["failures"],
-            complete=content["complete"],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        content = read_typed(path, ProposalIndex)
+        if (content.format, content.version) != (FORMAT, VERSION):
+            raise ValueError(f"format {content.format!r}, version {content.version}")
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{path}: ")
         raise ValueError(
-            f"{path} is not an index of {FORMAT}, version {VERSION} ({error}): delete the folder "
-            f"and make it again with {MAKE}"
+            f"{path} is not an index of {FORMAT}, version {VERSION} ({problem}): {again}"
         ) from error
+    return Index(
+        source=content.source,
+        shard_size=content.shard_size,
+        images=content.images,
+        failures=content.failures,
+        complete=content.complete,
+    )
+
+
+def parse_record(line: bytes, path: Path) -> ProposalRecord:
+    """A line of the file `path`. Raises: ValueError with the remedy for one of another form."""
+    record: ProposalRecord = decode_typed(line, ProposalRecord, str(path), _REPAIR)
+    lacking = {"sha256", "height", "width", "masks"} - set(record)
+    if lacking and "error" not in record:
+        raise ValueError(f"{path}: a record lacks {sorted(lacking)[0]}: {_REPAIR}")
+    return record
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -163,11 +166,14 @@ class ProposalFolder:
                 f"{found[1]}x{found[0]} (width x height): they are of another image; {_AGAIN}"
             )
         rles = [mask["segmentation"] for mask in record["masks"]]
+        for number, rle in enumerate(rles):
+            if problem := rle_problem(rle, found):
+                raise ValueError(f"{self.folder}: mask {number} of {image}: {problem}: {_REPAIR}")
         if not rles:
             return torch.zeros((0, *found), dtype=torch.bool)
         return torch.from_numpy(coco_mask.decode(rles)).permute(2, 0, 1).bool().contiguous()
 
-    def record(self, image: str | Path) -> dict[str, Any]:
+    def record(self, image: str | Path) -> ProposalRecord:
         """The line of an image (see the top of this file). Raises: as `masks`."""
         key = self.find(image)
         place = self.index.images[key]
@@ -207,16 +213,18 @@ class ProposalFolder:
             f"{len(self.index.images)} images; {_AGAIN}"
         )
 
-    def _read(self, key: str, place: Place) -> dict[str, Any]:
+    def _read(self, key: str, place: Place) -> ProposalRecord:
         path = shard_path(self.folder, place.shard)
         try:
             with path.open("rb") as file:
                 file.seek(place.offset)
-                record = json.loads(zlib.decompress(file.read(place.length), _GZIP))
+                length = min(place.length, path.stat().st_size)
+                line = zlib.decompress(file.read(length), _GZIP)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} does not exist: run the export again") from None
-        except (zlib.error, ValueError) as error:
+        except (zlib.error, OverflowError) as error:
             raise ValueError(f"{path} is damaged ({error}): {_REPAIR}") from error
-        if record.get("image") != key or "masks" not in record:
+        record = parse_record(line, path)
+        if record["image"] != key or "masks" not in record:
             raise ValueError(f"{path} does not fit {INDEX_NAME} beside it: run the export again")
         return record

@@ -21,11 +21,12 @@ from typing import Any
 from frozenseg.data.proposals.reader import (
     INDEX_NAME,
     Index,
-    Place,
+    parse_record,
     read_index,
     read_members,
     shard_path,
 )
+from frozenseg.data.schemas import Place
 from frozenseg.files import flatten, write_atomically, write_text
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class ProposalWriter:
         for shard in range(self.shards):
             offset = 0
             for length, line in read_members(shard_path(self.folder, shard)):
-                record = json.loads(line)
+                record = parse_record(line, shard_path(self.folder, shard))
                 key = record["image"]
                 images[key] = None
                 if "error" in record:
@@ -138,7 +139,7 @@ class ProposalWriter:
         for partial in self._partials(shard):
             lines += _read_lines(partial)
         for line in lines:
-            record = json.loads(line)
+            record = parse_record(line, path)
             (failed if "error" in record else made)[record["image"]] = line
         return made, failed
 
@@ -176,7 +177,8 @@ def _read_lines(path: Path) -> list[bytes]:
 
 def _is_whole(line: bytes) -> bool:
     try:
-        return line.endswith(b"\n") and "image" in json.loads(line)
+        parse_record(line, Path())
+        return line.endswith(b"\n")
     except ValueError:
         return False
 

@@ -5,6 +5,7 @@ Legend: H and W pixels, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,19 @@ from numpy.typing import NDArray
 from frozenseg.data.catalog.split import DatasetSplit, Origin
 from frozenseg.data.episodes import describe
 from frozenseg.data.findings import Report
-from frozenseg.data.reading import ids_of_rgb, read_image, read_panoptic_png, read_values
+from frozenseg.data.reading import (
+    exif_advice,
+    exif_orientation,
+    ids_of_rgb,
+    read_image,
+    read_panoptic_png,
+    read_values,
+)
 from frozenseg.data.samples import Sample
 
 SIZES_DIFFER = "an image and its mask (or annotation) have different sizes"
 CITYSCAPES_INSTANCES = range(24, 34)  # label ids of the classes with instances
+MASK_VALUES = ("the indices 0, 1, ...", "the ids")
 MANY = 10  # so many files without an ignored pixel are suspicious where most files have some
 
 
@@ -28,17 +37,26 @@ class MapChecker:
     """Checks samples of a row one by one, then what only all of them together show.
 
     Attributes:
-        values: what semantic masks may hold besides `row.ignore_label`.
+        names: of the classes, by the values that semantic masks have for them.
+        complete: the samples are all that there are.
         allow_empty: an annotation without a labelled pixel is not a finding.
     """
 
     row: DatasetSplit
     report: Report
-    values: frozenset[int]
+    names: Mapping[int, str]
+    complete: bool = True
     allow_empty: bool = False
     labels: set[int] = field(default_factory=set)
     maps: int = 0
     maps_with_ignored: int = 0
+    pixels: int = 0
+    ignored: int = 0
+
+    @property
+    def values(self) -> frozenset[int]:
+        """What semantic masks may hold besides `row.ignore_label`."""
+        return frozenset(self.names)
 
     @property
     def origin(self) -> Origin:
@@ -49,11 +67,13 @@ class MapChecker:
         """Reads the files of a sample; a file that cannot be read is a finding, no exception."""
         size: tuple[int, ...] | None = sample.size
         try:
-            shape = read_image(sample.image).shape[:2]
+            shape = read_image(sample.image, self.row.exif).shape[:2]
         except (ValueError, OSError) as error:
             self._unreadable(error, self.origin.download)
         else:
-            self._compare(sample.image, shape, size, "its annotation says")
+            order = exif_advice(sample.image, shape, size or shape)
+            self._compare(sample.image, shape, size, "its annotation says", order)
+            self._orientation(sample.image, shape, size)
             size = size or shape
         for path, check in (
             (sample.panoptic, self._panoptic),
@@ -82,23 +102,64 @@ class MapChecker:
                 self.origin.repair,
             )
 
+        self._classes()
+
+    def _classes(self) -> None:
+        """Warns of what a score of one's own data would not show: classes without a pixel."""
+        absent = [name for value, name in sorted(self.names.items()) if value not in self.labels]
+        if self.origin.readme_section or not self.complete or not self.pixels or not absent:
+            return
+        ignored = f"{100 * self.ignored / self.pixels:.1f} % of the pixels are ignored"
+        names = ", ".join(absent[:8]) + (", ..." if absent[8:] else "")
+        problem = f"{len(absent)} of {len(self.names)} classes occur nowhere; {ignored}"
+        order = f"check that the masks hold {MASK_VALUES[self.row.labels_are_ids]} of the classes"
+        self.report.warning(problem, f"{order}, and ignore_label ({self.row.ignore_label})", names)
+        if len(self.labels) == 1:
+            problem = "only one class occurs: its score is 100 whatever else is ignored"
+            self.report.warning(problem, "score another set of images", names)
+
+    def _orientation(
+        self, path: Path, shape: tuple[int, ...], size: tuple[int, ...] | None
+    ) -> None:
+        orientation = exif_orientation(path)
+        if orientation == 1:
+            return
+        order = exif_advice(path, shape, size or shape) or (
+            "check that the annotation is of the turned image; otherwise set `exif: ignore` in the "
+            "dataset's YAML, or save the images without EXIF data"
+        )
+        done = "turn" if self.row.exif == "turn" else "would turn"
+        problem = f"EXIF data {done} an image"
+        self.report.warning(problem, order, f"{path}: orientation {orientation}")
+
     def _unreadable(self, error: Exception, remedy: str) -> None:
         self.report.error("a file cannot be read", self.origin.redo(remedy), str(error))
 
     def _compare(
-        self, path: Path, found: tuple[int, ...], expected: tuple[int, ...] | None, says: str
+        self,
+        path: Path,
+        found: tuple[int, ...],
+        expected: tuple[int, ...] | None,
+        says: str,
+        order: str = "",
     ) -> None:
         if expected is None or tuple(found) == tuple(expected):
             return
-        sizes = f"is {found[1]}x{found[0]}, {says} {expected[1]}x{expected[0]}"
-        self.report.error(SIZES_DIFFER, self.origin.repair, f"{path}: {sizes} (width x height)")
+        sizes = f"is {found[1]}x{found[0]}, {says} {expected[1]}x{expected[0]} (width x height)"
+        self.report.error(SIZES_DIFFER, order or self.origin.repair, f"{path}: {sizes}")
 
     def _panoptic(self, path: Path, sample: Sample) -> tuple[int, ...]:
-        ids = ids_of_rgb(read_panoptic_png(path))
+        rgb = read_panoptic_png(path)
+        ids = ids_of_rgb(rgb)
         pixels = dict(zip(*(v.tolist() for v in np.unique(ids, return_counts=True)), strict=True))
         pixels.pop(0, None)
-        listed = {segment["id"]: segment for segment in sample.segments if "id" in segment}
+        listed = {segment["id"]: segment for segment in sample.segments}
         report, remedy = self.report, self.origin.repair
+        swapped = set(np.unique(ids_of_rgb(rgb[..., ::-1])).tolist()) - {0}
+        if pixels.keys() - listed.keys() and swapped <= listed.keys():
+            problem = "a panoptic map has red and blue swapped, as OpenCV saves an RGB array"
+            report.error(problem, "save it with id = R + 256 G + 65536 B", str(path))
+            return ids.shape
         for key in sorted(pixels.keys() - listed.keys()):
             problem = "a panoptic map has a segment that the annotation file lacks"
             problem += self.origin.mistake
@@ -133,6 +194,8 @@ class MapChecker:
             report.error(problem, row.origin.repair, str(path))
         found = set(_distinct(values))
         self.maps += 1
+        self.pixels += values.size
+        self.ignored += int(np.count_nonzero(values == row.ignore_label))
         self.maps_with_ignored += row.ignore_label in found
         self.labels |= found - {row.ignore_label}
         wrong = sorted(found - self.values - {row.ignore_label})

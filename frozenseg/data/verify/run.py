@@ -57,9 +57,10 @@ def verify(
         return report
     if not subset:
         _check_count(row, report)
-    values = frozenset(classes) if row.labels_are_ids else frozenset(range(len(vocabulary)))
-    checker = MapChecker(row, report, values, allow_empty)
+    values = classes if row.labels_are_ids else range(len(vocabulary))
+    names = dict(zip(values, vocabulary.names, strict=True))
     chosen = spread(samples, images)
+    checker = MapChecker(row, report, names, len(chosen) == len(samples), allow_empty)
     for sample in bar(chosen, row.name, "image", shown=progress):
         checker.check(sample)
     checker.finish()

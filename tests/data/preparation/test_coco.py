@@ -83,11 +83,11 @@ def test_broken_json_is_named(tmp_path, run):
     whole = index.read_text()
     for text, message in (
         (whole[:50], "not valid JSON"),
-        ('{"images": []}', r"lacks \['annotations'\]"),
+        ('{"images": []}', "missing required field annotations"),
         ('{"images": [], "annotations": []}', "has no annotations"),
         (
             whole.replace('"category_id": 200', '"category_id": 12'),
-            "refers to 12, which is not a key",
+            "refers to 12, which is not an image or category",
         ),
         (whole.replace('"image_id": 285', '"image_id": 286'), "refers to 286, which"),
     ):

@@ -144,6 +144,50 @@ def test_another_json_file_is_refused(tmp_path, text):
         ProposalFolder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (
+            {"images": {"a.png": [0, 0, "x", 1, 1, 1]}},
+            r"\$\.images\[\.\.\.\]\[2\]: Expected int, got",
+        ),
+        ({"images": {"a.png": [0, -1, 1, 1, 1, 1]}}, r"\[1\]: Expected int >= 0"),
+        ({"images": [1]}, r"\$\.images: Expected object, got array"),
+        ({"shard_size": 0}, r"\$\.shard_size: Expected int >= 1"),
+        ({"failures": {"a": None}}, r"\$\.failures\[\.\.\.\]: Expected str, got null"),
+    ],
+)
+def test_an_index_of_a_wrong_structure_is_named_with_the_place(folder, change, place):
+    path = folder / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=rf"index\.json is not an index .*{place}.*make it again"):
+        ProposalFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("masks", "problem"),
+    [
+        (3, r"\$\.masks: Expected array, got int"),
+        ([{}], r"\$\.masks\[0\]: Object missing required field segmentation"),
+        (
+            [{"segmentation": {"size": [12, 17], "counts": "garbage"}}],
+            "mask 0 of a.png: its counts",
+        ),
+        ([{"segmentation": {"size": [10**6] * 2, "counts": "0"}}], "mask 0 of a.png: its size is"),
+    ],
+)
+def test_a_record_is_checked_before_its_masks_are_decoded(folder, masks, problem):
+    path = folder / "index.json"
+    content = json.loads(path.read_text())
+    record = {"image": "a.png", "sha256": "0", "height": 12, "width": 17, "masks": masks}
+    packed = gzip.compress(json.dumps(record).encode())
+    shard_path(folder, 9).write_bytes(packed)
+    content["images"]["a.png"] = [9, 0, len(packed), 12, 17, 1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=problem):
+        ProposalFolder(folder).masks("a.png")
+
+
 def test_damage_is_noticed(folder):
     path = shard_path(folder, 2)
     whole = path.read_bytes()

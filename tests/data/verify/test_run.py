@@ -70,9 +70,13 @@ def label_map(*values, dtype=np.uint8):
 
 def test_a_good_dataset_has_no_findings(shapes):
     report = check(SHAPES, shapes)
-    assert report.findings == []
+    [absent] = report.findings  # four images are few
+    assert (absent.level, absent.where) == ("warning", ["green triangle"])
+    assert "1 of 11 classes occur nowhere; 2.1 % of the pixels are ignored" in absent.problem
     assert (report.images, report.checked, report.errors) == (4, 4, 0)
-    assert "shapes_val_panoptic: in order (4 images, 4 of them read)" in report.text()
+    assert (
+        "shapes_val_panoptic: in order, with warnings (4 images, 4 of them read)" in report.text()
+    )
     assert check(SHAPES, shapes, images=3).checked == 3
 
 
@@ -195,10 +199,10 @@ def damage_repeat(content):
         (damage_segments, "a panoptic map has a segment that the annotation file lacks"),
         (damage_category, "category id is not one of the 11 classes"),
         (damage_area, "area of a segment is not its number of pixels"),
-        (damage_number, "lacks one of its numbers id, category_id, area"),
-        (damage_segment_id, "segment id is 0 or occurs twice"),
+        (damage_number, "the dataset cannot be used"),
+        (damage_segment_id, "a segment id is not of 1..16777215, or occurs twice"),
         (damage_new_segment, "a segment without pixels"),
-        (damage_image, "an entry of images has no id"),
+        (damage_image, "the dataset cannot be used"),
         (damage_repeat, "unknown or repeated image_id"),
         (lambda c: c["annotations"].pop(), "an image has no annotation"),
         (lambda c: c.update(annotations=[]), "annotation file has no annotations"),
@@ -222,7 +226,7 @@ def test_an_image_of_which_nothing_is_labelled_is_found(shapes):
     finding = the_finding(check(SHAPES, shapes), "an annotation is empty")
     assert (finding.level, finding.where) == ("error", [str(path)])
     assert finding.remedy == f"{AGAIN}; --allow-empty if it is meant so"
-    assert check(SHAPES, shapes, allow_empty=True).findings == []
+    assert check(SHAPES, shapes, allow_empty=True).errors == 0
 
 
 def test_semantic_pairs_are_complete_and_in_range(tmp_path):
@@ -346,11 +350,23 @@ def instances(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        ({"category_id": 150}, "an object is not usable"),
+        ({"category_id": 150}, "a category id is not one of the "),
         ({"image_id": 9}, "an annotation has an unknown image_id"),
         ({"bbox": [1, 1, 9, 4]}, "a box reaches out of its image"),
         ({"segmentation": [[1, 1, 2, 2]]}, "an object has no valid polygon"),
-        ({"segmentation": {"size": [8, 6], "counts": "0"}}, "has another size than its image"),
+        ({"segmentation": {"size": [8, 6], "counts": "0"}}, "RLE of an object is not a mask"),
+        ({"segmentation": {"size": [6, 8], "counts": "garbage"}}, "RLE of an object is not a mask"),
+        ({"segmentation": {"size": [6, 8], "counts": [-1, 49]}}, "RLE of an object is not a mask"),
+        ({"segmentation": [[1, 1, 5, float("nan"), 5, 5]]}, "a coordinate that is not finite"),
+        ({"segmentation": [[1, 1, 5, float("inf"), 5, 5]]}, "a coordinate that is not finite"),
+        ({"segmentation": [[1, 1, 1e9, 1, 5, 5]]}, "a polygon lies far out of its image"),
+        ({"segmentation": [[1, 1, 19, 1, 5, 5]]}, "a polygon reaches out of its image"),
+        ({"segmentation": [[2, 2, 2, 2, 2, 2]]}, "a polygon covers no pixel"),
+        ({"segmentation": [[1, 1, 5, 1, 5, 5], [1, 1, 2]]}, "fewer than 3 points or half a point"),
+        ({"segmentation": None}, "an object has a box but no mask"),
+        ({"area": -4}, "area of an object is not a number of pixels"),
+        ({"area": float("nan")}, "area of an object is not a number of pixels"),
+        ({"area": 1e40}, "area of an object is not a number of pixels"),
     ],
 )
 def test_broken_objects_are_found(instances, damage, problem):
@@ -366,6 +382,139 @@ def test_no_objects_at_all_is_an_error(instances):
     row, root = instances
     edit(root / row.instance_json, lambda c: c.update(annotations=[]))
     the_finding(check(row, root), "the annotation file has no annotations")
+
+
+def test_a_file_of_boxes_only_is_an_error(instances):
+    row, root = instances
+    for missing in ([], None):
+        edit(
+            root / row.instance_json,
+            lambda c, gone=missing: [one.update(segmentation=gone) for one in c["annotations"]],
+        )
+        the_finding(check(row, root), "has boxes only: no object has a mask")
+
+
+def test_an_image_that_no_computer_can_hold_is_refused_before_its_masks_are_drawn(instances):
+    row, root = instances
+    size = 1_000_000
+
+    def enlarge(content):
+        content["images"][0].update(height=size, width=size)
+        rle = {"size": [size, size], "counts": [size * size]}
+        content["annotations"][0]["segmentation"] = rle
+
+    edit(root / row.instance_json, enlarge)
+    found = check(row, root).findings
+    assert "an impossible size" in found[0].problem
+    assert found[0].where[0].endswith("image 1 has 1000000 x 1000000 pixels")
+
+
+@pytest.mark.parametrize(
+    ("damage", "level", "problem"),
+    [
+        (lambda c: c["images"].append(c["images"][0]), "error", "or the id of another one"),
+        (lambda c: c["images"][0].pop("file_name"), "error", "an entry of images has no file"),
+        (lambda c: c["annotations"][1].update(id=1), "warning", "of annotations have one id"),
+        (
+            lambda c: c.update(categories=[{"id": 7, "name": "a"}] * 2),
+            *("error", "of categories have one id"),
+        ),
+    ],
+)
+def test_ids_that_occur_twice_are_found(instances, damage, level, problem):
+    row, root = instances
+    edit(root / row.instance_json, damage)
+    [found] = [f for f in check(row, root).findings if problem in f.problem]
+    assert found.level == level
+
+
+@pytest.mark.parametrize(
+    ("value", "level", "problem"),
+    [
+        ({"id": 2**24}, "error", "a segment id is not of 1..16777215"),
+        ({"id": 0}, "error", "a segment id is not of 1..16777215"),
+        ({"id": -3}, "error", "a segment id is not of 1..16777215"),
+        ({"area": -4}, "warning", "area of a segment is not a number of pixels"),
+        ({"area": 0}, "warning", "area of a segment is not a number of pixels"),
+        ({"area": float("nan")}, "warning", "area of a segment is not a number of pixels"),
+        ({"area": 1e40}, "warning", "area of a segment is not a number of pixels"),
+    ],
+)
+def test_numbers_of_segments_are_in_their_range(shapes, value, level, problem):
+    index = shapes / "shapes/panoptic_val.json"
+    edit(index, lambda c: c["annotations"][1]["segments_info"][0].update(value))
+    [found] = [f for f in check(SHAPES, shapes).findings if problem in f.problem]
+    assert (found.level, found.count) == (level, 1)
+    assert "panoptic_val.json: image " in found.where[0]
+
+
+def test_a_panoptic_map_with_swapped_channels_or_as_jpeg_is_named(shapes):
+    path = shapes / "shapes/panoptic_val/000001.png"
+    rgb = read_panoptic_png(path)
+    Image.fromarray(np.ascontiguousarray(rgb[..., ::-1])).save(path)
+    assert the_finding(check(SHAPES, shapes), "red and blue swapped").where == [str(path)]
+    Image.fromarray(rgb).save(path, format="JPEG")
+    found = the_finding(check(SHAPES, shapes), "cannot be read")
+    assert "a JPEG, which changes labels and ids; save it as PNG" in found.where[0]
+
+
+def own_pairs(root, suffix):
+    """A dataset of one's own whose masks end in `suffix`."""
+    row = replace(ADE, origin=replace(ADE.origin, readme_section=""), vocabulary="sand; heart")
+    row = replace(row, classes=0)
+    for key in ("a", "b"):
+        _, mask = write_pair(row, root, key, label_map(0, 1))
+        mask.rename(mask.with_name(key + suffix))
+    return row
+
+
+@pytest.mark.parametrize("suffix", [".PNG", "_labels.png", ".tif"])
+def test_masks_of_another_suffix_are_counted_in_the_hint(tmp_path, suffix):
+    row = own_pairs(tmp_path, suffix)
+    found = check(row, tmp_path).findings[0]
+    folder = tmp_path / row.semantic_masks
+    assert found.remedy == f"2 files *{suffix} in {folder}: set semantic_suffix: {suffix}"
+    assert check(replace(row, semantic_suffix=suffix), tmp_path).errors == 0
+
+
+def test_jpeg_masks_are_no_masks(tmp_path):
+    row = own_pairs(tmp_path, ".jpg")
+    assert "JPEG changes labels: make them again as PNG" in check(row, tmp_path).findings[0].remedy
+
+
+def test_classes_without_a_pixel_are_named_with_what_is_ignored(tmp_path):
+    row = own_pairs(tmp_path, ".png")
+    assert check(row, tmp_path).findings == []
+    for key in ("a", "b"):
+        write_pair(row, tmp_path, key, label_map(0, 0, 0, 255))
+    absent, alone = check(row, tmp_path).findings
+    assert absent.problem == "1 of 2 classes occur nowhere; 25.0 % of the pixels are ignored"
+    assert absent.where == ["heart"]
+    assert "only one class occurs" in alone.problem
+
+
+def turn(path, orientation, size=SIZE):
+    image = Image.new("RGB", size[::-1])
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif)
+
+
+def test_an_image_that_exif_turns_is_named_and_can_be_read_as_stored(instances):
+    row, root = instances
+    path = root / row.images / "a.jpg"
+    turn(path, 6)
+    report = check(row, root)
+    assert "different sizes" in report.findings[0].problem
+    assert "set `exif: ignore` in the dataset's YAML" in report.findings[0].remedy
+    assert report.findings[1].where == [f"{path}: orientation 6"]
+    ignored = check(replace(row, exif="ignore"), root)
+    assert (ignored.errors, ignored.findings[0].problem) == (0, "EXIF data would turn an image")
+    for orientation in (2, 3, 4):  # turned, but of the same size
+        turn(path, orientation)
+        assert (check(row, root).errors, len(check(row, root).findings)) == (0, 1)
+    turn(path, 1)
+    assert check(row, root).findings == []
 
 
 def test_names_stand_for_rows_benchmarks_files_and_what_is_there(tmp_path):
