@@ -42,6 +42,7 @@ def test_the_entry_holds_scores_and_protocol(stand_in_cfg, model, tmp_path):
     assert set(entry) == {
         *("benchmark", "dataset", "split", "images", "metrics", "protocol", "config_hash"),
         *("checkpoint", "checkpoint_hash", "versions", "seed", "seconds"),
+        *("warnings", "ignored_pixels"),
     }
     assert (entry["benchmark"], entry["dataset"], entry["split"]) == ("shapes", VAL, "val")
     assert entry["images"] == 2
