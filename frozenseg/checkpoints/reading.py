@@ -130,8 +130,8 @@ def _require_usable(path: Path, state: Mapping[str, Tensor]) -> None:
         more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise ValueError(
             f"weights file {path}: {len(faults)} of {len(state)} tensors cannot be weights: "
-            f"{', '.join(named)}{more}. The training that wrote it diverged, or the file is "
-            "damaged: take an earlier checkpoint or get it again"
+            f"{', '.join(named)}{more}. The file is damaged, or of a training that diverged: take "
+            "an earlier checkpoint, or get it again"
         )
 
 
