@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.reading import BATCH_COUNTER, read_state_dict
+from frozenseg.checkpoints.reading import BATCH_COUNTER, of_another_kind, read_state_dict
 
 FROZEN_PREFIXES = ("backbone.", "sam.", "visual.", "language.")
 # In a file, but not in every model: accepted without a match.
@@ -108,6 +108,9 @@ def load_state(
                 f"{source} holds no {prefix}* weights and the config gives none: this encoder "
                 f"would be random. Set {key} to the weights that the file was trained with"
             )
+    wrong = of_another_kind(weights, own)
+    if wrong:
+        raise ValueError(f"{source}: {len(wrong)} tensors are not real numbers: {_first(wrong)}")
     for name, value in weights.items():
         if name in own and own[name].shape != value.shape:
             found, wanted = value.shape, own[name].shape

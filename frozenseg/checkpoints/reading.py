@@ -16,6 +16,9 @@ from torch import Tensor
 _WRAPPERS = ("model", "state_dict")
 # The batch counter of a batch norm: older files leave it out, and eval mode never reads it.
 BATCH_COUNTER = "num_batches_tracked"
+# Buffers that a mask of attention fills with minus infinity.
+_ATTENTION_MASK = "attn_mask"
+_NAMED = 3  # tensors that an error names
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -30,7 +33,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     In the file the tensors may also lie under "state_dict" or at the top, and their names may begin
     with "module." (of a DistributedDataParallel model). Formats: those of `read_file`.
     Raises: FileNotFoundError; ValueError, in one line, for another format, a damaged file, pickled
-        objects, or contents other than named tensors.
+        objects, contents other than named tensors, or tensors that no weights can be (NaN,
+        infinite, complex, integer).
     """
     path = Path(path)
     require_weights(path)
@@ -52,6 +56,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    _require_usable(path, state)
     return {**(content if wrapper else {}), "model": dict(state)}
 
 
@@ -81,6 +86,18 @@ def read_file(path: Path) -> Any:
         raise ValueError(f"weights file {path} {_refusal(path, error)}") from error
 
 
+def of_another_kind(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Names of integer or bool tensors of `state` where a model whose own is `expected` has reals.
+
+    Copied into the model, such values would be taken for weights without a word.
+    """
+    return [
+        f"{name} ({_kind(state[name])})"
+        for name, tensor in expected.items()
+        if name in state and tensor.is_floating_point() and not state[name].is_floating_point()
+    ]
+
+
 def differences(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, optional: str = ""
 ) -> str:
@@ -99,10 +116,46 @@ def differences(
         missing = [name for name in missing if not name.endswith(optional)]
     groups = (
         ("of another shape", reshaped),
+        ("not of floating point", of_another_kind(state, expected)),
         ("missing", missing),
         ("unexpected", [name for name in state if name not in expected]),
     )
     return "; ".join(f"{len(names)} {what}, first {names[0]}" for what, names in groups if names)
+
+
+def _require_usable(path: Path, state: Mapping[str, Tensor]) -> None:
+    faults = {name: fault for name, tensor in state.items() if (fault := _fault(name, tensor))}
+    if faults:
+        named = [f"{name} {fault}" for name, fault in list(faults.items())[:_NAMED]]
+        more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        raise ValueError(
+            f"weights file {path}: {len(faults)} of {len(state)} tensors cannot be weights: "
+            f"{', '.join(named)}{more}. The file is damaged, or of a training that diverged: take "
+            "an earlier checkpoint, or get it again"
+        )
+
+
+def _fault(name: str, tensor: Tensor) -> str:
+    """Why a tensor cannot be a weight, after its name; "" if it can."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        return f"is {_kind(tensor)}"
+    if not tensor.is_floating_point():  # counters, positions and indices are integers rightly
+        return f"is {_kind(tensor)}" if name.endswith(("weight", "bias")) else ""
+    if not tensor.numel():
+        return ""
+    # As models take them: a float64 may be beyond float32, and float8 cannot be compared.
+    values = tensor if tensor.element_size() in (2, 4) else tensor.float()
+    low, high = values.aminmax()  # NaN if any value is
+    if low.isfinite() and high.isfinite():
+        return ""
+    if name.endswith(_ATTENTION_MASK) and not high.isnan() and high < float("inf"):
+        return ""
+    return f"has {int((~values.isfinite()).sum())} NaN or infinite of {values.numel()} values"
+
+
+def _kind(tensor: Tensor) -> str:
+    layout = f" {tensor.layout}" if tensor.layout != torch.strided else ""
+    return f"{tensor.dtype}{layout}".replace("torch.", "")
 
 
 def _refusal(path: Path, error: Exception) -> str:

@@ -79,7 +79,7 @@ def choose_published(name: str | None, runs: dict[str, dict[str, Any]]) -> Any:
 
 
 def notes_by_dataset(runs: dict[str, dict[str, Any]], published: Any) -> dict[str, list[str]]:
-    """Dataset -> what differs from the published protocol, and between the runs."""
+    """Dataset -> warnings, what differs from the published protocol, and between the runs."""
     from frozenseg.evaluation.comparison import notes_of, protocol_differences
 
     notes: dict[str, list[str]] = {}
@@ -87,6 +87,9 @@ def notes_by_dataset(runs: dict[str, dict[str, Any]], published: Any) -> dict[st
     for run, entries in runs.items():
         for name, entry in entries.items():
             found = notes.setdefault(name, [])
+            found += [
+                text if len(runs) == 1 else f"{run}: {text}" for text in entry.get("warnings") or ()
+            ]
             if published and entry["benchmark"] in published.scores:
                 found += [
                     note if len(runs) == 1 else f"{run}: {note}"

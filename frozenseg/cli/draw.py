@@ -59,7 +59,12 @@ def main(args: argparse.Namespace) -> None:
     cfg.MODEL.DEVICE = pick_device(args.device)
     register_datasets(cfg)
     name = args.dataset or next(iter(cfg.DATASETS.TEST), "")
-    cfg = with_row(cfg, registered_split(name))
+    row = registered_split(name)
+    cfg = with_row(cfg, row)
+    if "panoptic" not in row.tasks:
+        raise ValueError(
+            f"--dataset {name} has no panoptic ground truth to draw, only {', '.join(row.tasks)}"
+        )
     records = DatasetCatalog.get(name)[: args.count]
     predictor, report = build_predictor(cfg, weights=args.weights)
     if report is None:
@@ -80,10 +85,10 @@ def ground_truth(record: dict[str, Any], vocabulary: Vocabulary) -> Segmentation
     """The panoptic annotation of a dataset's record, its segments numbered from 1."""
     import numpy as np
 
-    from frozenseg.data.reading import ids_of_rgb, read_image
+    from frozenseg.data.reading import ids_of_rgb, read_panoptic_png
     from frozenseg.predict.segmentation import from_label_map
 
-    ids_HW = ids_of_rgb(read_image(record["pan_seg_file_name"]))
+    ids_HW = ids_of_rgb(read_panoptic_png(record["pan_seg_file_name"]))
     label_map_HW = np.zeros(ids_HW.shape, dtype=np.int32)
     segments = record["segments_info"]
     for number, segment in enumerate(segments, start=1):

@@ -52,10 +52,16 @@ class ShardStore:
         self._places: dict[str, tuple[Path, int, int]] = {}  # shard, row and checksum of a key
         self._seen_shards: set[str] = set()
 
-    def find(self, keys: Iterable[str]) -> dict[str, Tensor]:
+    def find(
+        self,
+        keys: Iterable[str],
+        shape: Sequence[int] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> dict[str, Tensor]:
         """Those of the tensors that are in the store, on the CPU, after a look at new shards.
 
-        A damaged shard costs a warning and is removed, as if nothing of it had been kept.
+        A damaged shard costs a warning and is removed, as if nothing of it had been kept; so does
+        one whose tensors are NaN, infinite, or not of the expected shape and dtype.
         """
         wanted = dict.fromkeys(keys)
         if any(key not in self._places for key in wanted):
@@ -75,12 +81,21 @@ class ShardStore:
                     row = rows[index : index + 1][0].clone()
                     if self._checksum(key, row) != check:
                         raise ValueError("wrong checksum")
+                    if (shape or row.shape, dtype or row.dtype) != (row.shape, row.dtype):
+                        raise ValueError(f"{row.dtype} of shape {tuple(row.shape)}")
+                    if not row.isfinite().all():
+                        raise ValueError("NaN or infinite values")
                     found[key] = row
         return found
 
     def add(self, keys: Sequence[str], rows: Tensor) -> None:
-        """Keeps N tensors; a folder that cannot be written costs a warning, nothing else."""
+        """Keeps N tensors; a folder that cannot be written costs a warning, nothing else.
+
+        Tensors with NaN or infinite values are not kept.
+        """
         rows = rows.detach().cpu().contiguous()
+        if not rows.isfinite().all():
+            return
         checks = [self._checksum(key, row) for key, row in zip(keys, rows, strict=True)]
         names = json.dumps(list(keys))
         metadata = {"keys": names, "checks": json.dumps(checks)}

@@ -34,7 +34,14 @@ from frozenseg.evaluation.evaluators import (
     instance_sources,
     scored_tasks,
 )
-from frozenseg.evaluation.results import flat_scores, format_table, package_versions, write_results
+from frozenseg.evaluation.results import (
+    flat_scores,
+    format_table,
+    package_versions,
+    plain,
+    write_results,
+)
+from frozenseg.evaluation.truth_check import FINDINGS, TruthCheck
 from frozenseg.progress import bar
 from frozenseg.vocab import Vocabulary, seen_classes
 
@@ -132,12 +139,21 @@ def evaluate_dataset(model: nn.Module, planned: Plan) -> dict[str, Any]:
         records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )
     loader = bar(batches, name, "image", shown=comm.is_main_process())
-    with settings_for(model, cfg, scored_tasks(row, tasks)):
-        metrics = inference_on_dataset(model, loader, [*evaluators, CoverageCheck(len(records))])
+    scored = scored_tasks(row, tasks)
+    checks = [
+        CoverageCheck(len(records)),
+        TruthCheck(
+            meta.get("dataset_file") or name, meta.vocabulary.names, scored, row.ignore_label
+        ),
+    ]
+    with settings_for(model, cfg, scored):
+        metrics = plain(inference_on_dataset(model, loader, [*evaluators, *checks]))
+    found = {key: metrics.pop(key, None) for key in FINDINGS}
     return {
         **about,
         "images": len(records),
         "metrics": metrics,
+        **found,
         "versions": package_versions(),
         "seed": cfg.SEED,
         "seconds": round(time.perf_counter() - start, 2),

@@ -31,7 +31,13 @@ from frozenseg.data.verify.files import check_paths
 from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import Plan, evaluate_dataset, plan
 from frozenseg.engine.protocol import identify_weights
-from frozenseg.evaluation.results import format_table, overview_table, read_results, write_results
+from frozenseg.evaluation.results import (
+    format_table,
+    overview_table,
+    read_results,
+    warning_lines,
+    write_results,
+)
 from frozenseg.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -158,7 +164,8 @@ def _write(
 
 
 def table(entries: Sequence[Mapping[str, Any]], skipped: Mapping[str, str]) -> str:
-    """The scores over all classes of every dataset, and what was skipped."""
+    """The scores over all classes of every dataset, their warnings, and what was skipped."""
     lines = [overview_table(entries)] if entries else []
+    lines += [line for entry in entries for line in warning_lines(entry)]
     lines += [f"skipped: {name}: {reason}" for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"

@@ -65,7 +65,7 @@ def _mean_rows(runs: Runs, published: Published | None) -> list[dict[str, Any]]:
 def _row_of(
     name: str,
     score: str,
-    values: Mapping[str, tuple[str, float] | None],
+    values: Mapping[str, tuple[str, float | None] | None],
     figure: Mapping[str, Any] | None,
     published: Published | None,
 ) -> list[dict[str, Any]]:

@@ -39,26 +39,34 @@ Truth = Callable[[Mapping[str, Any]], ImageTruth]
 
 
 def thing_segments(record: Mapping[str, Any]) -> ImageTruth:
-    """The thing segments of the panoptic map, crowds included."""
+    """The thing segments of the panoptic map, crowds included; those without a pixel are none."""
     ids = ids_of_rgb(read_panoptic_png(record["pan_seg_file_name"]))
     _check_size(record["pan_seg_file_name"], ids.shape, record)
     objects = [
-        _object(ids == segment["id"], segment["category_id"], segment["iscrowd"])
+        _object(mask, segment["category_id"], segment["iscrowd"])
         for segment in record["segments_info"]
-        if segment["isthing"]
+        if segment["isthing"] and (mask := ids == segment["id"]).any()
     ]
     return ImageTruth((ids.shape[0], ids.shape[1]), objects)
 
 
 def annotated_objects(record: Mapping[str, Any]) -> ImageTruth:
-    """The objects of an instance annotation file; areas are the file's, where it has them."""
+    """The objects of an instance annotation file; areas are the file's, where they are usable."""
     size = (int(record["height"]), int(record["width"]))
     objects = []
     for one in record["annotations"]:
         rle = run_length(one["segmentation"], size)
         found = {"category_id": one["category_id"], "iscrowd": one["iscrowd"], "segmentation": rle}
-        objects.append({**found, "area": one.get("area", int(coco_mask.area(rle)))})
+        area = one.get("area")
+        objects.append(
+            {**found, "area": area if usable_area(area, size) else int(coco_mask.area(rle))}
+        )
     return ImageTruth(size, objects)
+
+
+def usable_area(area: Any, size: tuple[int, int]) -> bool:
+    """Whether an object's area may be one of an image of this (height, width); NaN may not."""
+    return isinstance(area, (int, float)) and 0 < area <= size[0] * size[1]
 
 
 class AnnotationFile:

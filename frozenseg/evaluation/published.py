@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from frozenseg.evaluation.results import column
+from frozenseg.evaluation.results import COLUMNS, column, scored_groups
 
 FILE = Path(__file__).with_name("published.json")
 EPISODES_FILE = Path(__file__).with_name("published_episodes.json")
@@ -106,10 +106,18 @@ def published_of(entry: Mapping[str, Any]) -> Published | None:
     return next(found, None)
 
 
-def measured(entry: Mapping[str, Any], score: str) -> tuple[str, float] | None:
-    """(column, percent over all classes) of ours beside a published score; None if not scored."""
-    for name in MATCHES[score]:
-        values = column(entry["metrics"], name)
-        if "all" in values:
-            return name, values["all"]
-    return None
+def measured(entry: Mapping[str, Any], score: str) -> tuple[str, float | None] | None:
+    """(column, percent over all classes) of ours beside a published score; None if not measured.
+
+    The percent is None where there was nothing to score.
+    """
+    found = {name: column(entry["metrics"], name).get("all") for name in MATCHES[score]}
+    for name, value in found.items():
+        if value is not None:
+            return name, value
+    tried = (
+        name
+        for name in found
+        if COLUMNS[name][1] in scored_groups(entry["metrics"], name).get("all", {})
+    )
+    return next(((name, None) for name in tried), None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frozenseg.data.panoptic_pixels import compare_segments
 from frozenseg.data.reading import check_same_size, ids_of_rgb, read_panoptic_png
 from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means, per_class
 
@@ -74,7 +75,8 @@ class RegionEvaluator(CountingEvaluator):
             self._check_sam(record["file_name"], "sam_proposals" in output)
             truth = record["pan_seg_file_name"]
             ids = ids_of_rgb(read_panoptic_png(truth))
-            segments = [s for s in record["segments_info"] if not s["iscrowd"]]
+            there = compare_segments(ids, record["segments_info"]).pixels
+            segments = [s for s in record["segments_info"] if not s["iscrowd"] and s["id"] in there]
             regions = np.stack([ids == s["id"] for s in segments]) if segments else ids[:0, None]
             regions = regions.reshape(len(segments), ids.size)
             sources = []

@@ -6,7 +6,10 @@ metrics: {"panoptic" | "instance" | ...: {group: {score: percent}}, "semantic": 
     is all, things, stuff, seen, unseen, rare, ... and "per_class" holds every class; AP on the
     benchmark's own instance annotation is "instance_official" where there are two of them,
 protocol (vocabulary, templates, ensemble, thresholds, sizes, ground truth), config_hash,
-checkpoint, checkpoint_hash, versions, seed, seconds.
+checkpoint, checkpoint_hash, versions, seed, seconds,
+warnings: sentences on what of the ground truth makes scores say less than they seem to,
+ignored_pixels: percent of the label maps' pixels, null where there are none.
+null among the scores: there was nothing to score.
 """
 
 from __future__ import annotations
@@ -106,7 +109,7 @@ def write_results(
 
     Args: skipped: datasets without an entry -> the reason.
     """
-    content: dict[str, Any] = {"format": FORMAT, "results": [_plain(entry) for entry in entries]}
+    content: dict[str, Any] = {"format": FORMAT, "results": [plain(entry) for entry in entries]}
     if skipped:
         content["skipped"] = dict(skipped)
     write_json(path, content, allow_nan=False)
@@ -129,11 +132,12 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinite numbers are None, tuples are lists."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -166,36 +170,73 @@ def column(metrics: Mapping[str, Any], name: str) -> dict[str, float]:
     return {
         group: row[score]
         for group, row in scored_groups(metrics, name).items()
-        if row.get("classes", 1) and row.get(score) is not None
+        if row.get("classes", 1) and plain(row.get(score)) is not None
     }
 
 
+def _shown(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Column -> group of classes -> percent, None where nothing was scored.
+
+    Columns that the entry does not have are left out, and so are groups without any score but
+    "all".
+    """
+    columns = {name: column(metrics, name) for name in COLUMNS}
+    scored = {"all", *(group for values in columns.values() for group in values)}
+    shown = {
+        name: {
+            group: values.get(group)
+            for group, row in scored_groups(metrics, name).items()
+            if group in scored and COLUMNS[name][1] in row
+        }
+        for name, values in columns.items()
+    }
+    return {name: values for name, values in shown.items() if values}
+
+
 def format_table(entry: Mapping[str, Any]) -> str:
-    """The scores of one entry as text: one row per group of classes."""
+    """The scores of one entry as text: one row per group of classes, then its warnings."""
     metrics = entry["metrics"]
-    columns = {name: values for name in COLUMNS if (values := column(metrics, name))}
+    columns = _shown(metrics)
     groups = list(dict.fromkeys(group for values in columns.values() for group in values))
     rows = [[group, *(values.get(group, "") for values in columns.values())] for group in groups]
     what = "items" if "episodes" in metrics else "images"
-    title = f"{entry['dataset']}: {entry['images']} {what}, {entry['seconds']:.0f} s"
-    table = tabulate(rows, headers=["classes", *columns], floatfmt=".2f", tablefmt="github")
+    lines = [
+        f"{entry['dataset']}: {entry['images']} {what}, {entry['seconds']:.0f} s",
+        _table(rows, ["classes", *columns]),
+    ]
     semantic = metrics.get("semantic")
-    extra = ""
     if semantic:
-        extra = f"\nfwIoU {semantic['fwIoU']:.2f}, pixel accuracy {semantic['pixel_accuracy']:.2f}"
-    return f"{title}\n{table}{extra}"
+        weighted, accuracy = (_percent(semantic[key]) for key in ("fwIoU", "pixel_accuracy"))
+        lines.append(f"fwIoU {weighted}, pixel accuracy {accuracy}")
+    ignored = entry.get("ignored_pixels")
+    if ignored is not None:
+        lines.append(f"pixels without a label, which are not scored: {ignored:.1f} %")
+    return "\n".join([*lines, *warning_lines(entry)])
+
+
+def warning_lines(entry: Mapping[str, Any]) -> list[str]:
+    """An entry's warnings for a terminal, each with the dataset's name."""
+    return [f"warning: {entry['dataset']}: {text}" for text in entry.get("warnings") or ()]
 
 
 def overview_table(entries: Iterable[Mapping[str, Any]]) -> str:
     """One row per entry with its scores over all classes; APr of LVIS comes last."""
     rows = []
     for entry in entries:
-        scores = {name: column(entry["metrics"], name) for name in COLUMNS}
-        row = {name: values["all"] for name, values in scores.items() if "all" in values}
-        if "rare" in scores["AP"]:
-            row["APr"] = scores["AP"]["rare"]
+        shown = _shown(entry["metrics"])
+        row = {name: values["all"] for name, values in shown.items() if "all" in values}
+        if "rare" in shown.get("AP", {}):
+            row["APr"] = shown["AP"]["rare"]
         rows.append((entry["dataset"], entry["images"], row))
     names = [name for name in (*COLUMNS, "APr") if any(name in row for *_, row in rows)]
     lines = [[name, images, *(row.get(key, "") for key in names)] for name, images, row in rows]
-    headers = ["dataset", "images", *names]
-    return str(tabulate(lines, headers=headers, floatfmt=".2f", tablefmt="github"))
+    return _table(lines, ["dataset", "images", *names])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if plain(value) is None else f"{value:.2f}"
+
+
+def _table(rows: list[list[Any]], headers: list[str]) -> str:
+    options = {"headers": headers, "floatfmt": ".2f", "missingval": "-", "tablefmt": "github"}
+    return str(tabulate(rows, **options))

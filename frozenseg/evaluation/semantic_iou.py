@@ -39,12 +39,12 @@ def semantic_scores(
     mIoU averages over the classes of the ground truth ("ground_truth": detectron2 main and most
     papers) or also over those that were only predicted, with IoU 0 ("ground_truth_or_predicted":
     detectron2 v0.6). fwIoU (weighted by ground-truth frequency) and pixel accuracy are the same
-    in both.
+    in both. NaN stands for what nothing was scored of.
     """
     correct = np.diag(confusion)
     in_truth, in_prediction = confusion.sum(1), confusion.sum(0)[: len(correct)]
     iou = correct / np.maximum(in_truth + in_prediction - correct, 1)
-    pixels = max(in_truth.sum(), 1)
+    pixels = in_truth.sum() or np.nan
     accuracy = {"mACC": correct / np.maximum(in_truth, 1)}
     return {
         "ground_truth": group_means({"mIoU": iou}, in_truth > 0, groups),

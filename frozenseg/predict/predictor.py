@@ -169,6 +169,7 @@ def build_predictor(
     cfg = cfg.clone()
     cfg.defrost()
     resolve_names(cfg)
+    own = cfg.clone()
     _turn_on(cfg, task)
     model, report = load_model(cfg, weights)
     predictor = Predictor(
@@ -176,14 +177,18 @@ def build_predictor(
         task=task,
         shortest_edge=cfg.INPUT.MIN_SIZE_TEST,
         longest_edge=cfg.INPUT.MAX_SIZE_TEST,
-        task_settings=_settings_by_task(model, cfg),
+        task_settings=_settings_by_task(model, own),
         precision=precision,
     )
     return predictor, report
 
 
 def _settings_by_task(model: Any, cfg: CfgNode) -> dict[str, TaskSettings] | None:
-    """What a model computes for each task alone; None for one that does not say it this way."""
+    """What a model computes for each task alone; None for one that does not say it this way.
+
+    Semantic scores are summed where an evaluation with the same config sums them: at the padded
+    size only if the config has no other task on.
+    """
     from frozenseg.mask_classification.from_config import task_settings
 
     if not isinstance(getattr(model, "task_settings", None), TaskSettings):
@@ -193,8 +198,12 @@ def _settings_by_task(model: Any, cfg: CfgNode) -> dict[str, TaskSettings] | Non
         changed = cfg.clone()
         _turn_on(changed, task)
         alone[task] = task_settings(changed)
-    # The best class of every pixel is enough, and needs no memory for all classes' scores.
-    alone["semantic"] = dataclasses.replace(alone["semantic"], semantic_argmax_only=True)
+    alone["semantic"] = dataclasses.replace(
+        alone["semantic"],
+        semantic_at_padded_size=task_settings(cfg).semantic_at_padded_size,
+        # The best class of every pixel is enough, and needs no memory for all classes' scores.
+        semantic_argmax_only=True,
+    )
     return alone
 
 

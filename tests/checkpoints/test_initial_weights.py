@@ -65,6 +65,20 @@ def test_all_of_fcclip_is_loaded_and_only_the_sam_parts_keep_their_values(branch
 
 
 @pytest.mark.slow
+def test_weights_of_a_diverged_training_are_refused_and_change_nothing(fcclip, tmp_path):
+    def spoil(state):
+        name = next(name for name in state if name.endswith("linear1.weight"))
+        state[name] = state[name].clone()
+        state[name][0, 0] = float("nan")
+
+    model = frozenseg(tmp_path)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"linear1\.weight has 1 NaN or infinite of"):
+        load_initial_weights(model, edited(fcclip, tmp_path, spoil))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.slow
 def test_the_strict_way_refuses_the_same_file(fcclip, tmp_path):
     with pytest.raises(ValueError, match=r"names missing.*fpn3.*MODEL\.INIT_FROM"):
         load_weights(frozenseg(tmp_path), fcclip)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 
 import pytest
@@ -111,3 +112,46 @@ def test_differences_are_counted_with_the_first_of_each_kind():
         "2 unexpected, first c"
     )
     assert differences({"a": ones}, expected).startswith("2 missing, first b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("a.weight", torch.tensor([1.0, float("nan")]), "a.weight has 1 NaN or infinite of 2"),
+        ("norm", torch.tensor([float("-inf")], dtype=torch.float16), "norm has 1 NaN or infinite"),
+        ("scale", torch.tensor([1e300], dtype=torch.float64), "scale has 1 NaN or infinite of 1"),
+        ("c", torch.ones(2, dtype=torch.complex64), "c is complex64"),
+        ("in_proj_weight", torch.ones(2, 2, dtype=torch.int64), "in_proj_weight is int64"),
+        ("s.bias", torch.eye(2).to_sparse(), "s.bias is float32 sparse_coo"),
+        ("attn_mask", torch.tensor([float("nan")]), "attn_mask has 1 NaN or infinite"),
+    ],
+)
+def test_tensors_that_no_weights_can_be_are_refused_by_name(tmp_path, name, value, message):
+    torch.save({"model": {**STATE, name: value}}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        read_state_dict(tmp_path / "weights.pt")
+    assert str(tmp_path / "weights.pt") in str(caught.value)
+
+
+def test_all_tensors_are_counted_and_three_are_named(tmp_path):
+    torch.save({f"{i}.weight": torch.tensor([float("inf")]) for i in range(5)}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"5 of 5 tensors .* 2\.weight has .* and 2 more"):
+        read_state_dict(tmp_path / "w.pt")
+
+
+def test_counters_masks_of_attention_and_empty_tensors_are_no_fault(tmp_path):
+    state = {
+        "bn.num_batches_tracked": torch.tensor(7),
+        "position_ids": torch.arange(4),
+        "text.attn_mask": torch.full((2, 2), float("-inf")).triu(1),
+        "empty.weight": torch.zeros(0, 3),
+        "half.weight": torch.ones(2, dtype=torch.bfloat16),
+    }
+    torch.save(state, tmp_path / "weights.pt")
+    assert read_state_dict(tmp_path / "weights.pt").keys() == state.keys()
+
+
+def test_integers_in_place_of_reals_are_a_difference():
+    expected = {"embedding": torch.ones(2), "steps": torch.tensor(1)}
+    found = {"embedding": torch.ones(2, dtype=torch.int64), "steps": torch.tensor(2)}
+    assert differences(found, expected) == "1 not of floating point, first embedding (int64)"

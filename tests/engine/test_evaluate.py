@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -42,6 +43,7 @@ def test_the_entry_holds_scores_and_protocol(stand_in_cfg, model, tmp_path):
     assert set(entry) == {
         *("benchmark", "dataset", "split", "images", "metrics", "protocol", "config_hash"),
         *("checkpoint", "checkpoint_hash", "versions", "seed", "seconds"),
+        *("warnings", "ignored_pixels"),
     }
     assert (entry["benchmark"], entry["dataset"], entry["split"]) == ("shapes", VAL, "val")
     assert entry["images"] == 2
@@ -192,6 +194,11 @@ def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypat
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     write_shapes(tmp_path / "shapes", train=1, val=3, size=(32, 40))
     register_shapes(tmp_path)
+    annotations = Path(MetadataCatalog.get(VAL).panoptic_json)
+    content = json.loads(annotations.read_text())
+    for annotation in content["annotations"]:
+        annotation["segments_info"][0]["area"] = -4
+    annotations.write_text(json.dumps(content))
     torch.manual_seed(0)
     expected = evaluate(stand_in_cfg, build_model(stand_in_cfg))
     results = Path(stand_in_cfg.OUTPUT_DIR) / "results.json"
@@ -223,4 +230,6 @@ def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypat
     (entry,) = read_results(results)
     assert entry["images"] == 3
     assert entry["metrics"] == alone[0]["metrics"]
+    assert any("3 in 3 of 3 images" in text for text in entry["warnings"])
+    assert entry["warnings"] == alone[0]["warnings"]
     assert flat_scores(entry["metrics"]) == expected[VAL]

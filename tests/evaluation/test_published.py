@@ -167,3 +167,14 @@ def test_an_entry_of_fusioner_finds_its_pairing():
     assert published_of({"protocol": {"model": large}}).name == "fusioner/Fusioner ViT-L/14"
     assert published_of({"protocol": {"model": {**model, "visual": "vit.json"}}}) is None
     assert published_of({"protocol": {"model": {"architecture": "Fusioner"}}}) is None
+
+
+def test_a_score_of_nothing_is_measured_and_is_none():
+    metrics = {
+        "panoptic": {"all": {"PQ": None, "classes": 0}},
+        "instance": {"all": {"AP": 12.0, "classes": 3}},
+        "instance_official": {"all": {"AP": None, "classes": 0}},
+    }
+    assert measured({"metrics": metrics}, "PQ") == ("PQ", None)
+    assert measured({"metrics": metrics}, "AP") == ("AP", 12.0)
+    assert measured({"metrics": metrics}, "mIoU") is None

@@ -150,3 +150,34 @@ def test_episodes_without_a_score_show_none(tmp_path):
     [read] = read_results(tmp_path / "results.json")
     assert column(read["metrics"], "mIoU of items") == {}
     assert column(read["metrics"], "FB-IoU") == {"all": 62.5}
+
+
+def test_nothing_scored_is_a_dash_and_warnings_follow():
+    nothing = {
+        "panoptic": {
+            "all": {"PQ": None, "SQ": None, "RQ": None, "classes": 0},
+            "stuff": {"PQ": None, "SQ": None, "RQ": None, "classes": 0},
+        },
+        "regions": {"all": {"recall50": 20.0, "accuracy": float("nan"), "classes": 1}},
+        "semantic": {
+            "ground_truth": {"all": {"mIoU": None, "classes": 0}},
+            "fwIoU": None,
+            "pixel_accuracy": float("nan"),
+        },
+    }
+    entry = {**ENTRY, "metrics": nothing, "ignored_pixels": 100.0, "warnings": ["all is black"]}
+    _, header, _, row, *rest = format_table(entry).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (header, row)]
+    assert cells == [
+        ["classes", "PQ", "SQ", "RQ", "recall50", "accuracy", "mIoU"],
+        ["all", "-", "-", "-", "20.00", "-", "-"],
+    ]
+    assert rest == [
+        "fwIoU -, pixel accuracy -",
+        "pixels without a label, which are not scored: 100.0 %",
+        "warning: x_val: all is black",
+    ]
+    last = overview_table([ENTRY, entry]).splitlines()[-1]
+    assert [cell.strip() for cell in last.split("|")[1:-1]] == [
+        *("x_val", "2", "-", "-", "-", "20.00", "-", "-", "")
+    ]

@@ -1,16 +1,22 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from detectron2.structures import Instances
 from torch import nn
 
+from frozenseg.config import load_config
 from frozenseg.device import pick_device
 from frozenseg.inference.postprocess import TaskSettings
+from frozenseg.mask_classification.from_config import task_settings
 from frozenseg.predict import predictor as module
 from frozenseg.predict.predictor import Predictor
 from frozenseg.predict.words import read_vocabulary
 from frozenseg.vocab import Vocabulary
 
+CONFIG = Path(__file__).resolve().parents[2] / "configs/miniature/fcclip.yaml"
 WORDS = Vocabulary.parse("dark; bright; sky:stuff")
 
 
@@ -221,3 +227,17 @@ def test_half_precision():
         assert model.dtype == dtype
     with pytest.raises(ValueError, match="'int8'"):
         Predictor(BrightnessModel(), precision="int8")
+
+
+@pytest.mark.parametrize(("others", "before_resize"), [(True, False), (False, True)])
+def test_semantic_scores_are_summed_where_an_evaluation_sums_them(others, before_resize):
+    cfg = load_config(CONFIG)
+    test = cfg.MODEL.MASK_FORMER.TEST
+    test.PANOPTIC_ON = test.INSTANCE_ON = others
+    test.SEMANTIC_ON, test.RECALL_ON = True, False
+    evaluated = task_settings(cfg)
+    model = SimpleNamespace(task_settings=evaluated)
+    alone = module._settings_by_task(model, cfg)["semantic"]
+    assert alone.semantic_at_padded_size == evaluated.semantic_at_padded_size == before_resize
+    assert not alone.panoptic
+    assert not alone.instance

@@ -81,7 +81,11 @@ def register_dataset_file(
         known = MetadataCatalog.get(row.name).get("dataset_split") if taken else None
         if taken and known != row:
             raise ValueError(f"{path}: name {row.name!r} is taken by another dataset; choose one")
-    return register_splits(rows, Path(path).expanduser().absolute().parent, words, trained_on)
+    root = Path(path).expanduser().absolute().parent
+    names = register_splits(rows, root, words, trained_on)
+    for name in names:
+        MetadataCatalog.get(name).dataset_file = str(path)
+    return names
 
 
 def register_datasets(cfg: CfgNode) -> None:

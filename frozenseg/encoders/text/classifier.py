@@ -44,6 +44,10 @@ class TextEncoder(Protocol):
         """The largest number of tokens of a text."""
 
     @property
+    def embed_dim(self) -> int:
+        """K."""
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
 
@@ -132,7 +136,7 @@ class TextClassifierBuilder:
             self._store = ShardStore(folder, "text embeddings", MOST_DISK_BYTES) if folder else None
         missing = self._missing(words)
         if missing and self._store:
-            self._rows |= self._store.find(missing)
+            self._rows |= self._store.find(missing, (self._text.embed_dim,), torch.float32)
             missing = self._missing(missing)
         if missing:
             self._compute(missing)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -64,10 +65,11 @@ class CachedVisualEncoder:
         """
         store = self._open()
         keys = image_digests(images_B3HW)
-        rows = store.find(keys)
+        h, w = (side // self.encoder.stride for side in images_B3HW.shape[-2:])
+        rows = store.find(keys, (self.encoder.channels, h, w), self._dtype)
         place = {key: index for index, key in enumerate(keys) if key not in rows}
         if place:
-            rows |= self._compute(images_B3HW[list(place.values())], list(place), store)
+            rows |= self._compute(images_B3HW, place, store)
         features_BChw = torch.stack([rows[key] for key in keys])
         return features_BChw.to(images_B3HW.device).float()
 
@@ -79,18 +81,24 @@ class CachedVisualEncoder:
         return self._stores[name]
 
     def _compute(
-        self, images_M3HW: Tensor, keys: list[str], store: ShardStore
+        self, images_B3HW: Tensor, place: Mapping[str, int], store: ShardStore
     ) -> dict[str, Tensor]:
-        with torch.autocast(images_M3HW.device.type, enabled=False):
-            features_MChw = self.encoder(images_M3HW)
+        """Features of the images at `place` by their keys, which are kept.
+
+        The whole batch is computed: with fewer images, convolutions and products round differently,
+        and a result would depend on which features were found.
+        """
+        with torch.autocast(images_B3HW.device.type, enabled=False):
+            features_BChw = self.encoder(images_B3HW)
+        features_MChw = features_BChw[list(place.values())]
         kept_MChw = features_MChw.to("cpu", self._dtype)
         if not kept_MChw.isfinite().all() and features_MChw.isfinite().all():
             raise ValueError(
                 f"visual features up to {float(features_MChw.abs().max()):.3g} are beyond the range"
                 " of float16: keep them as float32"
             )
-        store.add(keys, kept_MChw)
-        return dict(zip(keys, kept_MChw, strict=True))
+        store.add(list(place), kept_MChw)
+        return dict(zip(place, kept_MChw, strict=True))
 
 
 def image_digests(images_B3HW: Tensor) -> list[str]:

@@ -7,7 +7,10 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from frozenseg.encoders.shard_store import ShardStore
 from frozenseg.encoders.text import classifier
 from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.encoders.text.clip_text import ClipText
@@ -23,6 +26,7 @@ class CountingText:
     """A text tower of one character per token that remembers what it computed."""
 
     context_length = 64
+    embed_dim = 6
     device = torch.device("cpu")
 
     def __init__(self, digest: str = "one"):
@@ -261,3 +265,30 @@ def test_golden_text_classifier(golden_dir, tmp_path):
     actual = builder.embed(words)
     assert actual.shape == expected.shape == (403, 32)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        torch.full((2, 6), float("nan")),
+        torch.tensor([[float("inf")] * 6, [1.0] * 6]),
+        torch.ones(2, 5),
+        torch.ones(2, 6, dtype=torch.float64),
+    ],
+)
+def test_kept_vectors_that_cannot_be_right_are_computed_again(tmp_path, caplog, rows):
+    expected = TextClassifierBuilder(CountingText(), templates=TEMPLATES).embed(["cat", "dog"])
+    spoiled = TextClassifierBuilder(CountingText(), templates=TEMPLATES, cache_dir=tmp_path)
+    spoiled.embed(["cat", "dog"])
+    (path,) = tmp_path.rglob("*.safetensors")
+    with safe_open(str(path), framework="pt") as shard:
+        metadata = shard.metadata()
+    store = ShardStore(path.parent, "text embeddings")
+    checks = [store._checksum(key, row) for key, row in zip(["cat", "dog"], rows, strict=True)]
+    save_file({"rows": rows}, path, {**metadata, "checks": json.dumps(checks)})
+    for computed in (True, False):
+        text = CountingText()
+        again = TextClassifierBuilder(text, templates=TEMPLATES, cache_dir=tmp_path)
+        assert torch.equal(again.embed(["cat", "dog"]), expected)
+        assert (text.rows > 0) == computed
+    assert caplog.text.count("text embeddings are computed again") == 1
