@@ -61,7 +61,7 @@ def resume_lines(
     """What is taken from the file, what of this config is not used, and what else is other.
 
     Args:
-        state: of the trainer, as it was read from `path`: iteration, seed, names of "hooks", config.
+        state: of the trainer, as read from `path`: iteration, seed, names of hooks, config.
         changed: see `changed_keys`.
         rates: the optimizer's learning rates now.
     """
