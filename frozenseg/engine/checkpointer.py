@@ -173,11 +173,13 @@ class Checkpointer(FvcoreCheckpointer):
             newest = self._checkpoints()[0]
             logger.warning("%s is not there: %s is the newest checkpoint", path, newest.name)
             return str(newest)
-        name = path.read_bytes().decode(errors="backslashreplace").strip()
+        name = path.read_bytes().decode(errors="replace").strip()
         # No long or binary text reaches the file system, nor a path out of the folder.
         if name in {entry.name for entry in path.parent.iterdir()} - {path.name}:
             return str(path.with_name(name))
         said = f"names {name[:60]!r}, which is no file there" if name else "is empty"
+        if not name.isprintable():
+            said = "is not a text with the name of a file"
         raise ValueError(f"{path} {said}. {self._others('')}")
 
     def _checkpoints(self) -> list[Path]:

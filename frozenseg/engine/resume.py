@@ -68,9 +68,9 @@ def resume_lines(
     done, wanted = state["iteration"] + 1, cfg.SOLVER.MAX_ITER
     hooks = [name for name in state["hooks"] if name != "LRScheduler"]
     rate = ", ".join(f"{each:g}" for each in sorted(rates))
-    left = f"{wanted - done} are left" if done < wanted else "none is left: only evaluation follows"
+    left = "" if done < wanted else ", and none is left: only the evaluation follows"
     taken = (
-        f"Resuming from {path}: {done} iterations are done, of {wanted} (SOLVER.MAX_ITER) {left}. "
+        f"Resuming from {path}: {done} of {wanted} iterations (SOLVER.MAX_ITER) are done{left}. "
         f"Taken from the file: weights, optimizer (learning rate now {rate}, weight decay, "
         f"moments), schedule, random state (seed {state['seed']}), place in the training data"
         + "".join(f", {name}" for name in hooks)

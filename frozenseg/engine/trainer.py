@@ -89,6 +89,7 @@ class Trainer(DefaultTrainer):
         )
         self.start_iter, self.done = 0, -1
         self.max_iter = cfg.SOLVER.MAX_ITER
+        self.sets_with_loss = sets_with_loss(cfg) if cfg.TEST.VALIDATION_LOSS else []
         metric = best_metric(cfg)
         self.best = (
             BestModel(self.checkpointer, Path(cfg.OUTPUT_DIR), metric, cfg.TEST.PATIENCE)
@@ -134,7 +135,7 @@ class Trainer(DefaultTrainer):
         checkpoint, model = self.checkpointer.file_of(self.done), unwrap(self.model)
         with self._averaged(), retry_out_of_memory(model):
             results = evaluate(self.cfg, model, checkpoint=checkpoint)
-        if self.cfg.TEST.VALIDATION_LOSS:
+        if self.sets_with_loss:
             with self._averaged():
                 self._add_validation_losses(results)
         if self.best is not None:
@@ -147,8 +148,9 @@ class Trainer(DefaultTrainer):
 
     def _add_validation_losses(self, results: dict[str, dict[str, float]]) -> None:
         model, precision = unwrap(self.model), self._trainer.precision
-        sets = sets_with_loss(self.cfg)
-        losses = {name: validation_loss(self.cfg, model, name, precision) for name in sets}
+        losses = {
+            name: validation_loss(self.cfg, model, name, precision) for name in self.sets_with_loss
+        }
         logger.info("Validation loss: %s", losses)
         if comm.is_main_process():
             for name, loss in losses.items():
