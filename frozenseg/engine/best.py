@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from frozenseg.engine.validation_loss import VALIDATION_LOSS
 from frozenseg.errors import did_you_mean
 from frozenseg.evaluation.evaluators import scored_tasks
 from frozenseg.evaluation.results import COLUMNS, EPISODES
-from frozenseg.files import read_json, write_json
+from frozenseg.files import read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +108,22 @@ class BestModel:
         path = self.folder / VALUES
         known: Mapping[str, float | None] = {}
         if comm.is_main_process() and path.is_file():
-            content = read_json(path, "delete it, and the run goes on without its earlier values")
-            known = content["values"] if content.get("metric") == self.metric else {}
+            known = self._read(path)
         known = comm.all_gather(known)[0]
         self.values = {int(i): value for i, value in known.items() if int(i) <= done}
         if self.values:
             logger.info("%s so far: %s", self.metric, self.values)
+
+    def _read(self, path: Path) -> dict[str, float | None]:
+        remedy = "delete it, and the run goes on without its earlier values"
+        content = read_json(path, remedy)
+        try:
+            values = {
+                str(int(i)): v if v is None else float(v) for i, v in content["values"].items()
+            }
+            return values if content["metric"] == self.metric else {}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: not written by a training; {remedy}") from error
 
     def best(self) -> tuple[int, float] | None:
         """Iteration and value of the best evaluation, the first of equal ones."""
@@ -137,9 +148,8 @@ class BestModel:
             self.checkpointer.save(BEST, iteration=done)
         if not comm.is_main_process():
             return
-        write_json(
-            self.folder / VALUES, {"metric": self.metric, "values": self.values}, allow_nan=False
-        )
+        content = {"metric": self.metric, "values": self.values}
+        write_text(self.folder / VALUES, json.dumps(content, allow_nan=False), durable=True)
         if best is not None:
             name = f"{BEST}.pth"
             add_to_results(

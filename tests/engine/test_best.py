@@ -76,6 +76,15 @@ def test_a_resumed_run_knows_the_evaluations_up_to_its_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content", ["", "[]", '{"metric": 1}', '{"metric": "", "values": {"a": 1}}']
+)
+def test_a_file_of_values_that_is_damaged_is_an_error_that_names_it(tmp_path, content):
+    (tmp_path / "best.json").write_text(content)
+    with pytest.raises(ValueError, match=r"best\.json: not .*delete it"):
+        record(tmp_path, {})[0].resume(3)
+
+
+@pytest.mark.parametrize(
     ("options", "metric"),
     [
         ({"TEST.BEST_METRIC": "panoptic/all/PQ"}, f"{NAME}/panoptic/all/PQ"),
