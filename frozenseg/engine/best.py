@@ -163,7 +163,7 @@ class BestModel:
     def exhausted(self) -> bool:
         """Whether the last `patience` evaluations were not better than one before them."""
         best = self.best()
-        if not self.patience or not self.values:
+        if self.patience <= 0 or not self.values:
             return False
         since = sum(best is None or iteration > best[0] for iteration in self.values)
         return since >= self.patience
