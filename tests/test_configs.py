@@ -198,9 +198,6 @@ CHANGES: dict[str, Change] = {
     "SOLVER.EMA_DECAY": Change(0.9, "trainer"),
     "MODEL.INIT_FROM": Change("other.pth", "trainer"),
     "WANDB_PROJECT": Change("mine", "trainer", refused="package wandb is not installed"),
-    "DATALOADER.SAMPLER_TRAIN": Change(
-        "RepeatFactorTrainingSampler", "trainer", refused=r"DATALOADER\.REPEAT_THRESHOLD is 0"
-    ),
     "TEST.BEST_METRIC": Change("PQ", "trainer", refused=r"BEST_METRIC is 'PQ'.*panoptic/all/PQ"),
     "TEST.PATIENCE": Change(2, "trainer", refused=r"PATIENCE is 2, which needs TEST\.BEST_METRIC"),
     "TEST.VALIDATION_LOSS": Change(
@@ -219,6 +216,9 @@ DETECTRON2_CHANGES: dict[str, Change] = {
     "MODEL.SEM_SEG_HEAD.NORM": Change("BN"),
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES": Change(9, refused="MODEL.SEM_SEG_HEAD.NUM_CLASSES is 9"),
     "TEST.DETECTIONS_PER_IMAGE": Change(3),
+    "DATALOADER.SAMPLER_TRAIN": Change(
+        "RepeatFactorTrainingSampler", "trainer", refused=r"DATALOADER\.REPEAT_THRESHOLD is 0"
+    ),
     "DATASETS.TRAIN": Change((), refused="DATASETS.TRAIN"),
     "DATASETS.TEST": Change(("test_configs_seen",)),
     "INPUT.MIN_SIZE_TEST": Change(64, "test_mapper"),
