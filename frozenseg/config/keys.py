@@ -19,6 +19,7 @@ from frozenseg.config.ranges import (
     TEXT_OR_NONE,
     Accepted,
     Range,
+    WeightOrFile,
     whole,
 )
 
@@ -484,6 +485,7 @@ KEYS: tuple[Key, ...] = (
         [],
         "weights of classes in the classification loss: one number per class, or one JSON file "
         '{"class name": weight}; []: 1',
+        WeightOrFile(),
     ),
 )
 
