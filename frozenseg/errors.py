@@ -12,6 +12,10 @@ REMEDIES = {
     "transformers": "pip install 'frozenseg[fusioner]'",
 }
 
+TRACEBACK = "Traceback (most recent call last)"
+# Their names in the traceback of another process, of which only the text arrives.
+USER_ERRORS = ("ValueError", "FileNotFoundError", "NonFiniteError")
+
 
 def missing_package(error: BaseException) -> str:
     """What to do about a package that is not installed; "" for any other error."""
@@ -25,7 +29,10 @@ def is_user_error(error: BaseException) -> bool:
     """True for errors whose message is written for the user; a bare missing dict key is not."""
     if isinstance(error, KeyError):
         return bool(error.args) and " " in str(error.args[0])
-    return isinstance(error, (ValueError, OSError)) or bool(missing_package(error))
+    if isinstance(error, (ValueError, OSError)) or missing_package(error):
+        return True
+    message = str(error)
+    return TRACEBACK in message and _last_error(message)[0] in USER_ERRORS
 
 
 def describe(error: BaseException) -> str:
@@ -33,19 +40,19 @@ def describe(error: BaseException) -> str:
     message = missing_package(error) or str(
         error.args[0] if isinstance(error, KeyError) and error.args else error
     )
-    if "Traceback (most recent call last)" in message:  # torch: an error in a worker process
-        return f"in a worker process: {_last_error(message)}"
+    if TRACEBACK in message:  # torch: an error in another process
+        name, said = _last_error(message)
+        return f"in a worker process: {said if name in USER_ERRORS else f'{name}: {said}'}"
     line = " ".join(message.split())
     if is_user_error(error) and line:
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
-def _last_error(traceback: str) -> str:
-    """The message at the end of a traceback, without the names of the user's mistakes."""
-    last = traceback.strip().splitlines()[-1]
-    name, _, message = last.partition(": ")
-    return message if name in ("ValueError", "FileNotFoundError") else last
+def _last_error(traceback: str) -> tuple[str, str]:
+    """Name, without its module, and message of the error at the end of a traceback."""
+    name, _, message = traceback.strip().splitlines()[-1].partition(": ")
+    return name.rpartition(".")[2], message
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -198,6 +198,12 @@ CHANGES: dict[str, Change] = {
     "SOLVER.EMA_DECAY": Change(0.9, "trainer"),
     "MODEL.INIT_FROM": Change("other.pth", "trainer"),
     "WANDB_PROJECT": Change("mine", "trainer", refused="package wandb is not installed"),
+    "TEST.BEST_METRIC": Change("PQ", "trainer", refused=r"BEST_METRIC is 'PQ'.*panoptic/all/PQ"),
+    "TEST.PATIENCE": Change(2, "trainer", refused=r"PATIENCE is 2, which needs TEST\.BEST_METRIC"),
+    "TEST.VALIDATION_LOSS": Change(
+        True, "trainer", refused="no set of DATASETS.TEST has training targets"
+    ),
+    "MODEL.MASK_FORMER.CLASS_WEIGHTS": Change([1.0, 2.0]),
 }
 
 # Keys of detectron2's own that our borders read.
@@ -210,6 +216,9 @@ DETECTRON2_CHANGES: dict[str, Change] = {
     "MODEL.SEM_SEG_HEAD.NORM": Change("BN"),
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES": Change(9, refused="MODEL.SEM_SEG_HEAD.NUM_CLASSES is 9"),
     "TEST.DETECTIONS_PER_IMAGE": Change(3),
+    "DATALOADER.SAMPLER_TRAIN": Change(
+        "RepeatFactorTrainingSampler", "trainer", refused=r"DATALOADER\.REPEAT_THRESHOLD is 0"
+    ),
     "DATASETS.TRAIN": Change((), refused="DATASETS.TRAIN"),
     "DATASETS.TEST": Change(("test_configs_seen",)),
     "INPUT.MIN_SIZE_TEST": Change(64, "test_mapper"),
@@ -415,6 +424,7 @@ def test_a_key_that_nothing_reads_is_caught(section, tiny, monkeypatch):
 READ_ELSEWHERE = {
     *("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.NAME", "MODEL.SEM_SEG_HEAD.NAME"),
     *("OUTPUT_DIR", "SEED", "TEST.EVAL_PERIOD", "DATALOADER.NUM_WORKERS"),
+    *("DATALOADER.FILTER_EMPTY_ANNOTATIONS", "DATALOADER.REPEAT_THRESHOLD"),
     *("SOLVER.AMP.ENABLED", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.IMS_PER_BATCH"),
     *("SOLVER.REFERENCE_WORLD_SIZE", "SOLVER.LR_SCHEDULER_NAME", "SOLVER.MAX_ITER"),
     *("SOLVER.GAMMA", "SOLVER.STEPS", "SOLVER.MOMENTUM", "SOLVER.NESTEROV"),

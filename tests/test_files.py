@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from frozenseg.files import (
     read_typed,
     recorded_digest,
     write_atomically,
+    write_text,
 )
 
 
@@ -41,6 +43,23 @@ def test_the_file_appears_whole_with_its_folder(tmp_path):
     assert seen == [False]
     assert path.read_text() == "all"
     assert [p.name for p in path.parent.iterdir()] == ["x.png"]
+
+
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
+    tmp_path, monkeypatch
+):
+    synced = []
+
+    def fsync(descriptor):
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), (tmp_path / "x.pth").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "x.pth", "all")
+    assert synced == []
+    (tmp_path / "x.pth").unlink()
+    write_text(tmp_path / "x.pth", "all", durable=True)
+    part = tmp_path / f".x.{os.getpid()}.part.pth"
+    assert synced == [(str(part), False), (str(tmp_path), True)]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

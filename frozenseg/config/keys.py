@@ -19,6 +19,7 @@ from frozenseg.config.ranges import (
     TEXT_OR_NONE,
     Accepted,
     Range,
+    WeightOrFile,
     whole,
 )
 
@@ -464,6 +465,28 @@ KEYS: tuple[Key, ...] = (
         'project of Weights & Biases that gets the metrics; "": none',
         TEXT_OR_NONE,
     ),
+    # best weights, class weights
+    Key(
+        "TEST.BEST_METRIC",
+        "",
+        'the weights with its best value are saved as model_best.pth: "panoptic/all/PQ" of the '
+        'first test set, "DATASET/panoptic/all/PQ", "validation_loss"; "": none',
+        TEXT_OR_NONE,
+    ),
+    Key(
+        "TEST.PATIENCE",
+        0,
+        "evaluations without a better value that end the training; 0: off",
+        COUNT_OR_NONE,
+    ),
+    Key("TEST.VALIDATION_LOSS", False, "evaluations also compute the loss on test sets"),
+    Key(
+        "MODEL.MASK_FORMER.CLASS_WEIGHTS",
+        [],
+        "weights of classes in the classification loss: one number per class, or one JSON file "
+        '{"class name": weight}; []: 1',
+        WeightOrFile(),
+    ),
 )
 
 # The keys of detectron2 0.6 that are read; all others of its own are accepted with a warning.
@@ -471,6 +494,17 @@ DETECTRON2_KEYS: tuple[Key, ...] = tuple(
     Key(name, None, meaning, accepted)
     for name, meaning, accepted in (
         ("DATALOADER.NUM_WORKERS", "processes that read images, of all GPUs", whole(0, 1024)),
+        ("DATALOADER.FILTER_EMPTY_ANNOTATIONS", "leave out images without instances", ()),
+        (
+            "DATALOADER.REPEAT_THRESHOLD",
+            "RepeatFactorTrainingSampler: classes in a smaller share of the images are rare",
+            FRACTION,
+        ),
+        (
+            "DATALOADER.SAMPLER_TRAIN",
+            "in an epoch each image comes once, or those with rare classes more often",
+            ("TrainingSampler", "RepeatFactorTrainingSampler"),
+        ),
         ("DATASETS.TEST", "datasets that are evaluated", TEXT),
         ("DATASETS.TRAIN", "datasets that are trained on", TEXT),
         ("INPUT.MAX_SIZE_TEST", "limit of the longest side of a test image, in pixels", PIXELS),

@@ -31,7 +31,7 @@ class Legacy(NamedTuple):
 
 
 _MAPPER = "the coco_panoptic_lsj mapper has INPUT.IMAGE_SIZE, MIN_SCALE and MAX_SCALE instead"
-_LOADER = "batches follow the seed alone: every image once per epoch, in random order"
+_LOADER = "batches follow the seed alone, in random order"
 _NOT_READ = "nothing here reads this key of detectron2 (no boxes, proposals or keypoints)"
 MAIN_ONLY = "a key of detectron2's main branch that its release 0.6 lacks"
 
@@ -50,7 +50,7 @@ _ANY_VALUE = {
         "INPUT.CROP.*",
     ),
     "masks are bitmaps from the panoptic PNG files": ("INPUT.MASK_FORMAT",),
-    _LOADER: ("DATALOADER.ASPECT_RATIO_GROUPING", "DATALOADER.FILTER_EMPTY_ANNOTATIONS"),
+    _LOADER: ("DATALOADER.ASPECT_RATIO_GROUPING",),
     "use MODEL.MASK_FORMER.TEST.INSTANCE_ON": ("MODEL.MASK_ON",),
     # detectron2's detectors; its main branch has more keys in these sections
     _NOT_READ: tuple(
@@ -61,7 +61,7 @@ _ANY_VALUE = {
             "ROI_KEYPOINT_HEAD",
         )
     ),
-    MAIN_ONLY: ("DATALOADER.REPEAT_SQRT", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
+    MAIN_ONLY: ("SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
     "a key of detectron2's DeepLab project": (
         *("SOLVER.POLY_LR_CONSTANT_ENDING", "SOLVER.POLY_LR_POWER"),
         *(
@@ -102,7 +102,7 @@ _ONE_VALUE: dict[str, tuple[object, str]] = {
     "INPUT.CROP.ENABLED": (False, _MAPPER),
     "INPUT.COLOR_AUG_SSD": (False, "there is no colour augmentation"),
     "INPUT.SIZE_DIVISIBILITY": (-1, "use MODEL.MASK_FORMER.SIZE_DIVISIBILITY"),
-    "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler", _LOADER),
+    "DATALOADER.REPEAT_SQRT": (True, "repeat factors are square roots"),
     "TEST.AUG.ENABLED": (False, "there is no test-time augmentation"),
     "TEST.PRECISE_BN.ENABLED": (False, "no batch norm is trained"),
     "MODEL.LOAD_PROPOSALS": (False, "there are no boxes here"),

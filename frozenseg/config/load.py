@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 _FILE_KEYS = (
     "DATASETS.FILES",
     "DATASETS.WORDS",
+    "MODEL.MASK_FORMER.CLASS_WEIGHTS",
     *(
         f"MODEL.{section}.{key}"
         for section in ("FC_CLIP", "FROZEN_SEG")
@@ -111,9 +112,14 @@ def load_config(
 
 def config_hash(cfg: CfgNode) -> str:
     """sha256 (hex) of what a config computes: without output folder, device and file locations."""
+    return hashlib.sha256(json.dumps(computed_values(cfg), sort_keys=True).encode()).hexdigest()
+
+
+def computed_values(cfg: CfgNode) -> dict[str, Any]:
+    """Dotted key -> value of what a config computes; of files only their names."""
     values = {key: value for key, value in flatten(cfg) if key not in _NOT_HASHED}
     values.update({key: Path(str(values[key])).name for key in _FILE_KEYS})
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return values
 
 
 def _set(cfg: CfgNode, key: str, value: Any, source: str) -> Legacy | None:

@@ -59,6 +59,16 @@ NOT_NEGATIVE = Range(0, 10**6)
 POSITIVE = Range(0, 10**6, without=(0,))
 
 
+class WeightOrFile(Text):
+    """Positive numbers, or the name of a file."""
+
+    def __contains__(self, value: object) -> bool:
+        return value in POSITIVE or super().__contains__(value)
+
+    def __str__(self) -> str:
+        return f"{POSITIVE}, or {super().__str__()}"
+
+
 def allowed(value: object, accepted: Accepted) -> bool:
     """Whether a value, of a list each entry, is accepted; () accepts any."""
     if isinstance(accepted, tuple):

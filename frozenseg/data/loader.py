@@ -9,13 +9,14 @@ buffers, which is why ours is used for training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data import DatasetFromList
 from detectron2.data.build import trivial_batch_collator
+from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 Record = dict[str, Any]
@@ -25,25 +26,46 @@ class StreamSampler(Sampler[tuple[int, int]]):
     """Endless (position in the stream, index of the record) pairs, reshuffled every epoch."""
 
     def __init__(
-        self, size: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        *,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        factors: Sequence[float] | None = None,
     ) -> None:
-        """`start` samples of the whole stream (all ranks together) have been used already."""
+        """
+        Args:
+            start: so many samples of the whole stream (all ranks together) have been used already.
+            factors: how often a record comes in an epoch on average; None: each once.
+        """
         if size <= 0:
             raise ValueError("the training dataset is empty: check DATASETS.TRAIN")
         self.size, self.seed, self.start = size, seed, start
         self.rank, self.world_size = rank, world_size
+        self.factors = None if factors is None else np.asarray(factors)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return islice(self._stream(), self.rank, None, self.world_size)
 
     def _stream(self) -> Iterator[tuple[int, int]]:
-        position = self.start
-        while True:
-            epoch, offset = divmod(position, self.size)
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
-            for index in order[offset:].tolist():
-                yield position, index
-                position += 1
+        # The epoch that `start` lies in; epochs with repeats differ in length, and are counted.
+        first = self.start // self.size if self.factors is None else 0
+        begin = first * self.size  # of the epoch, in the stream
+        for epoch in count(first):
+            order = self._epoch(epoch)
+            used = max(0, self.start - begin)
+            yield from enumerate(order[used:].tolist(), begin + used)
+            begin += len(order)
+
+    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+        """The indices of an epoch; a fractional repeat factor is rounded up or down by chance."""
+        generator = np.random.default_rng((self.seed, epoch))
+        if self.factors is None:
+            return generator.permutation(self.size)
+        times = np.floor(self.factors + generator.random(self.size)).astype(np.int64)
+        return generator.permutation(np.repeat(np.arange(self.size), times))
 
 
 class SeededDataset(Dataset[Record]):
@@ -82,8 +104,14 @@ class TrainLoader:
         num_workers: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        factors: Sequence[float] | None = None,
     ) -> None:
-        """`batch_size` counts all ranks. Raises: ValueError if the ranks cannot share it evenly."""
+        """
+        Args:
+            batch_size: counts all ranks.
+            factors: of a `StreamSampler`.
+        Raises: ValueError if the ranks cannot share a batch evenly.
+        """
         if batch_size <= 0 or batch_size % world_size:
             raise ValueError(
                 f"SOLVER.IMS_PER_BATCH is {batch_size}: it must be a positive multiple of the "
@@ -92,7 +120,7 @@ class TrainLoader:
         self.dataset = SeededDataset(DatasetFromList(list(records), copy=False), mapper, seed)
         self.per_rank = batch_size // world_size
         self.num_workers = num_workers
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.factors = rank, world_size, factors
         self.start = 0
 
     def __iter__(self) -> Iterator[list[Record]]:
@@ -104,6 +132,7 @@ class TrainLoader:
             start=self.start,
             rank=self.rank,
             world_size=self.world_size,
+            factors=self.factors,
         )
         yield from DataLoader(
             dataset,

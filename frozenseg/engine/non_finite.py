@@ -20,8 +20,11 @@ from frozenseg.files import write_atomically
 FOLDER = "non_finite"
 
 
-class NonFiniteError(FloatingPointError):
-    """A loss or gradient that is infinite or NaN; the message says where the batch was saved."""
+class NonFiniteError(FloatingPointError, ValueError):
+    """A loss or gradient that is infinite or NaN; the message says where the batch was saved.
+
+    A ValueError, since settings and data make a training diverge: the user's to mend.
+    """
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,11 @@ class CosineGroups(LambdaLR, _LRScheduler):
         groups = optimizer.param_groups
         super().__init__(optimizer, [staying if g.get(CONSTANT) else falling for g in groups])
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Place and first values of a resumed run; length and end are those of this schedule."""
+        own = ("steps", "decay_end")
+        super().load_state_dict({k: v for k, v in state_dict.items() if k not in own})
+
     def step(self, epoch: int | None = None) -> None:
         """The next iteration's learning rates and weight decays."""
         super().step(epoch)

@@ -18,6 +18,7 @@ from frozenseg.config import load_config
 from frozenseg.data.catalog.register import register_datasets, registered_split
 from frozenseg.device import retry_out_of_memory, usable_device
 from frozenseg.engine.evaluate import evaluate
+from frozenseg.engine.inputs import check_datasets
 from frozenseg.engine.processes import launch, process_rank
 from frozenseg.engine.trainer import Trainer
 from frozenseg.engine.wandb_sync import require_wandb
@@ -70,10 +71,12 @@ def check_inputs(cfg: CfgNode, eval_only: bool) -> None:
 
     Raises: ValueError for a dataset that is not registered, --eval-only without weights, two
         files to start from, or wandb where it is not installed; FileNotFoundError for weights
-        that are not there.
+        that are not there; the errors of `check_datasets`.
     """
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         registered_split(name)
+    if comm.is_main_process():  # launchers stop the other processes
+        check_datasets(cfg, training=not eval_only)
     if not eval_only:
         if cfg.WANDB_PROJECT:
             require_wandb()

@@ -126,8 +126,9 @@ class TrainStep(SimpleTrainer):
         )
         raise NonFiniteError(
             f"{reason} {where}; batch, random draws and weights are in {path} "
-            "(frozenseg.engine.non_finite.read_bad_step). Look at its images; lower "
-            "SOLVER.BASE_LR or set SOLVER.AMP.ENABLED False, and go on with --resume"
+            "(frozenseg.engine.non_finite.read_bad_step). Look at its images; set "
+            "SOLVER.AMP.ENABLED False and go on with --resume, or start anew with a lower "
+            "SOLVER.BASE_LR (--resume keeps the old one)"
         )
 
     def _draws(self, batch: Any) -> dict[str, Any]:

@@ -18,15 +18,24 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from frozenseg.build import build_model, family
 from frozenseg.data.catalog.register import register_datasets
 from frozenseg.data.loader import TrainLoader
-from frozenseg.data.mappers.masks import build_mapper
+from frozenseg.data.mappers.masks import SegmentationMapper, build_mapper
+from frozenseg.data.training_records import (
+    repeat_factors,
+    warn_of_empty_masks,
+    warn_of_many_targets,
+    with_annotations,
+)
 from frozenseg.device import retry_out_of_memory
+from frozenseg.engine.best import BestModel, Patience, StoppedEarly, add_to_results, best_metric
 from frozenseg.engine.checkpointer import Checkpointer
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.engine.moving_average import MovingAverage
 from frozenseg.engine.optimizer import build_optimizer, build_schedule, with_epochs
 from frozenseg.engine.precision import choose_precision
 from frozenseg.engine.processes import unwrap, wrap_for_processes
+from frozenseg.engine.resume import changed_keys, config_text, resume_lines
 from frozenseg.engine.train_step import TrainStep
+from frozenseg.engine.validation_loss import VALIDATION_LOSS, sets_with_loss, validation_loss
 from frozenseg.engine.wandb_sync import start_wandb
 from frozenseg.files import flatten
 from frozenseg.progress import Progress, on_terminal
@@ -78,8 +87,15 @@ class Trainer(DefaultTrainer):
             averaged=self.average.weights if self.average else None,
             trainer=weakref.proxy(self),
         )
-        self.start_iter = 0
+        self.start_iter, self.done = 0, -1
         self.max_iter = cfg.SOLVER.MAX_ITER
+        self.sets_with_loss = sets_with_loss(cfg) if cfg.TEST.VALIDATION_LOSS else []
+        metric = best_metric(cfg)
+        self.best = (
+            BestModel(self.checkpointer, Path(cfg.OUTPUT_DIR), metric, cfg.TEST.PATIENCE)
+            if metric
+            else None
+        )
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> list[HookBase]:
@@ -96,6 +112,8 @@ class Trainer(DefaultTrainer):
         built.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
             built.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        if self.best is not None:
+            built.append(Patience(self.best))
         return built
 
     def build_writers(self) -> list[EventWriter]:
@@ -108,15 +126,64 @@ class Trainer(DefaultTrainer):
         return writers if on_terminal() else [CommonMetricPrinter(self.max_iter), *writers]
 
     def _evaluate(self) -> dict[str, Any]:
-        # The last iteration done: of this run, or of the file that a finished run resumes from.
-        done = max(self.start_iter - 1, min(self.iter, self.max_iter - 1))
         if self.iter == self.max_iter - 1:  # done, `iter` is one more: the last iteration failed
             return {}
-        checkpoint, model = self.checkpointer.file_of(done), unwrap(self.model)
-        average = self.average.applied() if self.average else contextlib.nullcontext()
-        with average, retry_out_of_memory(model):
-            self._last_eval_results = evaluate(self.cfg, model, checkpoint=checkpoint)
-        return self._last_eval_results
+        return self._score()
+
+    def _score(self) -> dict[str, Any]:
+        """Evaluates the weights after the last iteration done, of this run or the one resumed."""
+        checkpoint, model = self.checkpointer.file_of(self.done), unwrap(self.model)
+        with self._averaged(), retry_out_of_memory(model):
+            results = evaluate(self.cfg, model, checkpoint=checkpoint)
+        if self.sets_with_loss:
+            with self._averaged():
+                self._add_validation_losses(results)
+        if self.best is not None:
+            self.best.record(self.done, results)
+        self._last_eval_results = results
+        return results
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def _add_validation_losses(self, results: dict[str, dict[str, float]]) -> None:
+        model, precision = unwrap(self.model), self._trainer.precision
+        losses = {
+            name: validation_loss(self.cfg, model, name, precision) for name in self.sets_with_loss
+        }
+        logger.info("Validation loss: %s", losses)
+        if comm.is_main_process():
+            for name, loss in losses.items():
+                results[name][VALIDATION_LOSS] = loss
+            add_to_results(Path(self.cfg.OUTPUT_DIR), validation_loss=losses)
+
+    def run_step(self) -> None:
+        """One iteration."""
+        super().run_step()
+        self.done = self.iter
+
+    def train(self) -> None:
+        """Trains to SOLVER.MAX_ITER, or until TEST.PATIENCE ends, and evaluates."""
+        if self.best is not None and self.start_iter:
+            self.best.resume(self.done)
+            period = self.cfg.TEST.EVAL_PERIOD
+            due = period > 0 and self.start_iter % period == 0 and self.start_iter < self.max_iter
+            if due and self.done not in self.best.values:  # killed before this evaluation's end
+                self._score()
+        if self.best is not None and self.best.exhausted:
+            self._stop_early()
+            return
+        try:
+            super().train()
+        except StoppedEarly:
+            self._stop_early()
+
+    def _stop_early(self) -> None:
+        self.checkpointer.save("model_final", iteration=self.done)
+        logger.info(
+            "Training ends after iteration %d: no better %s in TEST.PATIENCE = %d evaluations",
+            *(self.done, self.cfg.TEST.BEST_METRIC, self.cfg.TEST.PATIENCE),
+        )
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Continues from OUTPUT_DIR's last checkpoint if `resume`, else loads weights.
@@ -124,27 +191,61 @@ class Trainer(DefaultTrainer):
         These are MODEL.INIT_FROM (`load_initial_weights`) or MODEL.WEIGHTS, strictly.
 
         A resumed run goes on with the batch, the random draws, the optimizer state and the
-        learning rate that an uninterrupted one would have had.
+        learning rate that an uninterrupted one would have had. The log says what it took from the
+        file, what of the config that overrules, and what else is other than in its run.
         """
+        folder, there = self.cfg.OUTPUT_DIR, self.checkpointer.has_checkpoint()
+        if resume and not there:
+            logger.warning("--resume: %s has no checkpoint: training starts at iteration 0", folder)
+        elif there and not resume:
+            logger.warning(
+                "%s has checkpoints of an earlier run, which this one overwrites (--resume goes on "
+                "with it)",
+                folder,
+            )
         super().resume_or_load(resume)
         self._trainer.data_loader.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
+        if self.start_iter:
+            self.done = self.start_iter - 1
+            rates = {group["lr"] for group in self._trainer.optimizer.param_groups}
+            for line in resume_lines(
+                self.cfg,
+                self._resumed,
+                self._changed,
+                path=self.checkpointer.loaded_from,
+                rates=rates,
+            ):
+                logger.info("%s", line)
+            self.start_iter = min(self.start_iter, self.max_iter)  # what detectron2's loop can show
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs besides the weights (v0.6 leaves the optimizer out)."""
         return {
             **TrainerBase.state_dict(self),
+            "iteration": self.done,
+            "config": config_text(self.cfg),
             "optimizer": self._trainer.optimizer.state_dict(),
             "grad_scaler": self._trainer.scaler.state_dict(),
             "seed": self.seed,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Takes back what `state_dict` gave.
+
+        Raises: ValueError for a state without a part, or of a run with another optimizer.
+        """
+        lacking = {"iteration", "optimizer", "grad_scaler", "seed"} - state_dict.keys()
+        if lacking:
+            raise ValueError(f"it has no {' and no '.join(sorted(lacking))}")
+        self._changed = changed_keys(self.cfg, state_dict)
         TrainerBase.load_state_dict(self, state_dict)
         self._trainer.optimizer.load_state_dict(state_dict["optimizer"])
         if state_dict["grad_scaler"]:  # empty if the run so far needed none
             self._trainer.scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = self._trainer.seed = self._trainer.data_loader.dataset.seed = state_dict["seed"]
+        about = ("iteration", "seed", "config")
+        self._resumed = {name: state_dict[name] for name in about if name in state_dict}
+        self._resumed["hooks"] = list(state_dict.get("hooks", ()))
 
 
 class TrainingBar(HookBase):
@@ -171,14 +272,23 @@ def build_train_loader(cfg: CfgNode, seed: int) -> TrainLoader:
     if not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty: name a registered dataset to train on")
     records = get_detection_dataset_dicts(list(cfg.DATASETS.TRAIN), filter_empty=False)
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        records = with_annotations(records)
+    mapper = build_mapper(cfg, is_train=True)
+    if isinstance(mapper, SegmentationMapper):
+        warn_of_empty_masks(records)
+        queries = cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES
+        warn_of_many_targets(records, mapper.targets.most, queries)
+    repeated = cfg.DATALOADER.SAMPLER_TRAIN == "RepeatFactorTrainingSampler"
     return TrainLoader(
         records,
-        build_mapper(cfg, is_train=True),
+        mapper,
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         seed=seed,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
+        factors=repeat_factors(records, cfg.DATALOADER.REPEAT_THRESHOLD) if repeated else None,
     )
 
 

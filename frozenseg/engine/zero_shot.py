@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from frozenseg.build import load_model
 from frozenseg.checkpoints.reading import require_weights
-from frozenseg.data.catalog.lookup import DATASET_SPLITS, datasets_root
+from frozenseg.data.catalog.lookup import DATASET_SPLITS
 from frozenseg.data.catalog.own_datasets import is_dataset_file
 from frozenseg.data.catalog.register import (
     register_dataset_file,
@@ -26,10 +26,9 @@ from frozenseg.data.catalog.register import (
 )
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.catalog.word_sets import OWN
-from frozenseg.data.findings import Report
-from frozenseg.data.verify.files import check_paths
 from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import Plan, evaluate_dataset, plan
+from frozenseg.engine.inputs import missing
 from frozenseg.engine.protocol import identify_weights
 from frozenseg.evaluation.results import (
     format_table,
@@ -75,18 +74,6 @@ def dataset_names(
             registered_split(name)
             found.append(name)
     return tuple(dict.fromkeys(found))
-
-
-def missing(name: str) -> str:
-    """What a dataset lacks, with the remedy; "" if all its files and folders are there."""
-    row = registered_split(name)
-    root = Path("/") if Path(row.images).is_absolute() else datasets_root()
-    report = Report(row.name, str(root))
-    if check_paths(row, root, report):
-        return ""
-    first = report.findings[0]
-    remedies = "; then ".join(dict.fromkeys(finding.remedy for finding in report.findings))
-    return f"{first.problem} ({first.where[0]}): {remedies}"
 
 
 def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: Path) -> None:

@@ -30,6 +30,7 @@ class SetCriterion(nn.Module):
     """
 
     empty_weight: Tensor
+    class_weight: Tensor
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class SetCriterion(nn.Module):
         num_points: int,
         oversample_ratio: float,
         importance_ratio: float,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         """
         Args:
@@ -49,21 +51,24 @@ class SetCriterion(nn.Module):
             num_classes: C without void; void's cross entropy weighs `no_object_weight`.
             loss_weights: weight of `loss_ce`, `loss_mask` and `loss_dice`.
             num_points, oversample_ratio, importance_ratio: see `uncertain_points`.
+            class_weights: weights (C,) of the classes in the cross entropy; None: all weigh 1.
         """
         super().__init__()
         self.matcher = matcher
         masks = LossDivisor(number_of_masks, over_processes=True, at_least=1)
-        weights = LossDivisor(
-            lambda sample: _class_weight(number_of_masks(sample), num_queries, no_object_weight)
-        )
+        weights = LossDivisor(lambda sample: self._summed_weight(sample, num_queries))
         self.loss_divisors = {"loss_ce": weights, "loss_mask": masks, "loss_dice": masks}
         self.loss_weights = dict(loss_weights)
+        self.no_object_weight = no_object_weight
         self.num_points = num_points
         self.oversample_ratio = oversample_ratio
         self.importance_ratio = importance_ratio
         weight = torch.ones(num_classes + 1)
         weight[-1] = no_object_weight
         self.register_buffer("empty_weight", weight)
+        # Not in checkpoints: they come with the config, like the weights of the losses.
+        of_class = torch.tensor([*(class_weights or [1.0] * num_classes), 1.0])
+        self.register_buffer("class_weight", of_class, persistent=False)
 
     def forward(
         self,
@@ -116,7 +121,18 @@ class SetCriterion(nn.Module):
         )
         for image, (target, (queries, masks)) in enumerate(zip(targets, matches, strict=True)):
             classes_BQ[image, queries] = target.classes_M[masks]
-        return F.cross_entropy(logits_BQC.transpose(1, 2), classes_BQ, self.empty_weight)
+        weight_C = self.empty_weight * self.class_weight
+        return F.cross_entropy(logits_BQC.transpose(1, 2), classes_BQ, weight_C)
+
+    def _summed_weight(self, sample: Mapping[str, Any], queries: int) -> float:
+        """Summed weights of an image's cross entropy: a query without a mask weighs void's.
+
+        With more masks than queries those that are matched are taken to weigh the mean of all.
+        """
+        masks = number_of_masks(sample)
+        total = float(self.class_weight.cpu()[sample["instances"].gt_classes].sum()) if masks else 0
+        matched = min(masks, queries)
+        return total * matched / max(masks, 1) + (queries - matched) * self.no_object_weight
 
     def _mask_losses(
         self,
@@ -162,12 +178,6 @@ class SetCriterion(nn.Module):
 def number_of_masks(sample: Mapping[str, Any]) -> int:
     """Ground-truth masks of a training sample."""
     return len(sample.get("instances", ()))
-
-
-def _class_weight(masks: int, queries: int, no_object_weight: float) -> float:
-    """Summed weights of an image's cross entropy: a matched query weighs 1, others less."""
-    matched = min(masks, queries)
-    return matched + (queries - matched) * no_object_weight
 
 
 def _masks_per_rank(count: int, like: Tensor) -> Tensor:

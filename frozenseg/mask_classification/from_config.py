@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,14 @@ from frozenseg.encoders.clip.weights import NO_WEIGHTS
 from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import FrozenSAM, build_sam
+from frozenseg.errors import did_you_mean
+from frozenseg.files import read_json
 from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
+from frozenseg.vocab import Vocabulary
 
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
@@ -34,15 +37,16 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
     sam, injects = build_sam(cfg) if needs_sam(cfg) else None, injects_sam(cfg)
     if sam is not None and injects:
         shapes["sam"] = ShapeSpec(channels=sam.out_channels, stride=sam.stride)
+    shared = shared_arguments(cfg, backbone.text, clip.TEMPLATES)
     return {
-        **shared_arguments(cfg, backbone.text, clip.TEMPLATES),
+        **shared,
         "sam": sam,
         "injects_sam": injects,
         "use_sam_masks": cfg.TEST.USE_SAM_MASKS,
         "mask_generator": _mask_generator(cfg, sam),
         "backbone": backbone,
         "sem_seg_head": build_sem_seg_head(cfg, shapes),
-        "criterion": build_criterion(cfg),
+        "criterion": build_criterion(cfg, shared["train_vocabulary"]),
         "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
         "task_settings": task_settings(cfg),
         "ensemble": ensemble_settings(cfg),
@@ -77,8 +81,8 @@ def _mask_generator(
     return SamMasks(sam, MaskGeneration(**settings)).masks
 
 
-def build_criterion(cfg: CfgNode) -> SetCriterion:
-    """Matcher and losses of `MODEL.MASK_FORMER.*`."""
+def build_criterion(cfg: CfgNode, vocabulary: Vocabulary) -> SetCriterion:
+    """Matcher and losses of `MODEL.MASK_FORMER.*`, for the classes of training."""
     settings = cfg.MODEL.MASK_FORMER
     matcher = HungarianMatcher(
         class_weight=settings.CLASS_WEIGHT,
@@ -99,7 +103,43 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
         num_points=settings.TRAIN_NUM_POINTS,
         oversample_ratio=settings.OVERSAMPLE_RATIO,
         importance_ratio=settings.IMPORTANCE_SAMPLE_RATIO,
+        class_weights=class_weights(settings.CLASS_WEIGHTS, vocabulary),
     )
+
+
+def class_weights(given: Sequence[Any], vocabulary: Vocabulary) -> list[float] | None:
+    """The weights (C,) that MODEL.MASK_FORMER.CLASS_WEIGHTS gives the classes; None without any.
+
+    Args: given: a number for every class, or the name of one JSON file {class name: weight}, in
+        which classes may be left out: they weigh 1.
+    Raises: FileNotFoundError; ValueError for another number of weights, a class that is not there,
+        and weights that are not positive numbers.
+    """
+    key = "MODEL.MASK_FORMER.CLASS_WEIGHTS"
+    if not given:
+        return None
+    names, source = list(vocabulary.names), key
+    of_name: Any
+    if len(given) == 1 and isinstance(given[0], str):
+        source = f"{key}: {given[0]}"
+        of_name = read_json(Path(given[0]), f"check {key}")
+    elif len(given) == len(names):
+        of_name = dict(zip(names, given, strict=True))
+    else:
+        raise ValueError(f"{key} has {len(given)} weights, but training has {len(names)} classes")
+    if not isinstance(of_name, dict):
+        raise ValueError(
+            f'{source}: expected {{"class name": weight}}, got {type(of_name).__name__}'
+        )
+    for name, weight in of_name.items():
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise ValueError(f"{source}: {name!r} is no class of the training; {hint}".rstrip("; "))
+        if type(weight) not in (int, float) or not 0 < weight < float("inf"):
+            raise ValueError(
+                f"{source}: the weight of {name!r} is {weight!r}, not a positive number"
+            )
+    return [float(of_name.get(name, 1.0)) for name in names]
 
 
 def task_settings(cfg: CfgNode) -> TaskSettings:

@@ -86,8 +86,7 @@ class HungarianMatcher(nn.Module):
             )
         if not torch.isfinite(cost_QM).all():
             raise FloatingPointError(
-                "the matching cost is not finite: the model's outputs have diverged; "
-                "lower SOLVER.BASE_LR or disable SOLVER.AMP.ENABLED"
+                "the matching cost is not finite: the model's outputs have diverged"
             )
         rows, columns = linear_sum_assignment(cost_QM.cpu().numpy())
         return torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)

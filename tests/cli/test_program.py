@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from torch.multiprocessing import ProcessRaisedException
 
 from frozenseg.cli import program as cli
 
@@ -57,6 +58,30 @@ def test_an_error_of_a_worker_process_is_its_last_line():
         'last):\n  File "x.py", line 3, in f\nValueError: a.png: is damaged\n'
     )
     assert cli.describe(worker) == "in a worker process: a.png: is damaged"
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "line"),
+    [
+        ("ValueError: a.png: is damaged", 2, "error: in a worker process: a.png: is damaged\n"),
+        (
+            "frozenseg.engine.non_finite.NonFiniteError: lower it",
+            2,
+            "error: in a worker process: l",
+        ),
+        ("RuntimeError: shapes differ", 1, "error: in a worker process: RuntimeError: shapes diff"),
+    ],
+)
+def test_an_error_that_ended_a_process_of_a_launch_is_the_users_if_it_was_there(
+    capsys, last, code, line
+):
+    """detectron2's launch gives the text of the traceback alone."""
+    text = (
+        "\n\n-- Process 1 terminated with the following error:\n"
+        f"Traceback (most recent call last):\n  File x\n{last}\n"
+    )
+    assert exit_code(ProcessRaisedException(text, 1, 2)) == code
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_importing_it_does_not_import_torch():

@@ -74,3 +74,26 @@ def test_a_batch_that_cannot_be_shared_is_refused(batch_size, world_size):
 def test_no_records_are_refused():
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN"):
         StreamSampler(0, seed=0)
+
+
+FACTORS = [1.0, 1.0, 2.5, 1.0, 1.0, 3.0, 1.0]
+
+
+def test_repeated_records_come_as_often_as_their_factors_say():
+    sampler = StreamSampler(7, seed=0, factors=FACTORS)
+    epochs = [sampler._epoch(epoch).tolist() for epoch in range(200)]
+    counts = [sum(epoch.count(i) for epoch in epochs) / 200 for i in range(7)]
+    assert counts == pytest.approx(FACTORS, abs=0.1)
+    assert {epoch.count(2) for epoch in epochs} == {2, 3}
+    stream = [index for _, index in islice(sampler, 25)]
+    assert stream == [index for epoch in epochs for index in epoch][:25]
+
+
+def test_a_stream_with_repeats_goes_on_anywhere_and_is_shared_without_overlap():
+    whole = batches(30, factors=FACTORS)
+    for used in (1, 4, 5, 6, 11, 29):
+        assert batches(30 - used, start=2 * used, factors=FACTORS) == whole[used:]
+    first, second = (
+        batches(30, factors=FACTORS, batch_size=2, rank=rank, world_size=2) for rank in range(2)
+    )
+    assert [a + b for a, b in zip(first, second, strict=True)] == whole

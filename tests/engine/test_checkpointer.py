@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -92,3 +95,79 @@ def test_a_model_that_does_not_fit_is_an_error(tmp_path):
 def test_other_processes_write_nothing(tmp_path):
     Checkpointer(toy(), str(tmp_path), save_to_disk=False).save("weights")
     assert not list(tmp_path.iterdir())
+
+
+def runs(tmp_path, *iterations):
+    """A folder with checkpoints of a run, the last one under its final name."""
+    checkpointer = Checkpointer(toy(), str(tmp_path))
+    for i in iterations:
+        checkpointer.save(f"model_{i:07d}", iteration=i)
+        os.utime(tmp_path / f"model_{i:07d}.pth", (i, i))
+    return checkpointer
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (bytes(range(256)) * 20, "is not a text with the name of a file"),
+        (b"model_0000009.pth", "names 'model_0000009.pth', which is no file there"),
+        (b"../other/model_0000001.pth", r"names '\.\./other/.*no file there"),
+        (b"last_checkpoint", "names 'last_checkpoint', which is no file there"),
+    ],
+)
+def test_a_last_checkpoint_that_names_no_file_is_an_error_with_the_checkpoints(
+    tmp_path, content, said
+):
+    checkpointer = runs(tmp_path, 1, 3)
+    (tmp_path / "last_checkpoint").write_bytes(content)
+    others = r"newest first: model_0000003\.pth, model_0000001\.pth; .*write its name into"
+    with pytest.raises(ValueError, match=rf"last_checkpoint {said}.*{others}.*last_checkpoint"):
+        checkpointer.resume_or_load("", resume=True)
+
+
+def test_a_damaged_last_checkpoint_is_an_error_with_the_earlier_ones(tmp_path):
+    checkpointer = runs(tmp_path, 1, 3)
+    path = tmp_path / "model_0000003.pth"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"_0000003\.pth is damaged.*first: model_0000001\.pth;"):
+        checkpointer.resume_or_load("", resume=True)
+    (tmp_path / "model_0000001.pth").unlink()
+    with pytest.raises(ValueError, match=r"is damaged.*no other checkpoint: start anew"):
+        checkpointer.resume_or_load("", resume=True)
+
+
+def test_without_last_checkpoint_the_newest_one_is_taken_with_a_warning(tmp_path, caplog):
+    """A run that was killed before it wrote the name of its first checkpoint."""
+    checkpointer = runs(tmp_path, 1, 3)
+    checkpointer.save("model_best", iteration=7)
+    (tmp_path / "last_checkpoint").unlink()
+    assert checkpointer.has_checkpoint()
+    assert checkpointer.resume_or_load("", resume=True) == {"iteration": 3}
+    assert "last_checkpoint is not there: model_0000003.pth is the newest" in caplog.text
+
+
+def test_the_best_model_is_not_what_a_run_resumes_from(tmp_path):
+    checkpointer = runs(tmp_path, 1)
+    checkpointer.save("model_best", iteration=1)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert checkpointer.file_of(1).endswith("model_0000001.pth")
+
+
+def test_a_state_that_does_not_fit_is_an_error_with_the_file(tmp_path):
+    model = toy()
+    optimizer = torch.optim.SGD(model["head"].parameters(), lr=1.0)
+    Checkpointer(model, str(tmp_path), optimizer=optimizer).save("model_0000001")
+    other = torch.optim.SGD([model["head"].weight], lr=1.0)
+    with pytest.raises(ValueError, match=r"_0000001\.pth: its 'optimizer' state does not fit"):
+        Checkpointer(model, str(tmp_path), optimizer=other).resume_or_load("", resume=True)
+
+
+def test_checkpoints_and_their_name_are_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    Checkpointer(toy(), str(tmp_path), averaged=dict).save("model_final")
+    names = [Path(path).name.split(".")[1] for path in synced if path != str(tmp_path)]
+    assert names == ["model_final_ema", "model_final", "last_checkpoint"]
+    assert synced.count(str(tmp_path)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from detectron2.structures import BitMasks, Instances
 from torch import nn
 
+from frozenseg.cli import program
 from frozenseg.data.loader import SeededDataset
 from frozenseg.engine.non_finite import NonFiniteError, read_bad_step, save_bad_step
 from frozenseg.engine.trainer import Trainer
@@ -130,3 +132,13 @@ def test_another_file_is_refused(tmp_path):
     torch.save({"model": {}}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match="was not written by a training that stopped"):
         read_bad_step(tmp_path / "w.pth")
+
+
+def test_a_diverged_loss_is_a_user_error_of_one_line(capsys):
+    def diverge(_args):
+        raise NonFiniteError("the losses are not finite: lower SOLVER.BASE_LR")
+
+    with pytest.raises(SystemExit) as end:
+        program.run(diverge, argparse.Namespace())
+    assert end.value.code == program.EXIT_USER_ERROR
+    assert capsys.readouterr().err == ("error: the losses are not finite: lower SOLVER.BASE_LR\n")

@@ -12,7 +12,8 @@ import torch
 
 from frozenseg.build import build_model
 from frozenseg.engine import zero_shot
-from frozenseg.engine.zero_shot import dataset_names, missing, score_benchmarks
+from frozenseg.engine.inputs import missing
+from frozenseg.engine.zero_shot import dataset_names, score_benchmarks
 from frozenseg.evaluation.results import read_results, read_skipped
 from tests.shapes_world import register_shapes, write_shapes
 

@@ -6,16 +6,19 @@ import math
 
 import pytest
 import torch
+from detectron2.structures import Instances
 
 from frozenseg.mask_classification.criterion import SetCriterion, _masks_per_rank
 from frozenseg.mask_classification.decoder import DecoderOutput
+from frozenseg.mask_classification.from_config import class_weights
 from frozenseg.mask_classification.matcher import HungarianMatcher, Target
 from frozenseg.structures import MaskPrediction
+from frozenseg.vocab import Vocabulary
 
 LOSS_WEIGHTS = {"loss_ce": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
 
 
-def criterion(num_classes: int = 3) -> SetCriterion:
+def criterion(num_classes: int = 3, class_weights=None) -> SetCriterion:
     matcher = HungarianMatcher(class_weight=2.0, mask_weight=5.0, dice_weight=5.0, num_points=64)
     return SetCriterion(
         matcher,
@@ -26,6 +29,7 @@ def criterion(num_classes: int = 3) -> SetCriterion:
         num_points=64,
         oversample_ratio=3.0,
         importance_ratio=0.75,
+        class_weights=class_weights,
     )
 
 
@@ -104,3 +108,85 @@ def test_same_generator_same_losses():
         criterion()(output, truth, generator=torch.Generator().manual_seed(s)) for s in (3, 3, 4)
     ]
     assert runs[0]["loss_mask"] == runs[1]["loss_mask"] != runs[2]["loss_mask"]
+
+
+def test_class_weights_weigh_the_matched_queries():
+    """Two images of 4 queries: classes 0 and 2 in the first, 2 in the second; the rest is void."""
+    truth = [
+        Target(torch.tensor([0, 2]), torch.rand(2, 16, 16) > 0.5),
+        Target(torch.tensor([2]), torch.rand(1, 16, 16) > 0.5),
+    ]
+    given, output = [3.0, 1.0, 5.0], DecoderOutput(prediction())
+    weighted = criterion(class_weights=given)
+    loss = weighted(output, truth, torch.Generator().manual_seed(0))["loss_ce"].item() / 2
+    matches = weighted.matcher(output.final, truth, torch.Generator().manual_seed(0))
+    costs = -output.final.class_logits_BQC1.log_softmax(-1)
+    total = weights = 0.0
+    for image, (queries, masks) in enumerate(matches):
+        label = {
+            q: truth[image].classes_M[m].item()
+            for q, m in zip(queries.tolist(), masks, strict=True)
+        }
+        for query in range(4):
+            weight = given[label[query]] if query in label else 0.1
+            total += weight * costs[image, query, label.get(query, 3)].item()
+            weights += weight
+    assert loss == pytest.approx(total / weights, rel=1e-5)
+    assert weights == pytest.approx(3 + 5 + 5 + 5 * 0.1)
+
+
+def test_equal_class_weights_and_none_are_the_same_numbers():
+    output, truth = DecoderOutput(prediction()), targets()
+    plain, ones = (
+        criterion(class_weights=weights)(output, truth, torch.Generator().manual_seed(0))
+        for weights in (None, [1.0] * 3)
+    )
+    assert plain == ones
+
+
+def test_class_weights_are_not_in_checkpoints():
+    assert set(criterion(class_weights=[1.0, 2.0, 3.0]).state_dict()) == {"empty_weight"}
+
+
+def test_the_divisor_of_the_class_loss_counts_the_class_weights():
+    count = criterion(class_weights=[3.0, 1.0, 5.0]).loss_divisors["loss_ce"].count
+    instances = Instances((4, 4))
+    for classes, weight in (([0, 2], 3 + 5 + 0.2), ([], 0.4), ([0, 0, 0, 2, 2], 19 * 4 / 5)):
+        instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+        assert count({"instances": instances}) == pytest.approx(weight)
+        instances.remove("gt_classes")
+
+
+VOCABULARY = Vocabulary.from_names(["cat", "dog, hound", "tree"])
+
+
+def test_class_weights_come_as_numbers_or_as_a_file(tmp_path):
+    path = tmp_path / "weights.json"
+    path.write_text('{"dog": 2, "tree": 0.5}')
+    assert class_weights([], VOCABULARY) is None
+    assert class_weights([str(path)], VOCABULARY) == [1.0, 2.0, 0.5]
+    assert class_weights([1, 2.0, 3], VOCABULARY) == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([1.0, 2.0], "CLASS_WEIGHTS has 2 weights, but training has 3 classes"),
+        ([1.0, 0.0, 1.0], "the weight of 'dog' is 0.0, not a positive number"),
+        ([1.0, float("nan"), 1.0], "'dog' is nan"),
+        ([1.0, "2", 1.0], "'dog' is '2'"),
+        ('{"dgo": 2}', r"w\.json: 'dgo' is no class of the training; did you mean dog"),
+        ('{"dog": null}', r"w\.json: the weight of 'dog' is None"),
+        ('{"dog": true}', r"w\.json: the weight of 'dog' is True"),
+        ("[1, 2]", r"w\.json: expected .*got list"),
+        ("{", r"w\.json: not valid JSON.*check MODEL\.MASK_FORMER\.CLASS_WEIGHTS"),
+        (None, r"w\.json does not exist; check MODEL\.MASK_FORMER\.CLASS_WEIGHTS"),
+    ],
+)
+def test_class_weights_that_fit_no_class_are_refused(tmp_path, given, message):
+    if not isinstance(given, list):
+        if given is not None:
+            (tmp_path / "w.json").write_text(given)
+        given = [str(tmp_path / "w.json")]
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        class_weights(given, VOCABULARY)

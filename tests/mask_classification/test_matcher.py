@@ -63,5 +63,5 @@ def test_more_masks_than_queries_matches_every_query_once():
 def test_diverged_outputs_are_named():
     prediction = MaskPrediction(torch.full((1, 2, 4), float("nan")), torch.randn(1, 2, 4, 4))
     target = Target(torch.tensor([0]), torch.rand(1, 8, 8) > 0.5)
-    with pytest.raises(FloatingPointError, match="BASE_LR"):
+    with pytest.raises(FloatingPointError, match="outputs have diverged"):
         HungarianMatcher(**WEIGHTS, num_points=10)(prediction, [target])

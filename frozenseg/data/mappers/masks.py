@@ -48,9 +48,8 @@ class SegmentationMapper:
     The result has `image` (3, H, W) uint8 RGB, `height` and `width` (of the file) and the record's
     other entries; in training also `instances` (gt_classes (N,) int64, gt_masks (N, H, W) bool) of
     image_size x image_size, without the entries that name the annotation. Crowds are no targets;
-    segments that the crop cuts away entirely stay as empty masks, as in the released training
-    (spec, section 5). With a folder of proposals test images also have `sam_masks`
-    (M, height, width) bool, M >= 0.
+    what the crop cuts away entirely is kept or not as `targets` says. With a folder of proposals
+    test images also have `sam_masks` (M, height, width) bool, M >= 0.
     """
 
     @configurable

@@ -42,6 +42,9 @@ class TargetReader(Protocol):
         Args: size: (height, width) of the image file. Raises: ValueError naming a file.
         """
 
+    def most(self, record: dict[str, Any]) -> int:
+        """The most targets that a record can give, as its entries say; 0 where they do not."""
+
 
 class PanopticTargets:
     """Every segment of the panoptic map but crowds; what the crop cuts away stays, empty."""
@@ -60,6 +63,10 @@ class PanopticTargets:
         segments = [segment for segment in record["segments_info"] if not segment["iscrowd"]]
         classes = np.array([segment["category_id"] for segment in segments], dtype=np.int64)
         return classes, _masks_of(ids, [segment["id"] for segment in segments])
+
+    def most(self, record: dict[str, Any]) -> int:
+        """See `TargetReader`."""
+        return sum(not segment["iscrowd"] for segment in record.get("segments_info", ()))
 
 
 class SemanticTargets:
@@ -89,9 +96,17 @@ class SemanticTargets:
         classes = np.unique(labels[labels >= 0]).astype(np.int64)
         return classes, _masks_of(labels, classes.tolist())
 
+    def most(self, record: dict[str, Any]) -> int:
+        """See `TargetReader`: known of panoptic maps."""
+        return len({segment["category_id"] for segment in record.get("segments_info", ())})
+
 
 class InstanceTargets:
-    """Every annotated object but crowds; what the crop cuts away stays, empty."""
+    """Every annotated object of which the crop leaves a pixel; no crowds.
+
+    Source: Mask2Former's mapper of COCO instances, which drops empty objects after the crop (its
+    panoptic mapper keeps them).
+    """
 
     needs: tuple[str, ...] = ("annotations",)
 
@@ -105,7 +120,13 @@ class InstanceTargets:
             rle = run_length(one["segmentation"], size)
             cut = transform.apply_segmentation(coco_mask.decode(rle))
             mask[: cut.shape[0], : cut.shape[1]] = cut
-        return np.array([one["category_id"] for one in objects], dtype=np.int64), masks
+        classes = np.array([one["category_id"] for one in objects], dtype=np.int64)
+        left = masks.any((1, 2))
+        return classes[left], masks[left]
+
+    def most(self, record: dict[str, Any]) -> int:
+        """See `TargetReader`."""
+        return sum(not one["iscrowd"] for one in record.get("annotations", ()))
 
 
 def _masks_of(values: NDArray[np.integer[Any]], wanted: list[int]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from frozenseg.config import get_config
 from frozenseg.data.coco_instances import run_length
 from frozenseg.data.mappers.masks import MAPPERS, SegmentationMapper, build_mapper
-from frozenseg.data.mappers.targets import InstanceTargets, SemanticTargets
+from frozenseg.data.mappers.targets import InstanceTargets, PanopticTargets, SemanticTargets
 
 KEEP = T.NoOpTransform()
 
@@ -79,6 +79,33 @@ def test_instance_targets_are_polygons_and_runs_without_crowds():
         np.testing.assert_array_equal(mask[:6], square[:, ::-1])
         assert not mask[6:].any()
     assert coco_mask.area(run_length([[0, 0, 2, 0, 2, 2, 0, 2]], (6, 8))) == 4
+
+
+def test_what_the_crop_cuts_away_is_dropped_of_instances_and_kept_of_segments(tmp_path):
+    """As in Mask2Former's two mappers."""
+    squares = [[[0, 0, 2, 0, 2, 2, 0, 2]], [[4, 4, 7, 4, 7, 6, 4, 6]]]
+    record = {
+        "file_name": "x.jpg",
+        "annotations": [
+            {"category_id": c, "iscrowd": 0, "segmentation": polygons}
+            for c, polygons in enumerate(squares)
+        ],
+    }
+    crop = T.CropTransform(0, 0, 4, 4)
+    classes, masks = InstanceTargets()(record, (6, 8), crop, 4)
+    assert (classes.tolist(), masks.shape, masks.sum()) == ([0], (1, 4, 4), 4)
+    nothing = T.CropTransform(0, 2, 3, 2)
+    classes, masks = InstanceTargets()(record, (6, 8), nothing, 4)
+    assert (classes.shape, classes.dtype, masks.shape) == ((0,), np.int64, (0, 4, 4))
+
+    rgb = np.zeros((6, 8, 3), np.uint8)
+    rgb[:2, :2, 0], rgb[4:, 4:, 0] = 1, 2
+    Image.fromarray(rgb).save(tmp_path / "x.png")
+    segments = [{"id": i, "category_id": i, "iscrowd": 0} for i in (1, 2)]
+    panoptic = {"file_name": "x.jpg", "pan_seg_file_name": str(tmp_path / "x.png")}
+    classes, masks = PanopticTargets()({**panoptic, "segments_info": segments}, (6, 8), crop, 4)
+    assert classes.tolist() == [1, 2]
+    assert masks.sum((1, 2)).tolist() == [4, 0]
 
 
 def test_the_mappers_of_the_config_make_their_targets(registered):
