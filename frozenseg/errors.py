@@ -25,7 +25,14 @@ def is_user_error(error: BaseException) -> bool:
     """True for errors whose message is written for the user; a bare missing dict key is not."""
     if isinstance(error, KeyError):
         return bool(error.args) and " " in str(error.args[0])
-    return isinstance(error, (ValueError, OSError)) or bool(missing_package(error))
+    # `Path.expanduser` of "~" where there is neither HOME nor an entry in the list of users
+    no_home = isinstance(error, RuntimeError) and "home directory" in str(error)
+    return isinstance(error, (ValueError, OSError)) or no_home or bool(missing_package(error))
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """True for the error that a library makes of Ctrl-C (safetensors, in the middle of a file)."""
+    return "KeyboardInterrupt" in str(error) or isinstance(error.__context__, KeyboardInterrupt)
 
 
 def describe(error: BaseException) -> str:
@@ -35,6 +42,9 @@ def describe(error: BaseException) -> str:
     )
     if "Traceback (most recent call last)" in message:  # torch: an error in a worker process
         return f"in a worker process: {_last_error(message)}"
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 13]"
+        file = "" if error.filename is None else f"{error.filename}: "
+        message = f"{file}{error.strerror}"
     line = " ".join(message.split())
     if is_user_error(error) and line:
         return line

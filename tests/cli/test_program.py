@@ -28,7 +28,7 @@ def exit_code(error: BaseException | None, debug: bool = False, result: int | No
         (ValueError("MODEL.X is 3;\n  use 4"), 2, "error: MODEL.X is 3; use 4\n"),
         (FileNotFoundError("a.yaml does not exist"), 2, "error: a.yaml does not exist\n"),
         (KeyError("no dataset 'x'; known: y"), 2, "error: no dataset 'x'; known: y\n"),
-        (PermissionError(13, "Permission denied", "a.pth"), 2, "error: [Errno 13] "),
+        (PermissionError(13, "Permission denied", "a.pth"), 2, "error: a.pth: Permission denied"),
         (KeyError("stuff"), 1, "error: KeyError: stuff (unexpected; run again with --debug"),
         (RuntimeError("shapes differ"), 1, "error: RuntimeError: shapes differ (unexpected"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
