@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
 
 # Packages that pip does not bring with this one -> what installs them.
@@ -11,6 +12,15 @@ REMEDIES = {
     "gradio": "pip install 'frozenseg[demo]'",
     "transformers": "pip install 'frozenseg[fusioner]'",
 }
+
+_warned: set[str] = set()
+
+
+def warn_once(logger: logging.Logger, kind: str, message: str) -> None:
+    """Logs a warning, of each kind the first one of this process only."""
+    if kind not in _warned:
+        _warned.add(kind)
+        logger.warning("%s", message)
 
 
 def missing_package(error: BaseException) -> str:

@@ -57,8 +57,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     Makes the folder if needed; after an error the old file is still there and the temporary one
     is not.
-    Raises: OSError (with its `errno`) that names `path`, what was kept and what to do, also for the
-        libraries' own errors of a full disk; what `write` raises otherwise.
+    Raises: NotWrittenError, also for the libraries' own errors of a full disk; what `write` raises
+        otherwise.
     """
     part: Path | None = None
     try:
@@ -68,7 +68,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except Exception as error:
         if not _is_write_error(error):
             raise
-        raise write_error(path, error) from error
+        raise NotWrittenError(path, error) from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -118,27 +118,29 @@ def _is_write_error(error: Exception) -> bool:
     return isinstance(error, OSError) or "IoError" in str(error) or "file write" in str(error)
 
 
-def write_error(path: Path, error: Exception) -> OSError:
-    """The error of a file that cannot be written: its name, why, what was kept, what to do."""
-    number = getattr(error, "errno", None) or 0
-    if not isinstance(error, OSError):  # safetensors: "Os { code: 28, ..."; torch says nothing
-        told = (each for each in (*_NO_ROOM, *_NO_ENTRY) if f"code: {each}," in str(error))
-        number = next(told, errno.ENOSPC)
-    reason = os.strerror(number) if number else f"{error}: is the disk full?"
-    kept = "the file that was there is kept" if path.exists() else "nothing of it is kept"
-    remedy = ""
-    if number in _NO_ROOM:
-        remedy = "; make room (or raise the quota or `ulimit -f`), then run the same again"
-    if number in _NO_ENTRY:
-        remedy = "; choose a folder that you may write to"
-    result = OSError(f"{path}: cannot be written ({reason}); {kept}{remedy}")
-    result.errno = number
-    return result
+class NotWrittenError(OSError):
+    """A file could not be written: the message has its name, why, what was kept, what to do.
 
+    Attributes:
+        is_about_folder: the next file will fail as this one did: no room, or no right to write.
+    """
 
-def is_about_folder(error: OSError) -> bool:
-    """Whether the next file will fail as this one did: no room left, or no right to write."""
-    return error.errno in (*_NO_ROOM, *_NO_ENTRY)
+    def __init__(self, path: Path, error: Exception) -> None:
+        """`error`: what the system or a library said."""
+        number = getattr(error, "errno", None) or 0
+        if not isinstance(error, OSError):  # safetensors: "Os { code: 28, ..."; torch says nothing
+            told = (each for each in (*_NO_ROOM, *_NO_ENTRY) if f"code: {each}," in str(error))
+            number = next(told, errno.ENOSPC)
+        reason = os.strerror(number) if number else f"{error}: is the disk full?"
+        kept = "the file that was there is kept" if path.exists() else "nothing of it is kept"
+        remedy = ""
+        if number in _NO_ROOM:
+            remedy = "; make room (or raise the quota or `ulimit -f`), then run the same again"
+        if number in _NO_ENTRY:
+            remedy = "; choose a folder that you may write to"
+        super().__init__(f"{path}: cannot be written ({reason}); {kept}{remedy}")
+        self.errno = number
+        self.is_about_folder = number in (*_NO_ROOM, *_NO_ENTRY)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -62,7 +62,9 @@ def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
                 _report(f"error: {describe(error)}")
                 code = EXIT_USER_ERROR
             else:
-                _report(f"error: {describe(error)} (unexpected; run again with --debug for details)")
+                _report(
+                    f"error: {describe(error)} (unexpected; run again with --debug for details)"
+                )
                 code = EXIT_UNEXPECTED
     sys.exit(code or 0)
 
