@@ -146,7 +146,7 @@ class NotWrittenError(OSError):
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 file, whole or not at all.
 
-    What UTF-8 cannot hold (of a file name that is not UTF-8) is written as \\udcXX, which JSON reads.
+    What UTF-8 cannot hold (of a file name that is not UTF-8) is escaped in a way that JSON reads.
     """
     content = text.encode("utf-8", errors="backslashreplace")
     write_atomically(path, lambda part: part.write_bytes(content))
@@ -245,6 +245,6 @@ def cache_folder(part: str) -> Path:
         return (Path(base).expanduser() if base else Path.home() / ".cache") / "frozenseg" / part
     except RuntimeError as error:
         raise FileNotFoundError(
-            f"there is no home folder for the cache ({error}): set FROZENSEG_CACHE to a folder that "
-            "you may write to"
+            f"there is no home folder for the cache ({error}): set FROZENSEG_CACHE to a folder "
+            "that you may write to"
         ) from error

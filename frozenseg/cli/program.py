@@ -62,16 +62,15 @@ def run(main: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
                 _report(f"error: {describe(error)}")
                 code = EXIT_USER_ERROR
             else:
-                _report(
-                    f"error: {describe(error)} (unexpected; run again with --debug for details)"
-                )
+                advice = "(unexpected; run again with --debug for details)"
+                _report(f"error: {describe(error)} {advice}")
                 code = EXIT_UNEXPECTED
     sys.exit(code or 0)
 
 
 @contextlib.contextmanager
 def console() -> Iterator[None]:
-    """Within it, what the console cannot show is printed as \\x.., and a closed pipe is no error.
+    """Within it, what the console cannot show is escaped, and a closed pipe is no error.
 
     Names of files need not be of the console's encoding, nor of any. Raises: SystemExit 141, in
     silence, where nobody reads the output any more.

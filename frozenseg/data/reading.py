@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from frozenseg.data.image_files import HEIF_SUFFIXES
 from frozenseg.errors import warn_once
@@ -51,8 +52,8 @@ def read_rgb(path: Path | BinaryIO, formats: list[str] | None = None) -> NDArray
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=formats) as image:
                 _say_frames(image, name)
-                image = _with_all_bits(image, path, name)
-                array = np.asarray(as_rgb(ImageOps.exif_transpose(image), name), dtype=np.uint8)
+                turned = ImageOps.exif_transpose(_with_all_bits(image, path, name))
+                array = np.asarray(as_rgb(turned, name), dtype=np.uint8)
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not an image file that Pillow can read") from None
     except Image.DecompressionBombError as error:
@@ -100,7 +101,7 @@ def _say_frames(image: Image.Image, name: str) -> None:
         warn_once(logger, "frames", f"{name}: {only}, as of every such file")
 
 
-def _with_all_bits(image: Image.Image, file: Path | BinaryIO, name: str) -> Image.Image:
+def _with_all_bits(image: ImageFile, file: Path | BinaryIO, name: str) -> Image.Image:
     """The image; with 16-bit colours, of which Pillow keeps the upper 8 bits, by `to_8_bits`."""
     if image.mode not in ("RGB", "RGBA") or ";16" not in str(image.tile[:1]):
         return image

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -37,9 +37,10 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
     """One image as RGB pixels.
 
     Args:
-        image: the path of a file, or the file itself, open for bytes (io.BytesIO); a PIL image (turned as its EXIF orientation says); an array
-            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) with transparency, laid on white; a
-            tensor (3, H, W), (1, H, W) or (4, H, W). Numbers: uint8 in 0..255, floats in 0..1,
+        image: the path of a file, or the file itself, open for bytes (io.BytesIO); a PIL image
+            (turned as its EXIF orientation says); an array (H, W), (H, W, 1), (H, W, 3) RGB or
+            (H, W, 4) with transparency, laid on white; a tensor (3, H, W), (1, H, W) or
+            (4, H, W). Numbers: uint8 in 0..255, floats in 0..1,
             uint16 as `to_8_bits` takes them.
     Raises: FileNotFoundError; TypeError for another type; ValueError for another shape or range,
         or a file that cannot be read.
@@ -58,7 +59,7 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
         return read_rgb(path)
     if isinstance(image, io.TextIOBase):
         raise TypeError(f"{source_of(image)}: is open as text: open it for bytes, mode 'rb'")
-    if hasattr(image, "read") and hasattr(image, "seek"):
+    if hasattr(image, "read") and not isinstance(image, (Image.Image, np.ndarray, torch.Tensor)):
         return read_rgb(image)
     if isinstance(image, Image.Image):
         array = np.asarray(as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8).copy()
@@ -96,7 +97,7 @@ def image_list(images: Images) -> Sequence[ImageLike] | Iterator[ImageLike] | No
     if isinstance(images, (Image.Image, io.IOBase)):  # a file could be iterated over
         return None
     if isinstance(images, (list, tuple, Iterator)):
-        return images
+        return cast("Sequence[ImageLike] | Iterator[ImageLike]", images)
     raise TypeError(f"an image must be {_KINDS}; got a {type(images).__name__}")
 
 
