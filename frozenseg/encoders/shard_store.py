@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from frozenseg.errors import was_interrupted
 from frozenseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,8 @@ class ShardStore:
         except OSError as error:
             reason = f"cannot be read: {error}"
         except (SafetensorError, ValueError, KeyError) as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
             reason = f"is damaged: {str(error).splitlines()[0]}"
             with contextlib.suppress(OSError):
                 path.unlink()
