@@ -35,9 +35,12 @@ def is_user_error(error: BaseException) -> bool:
     """True for errors whose message is written for the user; a bare missing dict key is not."""
     if isinstance(error, KeyError):
         return bool(error.args) and " " in str(error.args[0])
-    # `Path.expanduser` of "~" where there is neither HOME nor an entry in the list of users
-    no_home = isinstance(error, RuntimeError) and "home directory" in str(error)
-    return isinstance(error, (ValueError, OSError)) or no_home or bool(missing_package(error))
+    known = isinstance(error, (ValueError, OSError)) or _is_homeless(error)
+    return known or bool(missing_package(error))
+
+
+def _is_homeless(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and "home directory" in str(error)
 
 
 def was_interrupted(error: BaseException) -> bool:
@@ -55,6 +58,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:  # without "[Errno 13]"
         file = "" if error.filename is None else f"{error.filename}: "
         message = f"{file}{error.strerror}"
+    if _is_homeless(error):  # `Path.expanduser` without HOME and an entry in the list of users
+        message = "a path begins with ~, but there is no home folder: write the whole path"
     line = " ".join(message.split())
     if is_user_error(error) and line:
         return line

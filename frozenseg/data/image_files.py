@@ -106,14 +106,11 @@ def _kind(path: Path) -> str:
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """A name without suffix for each file; a name that is taken gets `-2`, `-3` and so on.
-
-    Long names are cut; bytes that are not UTF-8 become %XX.
-    """
+    """A `writable_stem` for each file; a name that is taken gets `-2`, `-3` and so on."""
     taken: set[str] = set()
     names = []
     for path in files:
-        stem, number = _writable(path.stem), 1
+        stem, number = writable_stem(path.stem), 1
         name = stem
         while name in taken:
             number += 1
@@ -123,6 +120,7 @@ def output_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def _writable(stem: str) -> str:
+def writable_stem(stem: str) -> str:
+    """A name for result files: long ones are cut; bytes that are not UTF-8 become %XX."""
     escaped = "".join(f"%{ord(each) - 0xDC00:02X}" if is_not_utf8(each) else each for each in stem)
     return escaped.encode()[:LONGEST_NAME].decode(errors="ignore")

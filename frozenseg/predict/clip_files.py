@@ -54,7 +54,7 @@ class ClipFiles:
                 "frame": frame.number,
                 "seconds": round(frame.seconds, 4),
                 "segmented_frame": segmented_frame,
-                "segments": [segment.to_json() for segment in segmentation.segments],
+                "segments": segmentation.segments_json(),
             }
             self._write_line(json.dumps(line, ensure_ascii=False) + "\n")
         if "overlay" in self._kinds:
