@@ -6,6 +6,7 @@ Legend: B images, Q queries, C classes (+1 for void), R matched masks of the bat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,8 +54,9 @@ class SetCriterion(nn.Module):
         super().__init__()
         self.matcher = matcher
         masks = LossDivisor(number_of_masks, over_processes=True, at_least=1)
+        # Not a lambda: models are pickled.
         weights = LossDivisor(
-            lambda sample: _class_weight(number_of_masks(sample), num_queries, no_object_weight)
+            partial(_class_weight, queries=num_queries, no_object_weight=no_object_weight)
         )
         self.loss_divisors = {"loss_ce": weights, "loss_mask": masks, "loss_dice": masks}
         self.loss_weights = dict(loss_weights)
@@ -164,9 +166,9 @@ def number_of_masks(sample: Mapping[str, Any]) -> int:
     return len(sample.get("instances", ()))
 
 
-def _class_weight(masks: int, queries: int, no_object_weight: float) -> float:
+def _class_weight(sample: Mapping[str, Any], queries: int, no_object_weight: float) -> float:
     """Summed weights of an image's cross entropy: a matched query weighs 1, others less."""
-    matched = min(masks, queries)
+    matched = min(number_of_masks(sample), queries)
     return matched + (queries - matched) * no_object_weight
 
 
