@@ -6,7 +6,6 @@ Legend: H and W pixels. Frames are RGB uint8 (H, W, 3).
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 import struct
@@ -233,8 +232,8 @@ class ClipWriter:
         capture = open_capture(str(self._part))
         there = -1 if capture is None else round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if there != self.written:
-            frames = f"only {max(0, there)} of {self.written} frames: no space left?"
-            raise NotWrittenError(self.path, OSError(errno.ENOSPC, frames))
+            frames = f"only {max(0, there)} of {self.written} frames"
+            raise NotWrittenError(self.path, OSError(frames))
 
 
 def _writer(path: Path, fps: float, size: tuple[int, int]) -> Any:

@@ -73,7 +73,7 @@ def test_wrong_arrays_are_errors_that_say_the_remedy(image, message):
 
 def test_wrong_types_and_files(tmp_path):
     for wrong in (7, b"abc", None):
-        with pytest.raises(TypeError, match=r"a path, a PIL image.*got a"):
+        with pytest.raises(TypeError, match=r"a path, an open file, a PIL image.*got a"):
             read_image(wrong)
         with pytest.raises(TypeError, match="got a"):
             image_list(wrong)

@@ -166,7 +166,7 @@ def test_mistakes_are_named_before_anything_is_computed(segmenter, folder):
         segmenter(folder, "cat", "semantic", score_threshold=0.5)
     with pytest.raises(ValueError, match="'cat' is a word of the vocabulary"):
         segmenter(folder, "cat", background="cat")
-    with pytest.raises(TypeError, match="a path, a PIL image"):
+    with pytest.raises(TypeError, match="a path, an open file, a PIL image"):
         segmenter(7, "cat")
     assert segmenter.predictor.model.words_set == []
 

@@ -107,7 +107,6 @@ class TextClassifierBuilder:
         key, names = self._key(), vocabulary.synonyms
         recent = self._built.get((key, names))
         if recent is None:
-            self._say_cut(vocabulary.all_synonyms)
             owners = [index for index, synonyms in enumerate(names) for _ in synonyms]
             recent = TextClassifier(
                 embeddings_SK=self.embed([name for synonyms in names for name in synonyms]),
@@ -126,6 +125,7 @@ class TextClassifierBuilder:
         """Unit vectors (S, K) of any words, float32 on the CPU, in their order."""
         if not words:
             raise ValueError("empty vocabulary: give at least one word")
+        self._say_cut(words)
         key = self._key()
         if self._rows_key != key:
             self._rows, self._rows_key = {}, key
