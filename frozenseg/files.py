@@ -31,6 +31,8 @@ _PART_STEM = 40  # characters of the name
 _STALE = 24 * 3600.0  # seconds: nobody writes to a part file any more, whoever it was
 _part_number = itertools.count()
 _swept: set[Path] = set()
+# What safetensors and torch.save, whose errors are no OSErrors, say of one; torch never says which.
+_LIBRARY_ERROR = re.compile(r"os error (\d+)|PytorchStreamWriter failed|unexpected pos \d+")
 # What helps where a file cannot be written; others say it themselves.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ENTRY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -114,8 +116,7 @@ def _is_alive(process: int) -> bool:
 
 def _is_write_error(error: Exception) -> bool:
     """Whether an error says that a file cannot be written, in whatever words of a library."""
-    # torch.save raises RuntimeError, safetensors an error of its own: neither is an OSError.
-    return isinstance(error, OSError) or "IoError" in str(error) or "file write" in str(error)
+    return isinstance(error, OSError) or bool(_LIBRARY_ERROR.search(str(error)))
 
 
 class NotWrittenError(OSError):
@@ -128,9 +129,9 @@ class NotWrittenError(OSError):
     def __init__(self, path: Path, error: Exception) -> None:
         """`error`: what the system or a library said."""
         number = getattr(error, "errno", None) or 0
-        if not isinstance(error, OSError):  # safetensors: "Os { code: 28, ..."; torch says nothing
-            told = (each for each in (*_NO_ROOM, *_NO_ENTRY) if f"code: {each}," in str(error))
-            number = next(told, errno.ENOSPC)
+        if not isinstance(error, OSError):
+            told = _LIBRARY_ERROR.search(str(error))
+            number = int(told[1]) if told and told[1] else errno.ENOSPC
         reason = os.strerror(number) if number else f"{error}: is the disk full?"
         kept = "the file that was there is kept" if path.exists() else "nothing of it is kept"
         remedy = ""

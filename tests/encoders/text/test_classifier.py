@@ -261,3 +261,11 @@ def test_golden_text_classifier(golden_dir, tmp_path):
     actual = builder.embed(words)
     assert actual.shape == expected.shape == (403, 32)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_names_that_are_cut_are_named_again_where_they_are_cached(caplog, tmp_path):
+    words = Vocabulary.parse("cat; " + "an endless name " * 4)
+    for _ in range(2):
+        TextClassifierBuilder(CountingText(), templates=TEMPLATES, cache_dir=tmp_path)(words)
+    cut = [record for record in caplog.records if "too long" in record.getMessage()]
+    assert len(cut) == 2
