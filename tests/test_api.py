@@ -103,7 +103,8 @@ PUBLIC = {
     """,
     "Segment": "area box class_index id is_thing mask name rle score to_json",
     "Vocabulary": """
-        all_synonyms category_ids classes colors dataset_ids digest from_file from_json from_lvis_annotations
+        all_synonyms category_ids classes colors dataset_ids digest from_file from_json
+        from_lvis_annotations
         from_metadata from_names from_table names parse save synonyms thing_mask to_json
     """,
 }

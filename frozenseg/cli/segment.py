@@ -23,7 +23,8 @@ Segments are found again in every frame: their ids do not follow an object.
 The same command again skips what is there already, made from the same file with the same model,
 words, task and settings (NAME.json tells; --overwrite starts over).
 Exit code: 0; 1 if a file could not be read, or not to its end (it is named; the others are done);
-2 for wrong arguments; 130 after Ctrl-C, which keeps the frames of a video so far.
+2 for wrong arguments, or where results cannot be written; 130 after Ctrl-C or SIGTERM, which keeps
+the frames of a video so far.
 """
 
 from __future__ import annotations
