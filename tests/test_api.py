@@ -106,6 +106,7 @@ PUBLIC = {
         all_synonyms category_ids classes colors dataset_ids digest from_file from_json
         from_lvis_annotations
         from_metadata from_names from_table names parse save synonyms thing_mask to_json
+        with_words
     """,
 }
 

@@ -252,7 +252,7 @@ def test_results_by_number_are_explained(segmenter):
 
 @pytest.mark.parametrize("threshold", ["0.3", 1.5, float("nan"), True, [0.3]])
 def test_thresholds_that_are_no_probability(segmenter, threshold):
-    with pytest.raises(ValueError, match="the score threshold must be .*, got"):
+    with pytest.raises(ValueError, match=r"the score threshold must be .*, got"):
         segmenter(np.zeros((8, 12, 3), np.uint8), "cat", score_threshold=threshold)
 
 
