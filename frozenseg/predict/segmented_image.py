@@ -49,11 +49,14 @@ class Segment:
         mask_HW: NDArray[np.bool_] = coco_mask.decode(self.rle).astype(bool)
         return mask_HW
 
-    def to_json(self, category_id: int) -> dict[str, Any]:
-        """The segment as an object for JSON. Args: category_id: see `Vocabulary.category_ids`."""
+    def to_json(self, category_id: int | None = None) -> dict[str, Any]:
+        """The segment as an object for JSON.
+
+        Args: category_id: of `Vocabulary.category_ids`; None: class index + 1.
+        """
         return {
             "id": self.id,
-            "category_id": category_id,
+            "category_id": self.class_index + 1 if category_id is None else category_id,
             "category_name": self.name,
             "is_thing": self.is_thing,
             "score": None if self.score is None else round(self.score, 6),
