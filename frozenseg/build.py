@@ -17,7 +17,7 @@ from detectron2.config import CfgNode
 
 from frozenseg.checkpoints.loading import LoadReport, load_weights
 from frozenseg.checkpoints.lookup import resolve
-from frozenseg.data.catalog.register import register_datasets
+from frozenseg.data.catalog.register import REGISTRATION, register_datasets
 from frozenseg.fusioner import from_config as fusioner
 from frozenseg.fusioner import model as fusioner_model
 from frozenseg.mask_classification import from_config as mask_classification
@@ -90,9 +90,10 @@ def load_model(cfg: CfgNode, weights: str | Path = "") -> tuple[Any, LoadReport 
     Returns: the model, and what was loaded (None: nothing).
     Raises: ValueError or FileNotFoundError of the config, the datasets' words and the weights.
     """
-    register_datasets(cfg)
     path = resolve(str(weights)) or cfg.MODEL.WEIGHTS
-    model = build_model(cfg)
+    with REGISTRATION:  # registering again takes them away for a moment
+        register_datasets(cfg)
+        model = build_model(cfg)
     if not path:
         return model, None
     encoders = family(cfg).encoders_without_weights(cfg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
 
 # Packages that pip does not bring with this one -> what installs them.
@@ -15,6 +16,14 @@ REMEDIES = {
 TRACEBACK = "Traceback (most recent call last)"
 # Their names in the traceback of another process, of which only the text arrives.
 USER_ERRORS = ("ValueError", "FileNotFoundError", "NonFiniteError")
+_warned: set[str] = set()
+
+
+def warn_once(logger: logging.Logger, kind: str, message: str) -> None:
+    """Logs a warning, of each kind the first one of this process only."""
+    if kind not in _warned:
+        _warned.add(kind)
+        logger.warning("%s", message)
 
 
 def missing_package(error: BaseException) -> str:
@@ -29,10 +38,19 @@ def is_user_error(error: BaseException) -> bool:
     """True for errors whose message is written for the user; a bare missing dict key is not."""
     if isinstance(error, KeyError):
         return bool(error.args) and " " in str(error.args[0])
-    if isinstance(error, (ValueError, OSError)) or missing_package(error):
+    if isinstance(error, (ValueError, OSError)) or _is_homeless(error) or missing_package(error):
         return True
     message = str(error)
     return TRACEBACK in message and _last_error(message)[0] in USER_ERRORS
+
+
+def _is_homeless(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and "home directory" in str(error)
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """True for the error that a library makes of Ctrl-C (safetensors, in the middle of a file)."""
+    return "KeyboardInterrupt" in str(error) or isinstance(error.__context__, KeyboardInterrupt)
 
 
 def describe(error: BaseException) -> str:
@@ -43,6 +61,11 @@ def describe(error: BaseException) -> str:
     if TRACEBACK in message:  # torch: an error in another process
         name, said = _last_error(message)
         return f"in a worker process: {said if name in USER_ERRORS else f'{name}: {said}'}"
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 13]"
+        file = "" if error.filename is None else f"{error.filename}: "
+        message = f"{file}{error.strerror}"
+    if _is_homeless(error):  # `Path.expanduser` without HOME and an entry in the list of users
+        message = "a path begins with ~, but there is no home folder: write the whole path"
     line = " ".join(message.split())
     if is_user_error(error) and line:
         return line

@@ -6,12 +6,18 @@ Everybody may import this file; it imports nothing of the project and nothing he
 from __future__ import annotations
 
 import codecs
+import contextlib
+import errno
 import gc
 import hashlib
+import itertools
 import json
 import os
+import platform
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,19 @@ PACKAGE = Path(__file__).resolve().parent
 PACKAGED_WEIGHTS = PACKAGE / "weights"
 _BLOCK = 1 << 20  # bytes hashed at a time
 SHORT_DIGEST = 16  # hexadecimal digits that tell files of a project apart
+# A file that is being written: ".NAME.HOST-PID-NUMBER.part.SUFFIX". Hidden, so that nobody takes it
+# for a result, and short: a name of 255 bytes leaves no room for more.
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_PART = re.compile(r"\..*\.(?:([0-9a-f]{6})-)?(\d+)(?:-\d+)?\.part(?:\..*)?", re.DOTALL)
+_PART_STEM = 40  # characters of the name
+_STALE = 24 * 3600.0  # seconds: nobody writes to a part file any more, whoever it was
+_part_number = itertools.count()
+_swept: set[Path] = set()
+# What safetensors and torch.save, whose errors are no OSErrors, say of one; torch never says which.
+_LIBRARY_ERROR = re.compile(r"os error (\d+)|PytorchStreamWriter failed|unexpected pos \d+")
+# What helps where a file cannot be written; others say it themselves.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ENTRY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 # (type of the schema, what the file has there) -> the value; raises ValueError if it cannot be one.
 Hook = Callable[[type, Any], Any]
@@ -47,20 +66,96 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bo
 
     Makes the folder if needed; after an error the old file is still there and the temporary one
     is not.
+
     Args: durable: survives a power cut too: file and folder are synced to the disk, which takes
         milliseconds; for what a run resumes from, not for thousands of small files.
+    Raises: NotWrittenError, also for the libraries' own errors of a full disk; what `write` raises
+        otherwise.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part: Path | None = None
     try:
+        part = part_path(path)
         write(part)
         if durable:
             _sync(part)
         os.replace(part, path)
         if durable:
             _sync(path.parent)
+    except Exception as error:
+        if not _is_write_error(error):
+            raise
+        raise NotWrittenError(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def part_path(path: Path) -> Path:
+    """Where a file is written before it gets its name `path`: beside it, with its suffix.
+
+    Makes the folder. The first time that this process writes there, part files of processes that
+    were killed are removed (of other machines, whose processes are not known here: old ones).
+    """
+    folder = path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _swept:
+        _swept.add(folder)
+        _remove_stale_parts(folder)
+    owner = f"{_HOST}-{os.getpid()}-{next(_part_number)}"
+    suffix = path.suffix if len(path.suffix) < _PART_STEM else ""
+    return path.with_name(f".{path.stem[:_PART_STEM]}.{owner}.part{suffix}")
+
+
+def _remove_stale_parts(folder: Path) -> None:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            owner = _PART.fullmatch(entry.name)
+            if owner is None:
+                continue
+            with contextlib.suppress(OSError):
+                is_old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE
+                if is_old or (owner[1] == _HOST and not _is_alive(int(owner[2]))):
+                    os.unlink(entry.path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _is_write_error(error: Exception) -> bool:
+    """Whether an error says that a file cannot be written, in whatever words of a library."""
+    return isinstance(error, OSError) or bool(_LIBRARY_ERROR.search(str(error)))
+
+
+class NotWrittenError(OSError):
+    """A file could not be written: the message has its name, why, what was kept, what to do.
+
+    Attributes:
+        is_about_folder: the next file will fail as this one did: no room, or no right to write.
+    """
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        """`error`: what the system or a library said."""
+        number = getattr(error, "errno", None) or 0
+        if not isinstance(error, OSError):
+            told = _LIBRARY_ERROR.search(str(error))
+            number = int(told[1]) if told and told[1] else errno.ENOSPC
+        reason = os.strerror(number) if number else f"{error}: is the disk full?"
+        kept = "the file that was there is kept" if path.exists() else "nothing of it is kept"
+        remedy = ""
+        if number in _NO_ROOM:
+            remedy = "; make room (or raise the quota or `ulimit -f`), then run the same again"
+        if number in _NO_ENTRY:
+            remedy = "; choose a folder that you may write to"
+        super().__init__(f"{path}: cannot be written ({reason}); {kept}{remedy}")
+        self.errno = number
+        self.is_about_folder = number in (*_NO_ROOM, *_NO_ENTRY)
 
 
 def _sync(path: Path) -> None:
@@ -73,8 +168,12 @@ def _sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
-    """Writes a UTF-8 file, whole or not at all; `durable` as in `write_atomically`."""
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"), durable=durable)
+    """Writes a UTF-8 file, whole or not at all; `durable` as in `write_atomically`.
+
+    What UTF-8 cannot hold (of a file name that is not UTF-8) is escaped in a way that JSON reads.
+    """
+    content = text.encode("utf-8", errors="backslashreplace")
+    write_atomically(path, lambda part: part.write_bytes(content), durable=durable)
 
 
 def write_json(path: Path, content: Any, **options: Any) -> None:
@@ -205,7 +304,7 @@ def check_digest(path: Path, published: str = "") -> None:
     """
     found, expected = file_sha256(path), published or recorded_digest(path)
     if not expected:
-        with suppress(OSError):
+        with contextlib.suppress(OSError):
             record_digest(path, found)
     elif found != expected:
         what = "is published" if published else f"it was first used with ({_digest_note(path)})"
@@ -221,9 +320,17 @@ def _digest_note(path: Path) -> Path:
 
 
 def cache_folder(part: str) -> Path:
-    """`$FROZENSEG_CACHE/PART`, or that of the user's cache folder; it need not exist."""
-    given = os.environ.get("FROZENSEG_CACHE")
-    if given:
-        return Path(given).expanduser() / part
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "frozenseg" / part
+    """`$FROZENSEG_CACHE/PART`, or that of the user's cache folder; it need not exist.
+
+    Raises: FileNotFoundError, with the remedy, for a user without a home folder.
+    """
+    given, base = (os.environ.get(name) for name in ("FROZENSEG_CACHE", "XDG_CACHE_HOME"))
+    try:
+        if given:
+            return Path(given).expanduser() / part
+        return (Path(base).expanduser() if base else Path.home() / ".cache") / "frozenseg" / part
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"there is no home folder for the cache ({error}): set FROZENSEG_CACHE to a folder "
+            "that you may write to"
+        ) from error

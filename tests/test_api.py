@@ -1,5 +1,9 @@
 """The public API with the shipped miniature model: words that change cost only themselves."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -94,13 +98,15 @@ PUBLIC = {
     "Segmenter": "about batch name predictor set_vocabulary task tasks vocabulary",
     "Results": "skipped",
     "Segmentation": """
-        image_HW3 label_map label_map_HW overlay save save_coco segments sheet source styles task
-        to_json to_supervision vocabulary without
+        image_HW3 label_map label_map_HW overlay save save_coco segments segments_json sheet source
+        styles task to_json to_supervision vocabulary without
     """,
     "Segment": "area box class_index id is_thing mask name rle score to_json",
     "Vocabulary": """
-        all_synonyms classes colors dataset_ids digest from_file from_json from_lvis_annotations
+        all_synonyms category_ids classes colors dataset_ids digest from_file from_json
+        from_lvis_annotations
         from_metadata from_names from_table names parse save synonyms thing_mask to_json
+        with_words
     """,
 }
 
@@ -141,3 +147,26 @@ def test_fusioner_answers_several_words_at_once_and_leaves_the_rest_empty():
     assert (found.label_map == 0).mean() > 0.5  # water and sand, which nobody asked for
     with pytest.raises(ValueError, match="this model computes semantic segmentation, not panoptic"):
         segmenter(str(SCENE), "purple heart", "panoptic")
+
+
+@pytest.mark.slow
+def test_the_first_load_from_several_threads(tmp_path):
+    program = """
+import pickle, threading, torch, frozenseg
+found = []
+load = lambda: found.append(frozenseg.load(device=torch.device("cpu")))
+threads = [threading.Thread(target=load) for _ in range(4)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+assert len(found) == 4
+again = pickle.loads(pickle.dumps(found[0]))
+print([each.name for each in again(frozenseg.sample_image(), "purple heart; sand:stuff").segments])
+"""
+    environment = {**os.environ, "FROZENSEG_CACHE": str(tmp_path)}
+    run = [sys.executable, "-W", "ignore", "-c", program]
+    result = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "['purple heart', 'sand']\n"), result.stderr
+
+
+def test_a_file_of_weights_is_no_config():
+    with pytest.raises(ValueError, match=r"model\.pth is a file of weights.*weights='model\.pth'"):
+        frozenseg.load("model.pth")

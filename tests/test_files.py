@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import math
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,13 +16,16 @@ import pytest
 
 from frozenseg import files
 from frozenseg.files import (
+    NotWrittenError,
     cache_folder,
     check_digest,
     file_sha256,
+    part_path,
     read_json,
     read_typed,
     recorded_digest,
     write_atomically,
+    write_json,
     write_text,
 )
 
@@ -162,3 +169,101 @@ def test_json_of_another_structure_is_one_line_with_file_place_and_remedy(tmp_pa
     assert len(str(error.value)) < 300
     with pytest.raises(FileNotFoundError, match=r"no\.json does not exist; do it again"):
         read_typed(tmp_path / "no.json", Page, "do it again")
+
+
+def ended_process():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_part_files_of_killed_processes_are_removed_once(tmp_path):
+    own = part_path(tmp_path / "own.json").name
+    killed = own.replace(f"-{os.getpid()}-", f"-{ended_process()}-")
+    elsewhere = killed.replace(files._HOST, "abcdef")
+    old = elsewhere.replace("own", "old")
+    others = [own, elsewhere, ".hidden.json", ".a.part", "x.part.json"]
+    for name in (*others, killed, old):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / old, (time.time() - 2 * 24 * 3600,) * 2)
+    files._swept.discard(tmp_path)
+    write_json(tmp_path / "new.json", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "new.json"}
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    name = "é" * 125 + ".json"  # 255 bytes
+    write_json(tmp_path / name, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_is_not_utf8_can_be_written_in_json(tmp_path):
+    write_json(tmp_path / "a.json", {"é": "caf\udce9"}, ensure_ascii=False)
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"é": "caf\udce9"}
+    assert read_json(tmp_path / "a.json") == {"é": "caf\udce9"}
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy, torch
+from PIL import Image
+from safetensors.torch import save_file
+from frozenseg.files import write_atomically
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+path = Path(sys.argv[1])
+big = torch.rand(10_000)
+write = {
+    ".txt": lambda part: part.write_bytes(bytes(10_000)),
+    ".pth": lambda part: torch.save(big, part),
+    ".safetensors": lambda part: save_file({"big": big}, part),
+    ".png": lambda part: Image.fromarray(numpy.random.rand(99, 99) * 255).convert("L").save(part),
+}[path.suffix]
+try:
+    write_atomically(path, write)
+except OSError as error:
+    print(type(error).__name__, error.is_about_folder, error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".txt", ".pth", ".safetensors", ".png"])
+def test_no_room_names_the_file_and_what_was_kept(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.write_text("old")
+    result = subprocess.run(
+        [sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith(f"NotWrittenError True {path}: cannot be written (")
+    assert "the file that was there is kept; make room" in result.stdout
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    def refuse(part):
+        raise PermissionError(errno.EACCES, "Permission denied", str(part))
+
+    with pytest.raises(
+        NotWrittenError, match=r"x\.json: cannot be written.*choose a folder"
+    ) as told:
+        write_atomically(tmp_path / "x.json", refuse)
+    assert told.value.errno == errno.EACCES
+    assert "nothing of it is kept" in str(told.value)
+
+
+def test_errors_that_are_not_about_writing_pass(tmp_path):
+    for error in (ValueError("shapes"), RuntimeError("expected a tensor")):
+        with pytest.raises(type(error), match=str(error)):
+            write_atomically(tmp_path / "x", lambda _, error=error: (_ for _ in ()).throw(error))
+
+
+def test_a_user_without_a_home_is_told_to_name_a_cache(monkeypatch):
+    monkeypatch.delenv("FROZENSEG_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(FileNotFoundError, match="set FROZENSEG_CACHE"):
+        cache_folder("text")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,60 +14,109 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from frozenseg.checkpoints.reading import read_state_dict
+from frozenseg.checkpoints.reading import (
+    as_tensor,
+    is_torchscript,
+    read_state_dict,
+    require_weights,
+    unwrap,
+)
+from frozenseg.errors import was_interrupted
 from frozenseg.files import write_atomically
 
-# What a pickle of numpy arrays is made of; looking up anything else in it is refused.
+# What arrays and tensors are made of in a pickle; any other name in it stands for nothing.
 _ALLOWED = {
     ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
     *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
     *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+    ("torch", "Size"),
+    ("torch", "device"),
+    ("torch._utils", "_rebuild_tensor"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("torch._utils", "_rebuild_parameter"),
 }
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads containers, numbers, texts and numpy arrays; raises UnpicklingError for the rest."""
+class _Nothing:
+    """Stands for an object of any other class: takes whatever a pickle does to it, does nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+    def __setstate__(self, _: object) -> None: ...
+    def __setitem__(self, *_: object) -> None: ...
+    def append(self, _: object) -> None: ...
+    def extend(self, _: object) -> None: ...
+    def add(self, _: object) -> None: ...
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Reads containers, numbers, texts, arrays and tensors; `_Nothing` in place of the rest."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not an array")
-        if module.startswith("numpy.core"):  # before numpy 2
-            module = module.replace("numpy.core", "numpy._core") if hasattr(np, "_core") else module
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return _load_from_bytes
+        is_dtype = module == "torch" and isinstance(vars(torch).get(name), torch.dtype)
+        if (module, name) not in _ALLOWED and not is_dtype:
+            return type(name, (_Nothing,), {"__module__": module})
+        if module.startswith("numpy.core") and hasattr(np, "_core"):  # before numpy 2
+            module = module.replace("numpy.core", "numpy._core")
         return super().find_class(module, name)
 
 
-def convert_weights(source: Path, target: Path) -> list[str]:
-    """Writes the named tensors of a weights file as .safetensors; their names.
+def convert_weights(source: Path, target: Path) -> tuple[list[str], list[str]]:
+    """Writes the named tensors of a weights file as .safetensors.
 
-    Raises: FileNotFoundError; ValueError for another ending of `target`, or a file that is damaged,
-        is not one of named tensors, or holds Python objects.
+    Returns: their names, and the names of entries among them that were left out.
+    Raises: FileNotFoundError; ValueError for another ending of `target`, or a file that is damaged
+        or has no named tensors.
     """
     if target.suffix.lower() != ".safetensors":
         raise ValueError(f"{target}: the name of the result must end in .safetensors")
-    state = _read_arrays(source) if source.suffix.lower() == ".pkl" else read_state_dict(source)
+    require_weights(source, "the path")
+    if source.suffix.lower() == ".safetensors" or is_torchscript(source):
+        named: Mapping[Any, Any] = read_state_dict(source)
+    else:
+        named = _read_inert(source)
+    tensors = {str(name): as_tensor(value) for name, value in named.items()}
     # Tensors that share memory would be refused by the format.
-    content = {name: tensor.clone().contiguous() for name, tensor in state.items()}
+    content = {
+        name: value.detach().clone().contiguous()
+        for name, value in tensors.items()
+        if isinstance(value, Tensor)
+    }
+    if not content:
+        raise ValueError(
+            f"{source}: there are no named tensors in it: where it was made, save the model's "
+            "state_dict() instead of the model"
+        )
     write_atomically(target, lambda part: save_file(content, str(part)))
-    return list(content)
+    return list(content), [name for name in tensors if name not in content]
 
 
-def _read_arrays(path: Path) -> dict[str, Tensor]:
-    """The arrays of a detectron2 .pkl: {"model": {name: array}, ...} or {name: array}."""
-    if not path.is_file():
-        raise FileNotFoundError(f"weights file not found: {path}")
+def _read_inert(path: Path) -> Mapping[Any, Any]:
+    """The named entries of a file of `torch.save` or a pickle."""
+    reader = SimpleNamespace(Unpickler=_InertUnpickler, load=_load, __name__="inert pickle")
     try:
-        with path.open("rb") as file:
-            content = _ArrayUnpickler(file, encoding="latin1").load()
+        if path.suffix.lower() == ".pkl":
+            with path.open("rb") as file:
+                content = _load(file, encoding="latin1")
+        else:
+            content = torch.load(path, "cpu", pickle_module=reader, weights_only=False)
     except Exception as error:  # a damaged pickle raises errors of many kinds
-        raise ValueError(f"{path} is not a pickle of arrays ({error}): nothing was run") from error
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{path}: expected named arrays, found a {type(content).__name__}")
-    wrong = [name for name, value in content.items() if not isinstance(value, (np.ndarray, Tensor))]
-    if wrong:
-        raise ValueError(f"{path}: entry {wrong[0]!r} is not an array")
-    return {str(name): torch.as_tensor(np.array(value)) for name, value in content.items()}
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
+        raise ValueError(f"{path}: damaged, or no file of weights: nothing was run") from error
+    _, named = unwrap(content)
+    return named if isinstance(named, Mapping) else {}
+
+
+def _load(file: Any, **options: Any) -> Any:
+    return _InertUnpickler(file, **options).load()
+
+
+def _load_from_bytes(data: bytes) -> Any:
+    """A storage in a plain pickle (`torch.storage._load_from_bytes` would unpickle anything)."""
+    return torch.load(io.BytesIO(data), weights_only=True)

@@ -26,8 +26,13 @@ NAMED_KEYS = ("MODEL.WEIGHTS", "MODEL.INIT_FROM", *ENCODER_KEYS)
 
 
 def path_of(row: WeightFile) -> Path:
-    """Path of a row's file, existing or not."""
-    return (PACKAGED_WEIGHTS if row.packaged else cache_folder("weights")) / row.file
+    """Path of a row's file, existing or not; without a cache folder what it would be called."""
+    if row.packaged:
+        return PACKAGED_WEIGHTS / row.file
+    try:
+        return cache_folder("weights") / row.file
+    except FileNotFoundError:
+        return Path("$FROZENSEG_CACHE", "weights", row.file)
 
 
 def locate(name: str) -> Path:
@@ -56,6 +61,7 @@ def locate(name: str) -> Path:
             f"the weights {name!r} are not on this machine and have no address for downloads: get "
             f"them from {row.source} and put the file at {path} (licence: {row.licence})"
         )
+    cache_folder("weights")  # says what to do where there is none
     download(row.url, path, sha256=row.sha256, source=row.source)
     return path
 

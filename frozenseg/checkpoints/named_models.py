@@ -53,6 +53,26 @@ MODELS: Mapping[str, NamedModel] = MappingProxyType({model.name: model for model
 DEFAULT_MODEL = "miniature-fcclip"
 
 
+_MINIATURE_WORLD = (
+    "its small synthetic world only: circles, squares, triangles, stars, crosses, rings, hearts "
+    "and moons in eight colours on grass, water, brick, sand, gravel and wood"
+)
+
+
+def nothing_found_hint(name: str) -> str:
+    """What to say where a model found nothing: what it knows, and which to get; "" for others.
+
+    Args: name: of `MODELS`.
+    """
+    if not name.startswith("miniature-"):
+        return ""
+    others = ", ".join(each for each in MODELS if not each.startswith("miniature-"))
+    return (
+        f"nothing was found: {name} knows {_MINIATURE_WORLD}. Photographs need one of {others} "
+        "(`frozenseg weights list` says where to get them)"
+    )
+
+
 def model_config(
     name_or_path: str | Path, weights: str | None = None, opts: Sequence[str] = ()
 ) -> tuple[CfgNode, str]:
@@ -106,6 +126,11 @@ def config_path(name: str) -> Path:
 
 def _yaml_path(name: str | Path) -> Path:
     path = Path(name).expanduser()
+    if path.suffix.lower() in (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".safetensors", ".onnx"):
+        raise ValueError(
+            f"{name} is a file of weights: name the model or config that it belongs to, and give "
+            f"the file as `weights`: load('config.yaml', weights={str(name)!r})"
+        )
     if path.suffix.lower() in (".yaml", ".yml") or path.is_file():
         return path
     (near,) = nearest(name, MODELS)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import _codecs
 import pickle
+import sys
 import warnings
 import zipfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-_WRAPPERS = ("model", "state_dict")
+from frozenseg.errors import was_interrupted
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
 # The batch counter of a batch norm: older files leave it out, and eval mode never reads it.
 BATCH_COUNTER = "num_batches_tracked"
 # Buffers that a mask of attention fills with minus infinity.
@@ -30,8 +36,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The contents of a weights file, its named tensors under "model".
 
-    In the file the tensors may also lie under "state_dict" or at the top, and their names may begin
-    with "module." (of a DistributedDataParallel model). Formats: those of `read_file`.
+    In the file the tensors may also lie under "state_dict", "model_state_dict" or at the top, as
+    numpy's arrays too, and their names may begin with "module." (of a DistributedDataParallel
+    model). Formats: those of `read_file`.
     Raises: FileNotFoundError; ValueError, in one line, for another format, a damaged file, pickled
         objects, contents other than named tensors, or tensors that no weights can be (NaN,
         infinite, complex, integer).
@@ -40,14 +47,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     require_weights(path)
     if path.suffix.lower() == ".pkl":
         raise ValueError(
-            f"weights file {path} ends in {path.suffix!r}; .pth, .pt, .bin and .safetensors are "
-            "read, pickles (.pkl) never are"
+            f"weights file {path} ends in {path.suffix!r}; .pth, .pt, .bin, .ckpt and .safetensors "
+            f"are read, pickles (.pkl) never are: {convert_command(path)}"
         )
     content = read_file(path)
-    wrapper = next((key for key in _WRAPPERS if _is_wrapped(content, key)), None)
-    state = content.pop(wrapper) if wrapper else content
+    wrapper, state = unwrap(content)
+    if wrapper:
+        del content[wrapper]
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f"weights file {path} holds {_describe(state)}, not named tensors")
+    if not all(isinstance(name, str) for name in state):
+        raise ValueError(f"weights file {path} numbers its tensors (0, 1, ...): they need names")
+    state = {name: as_tensor(value) for name, value in state.items()}
     wrong = next((name for name, value in state.items() if not isinstance(value, Tensor)), None)
     if wrong is not None:
         raise ValueError(
@@ -60,6 +71,24 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return {**(content if wrapper else {}), "model": dict(state)}
 
 
+def unwrap(content: Any) -> tuple[str, Any]:
+    """The key under which a file keeps its named tensors ("": at the top), and these."""
+    wrapper = next((key for key in _WRAPPERS if _is_wrapped(content, key)), "")
+    return wrapper, content[wrapper] if wrapper else content
+
+
+def as_tensor(value: Any) -> Any:
+    """A tensor of a numpy array or scalar of numbers; anything else as it is."""
+    is_numbers = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc"
+    return torch.as_tensor(np.array(value)) if is_numbers else value
+
+
+def convert_command(path: Path) -> str:
+    """The advice for a file that needs more than tensors to be read."""
+    target = path.with_suffix(".safetensors")
+    return f"`frozenseg weights convert {path} {target}` takes its tensors and runs nothing"
+
+
 def require_weights(path: str | Path, key: str = "MODEL.WEIGHTS") -> None:
     """Raises FileNotFoundError, with the config key to check, if there is no file at `path`."""
     if not Path(path).is_file():
@@ -69,8 +98,9 @@ def require_weights(path: str | Path, key: str = "MODEL.WEIGHTS") -> None:
 def read_file(path: Path) -> Any:
     """All that a file holds, its tensors on the CPU.
 
-    Formats: .safetensors; what `torch.save` wrote (read with `weights_only=True`); TorchScript
-    archives (read by PyTorch's own reader, which does not unpickle Python objects).
+    Formats: .safetensors; what `torch.save` wrote (read with `weights_only=True`, numpy's arrays
+    and scalars allowed); TorchScript archives (read by PyTorch's own reader, which does not
+    unpickle Python objects).
     Raises: FileNotFoundError; ValueError, in one line, for a file that is damaged, of another
         format, or needs Python objects to be unpickled.
     """
@@ -78,11 +108,14 @@ def read_file(path: Path) -> Any:
         raise FileNotFoundError(f"weights file not found: {path}")
     try:
         if path.suffix.lower() == ".safetensors":
-            return load_file(str(path))
-        if _is_torchscript(path):
+            return load_file(path)
+        if is_torchscript(path):
             return _read_torchscript(path)
+        _allow_numpy()
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers' errors (zip, pickle, JSON, ...) share no base
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         raise ValueError(f"weights file {path} {_refusal(path, error)}") from error
 
 
@@ -162,11 +195,25 @@ def _refusal(path: Path, error: Exception) -> str:
     """What is wrong with a file, in place of PyTorch's advice to unpickle it all the same."""
     if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
         return (
-            "holds pickled Python objects, which are never unpickled here (or it is damaged): save "
-            "its tensors alone, for instance as .safetensors"
+            "holds pickled Python objects, which are never unpickled here (or it is damaged): "
+            f"{convert_command(path)}"
         )
     kind = "safetensors" if path.suffix.lower() == ".safetensors" else "PyTorch"
     return f"is damaged or not a {kind} file: get it again"
+
+
+@cache
+def _allow_numpy() -> None:
+    """Lets `torch.load` make numpy arrays and scalars: what trainings keep beside their weights."""
+    core = np.array(0).__reduce__()[0].__module__.rpartition(".")[0]  # "numpy._core" of numpy 2
+    multiarray = sys.modules[f"{core}.multiarray"]
+    kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")]
+    allowed: list[Any] = [np.ndarray, np.dtype, _codecs.encode]
+    allowed += [kind for kind in kinds if kind is not np.dtypes.ObjectDType]
+    for name in ("_reconstruct", "scalar"):
+        function = getattr(multiarray, name)
+        allowed += [(function, f"numpy.{each}.multiarray.{name}") for each in ("core", "_core")]
+    torch.serialization.add_safe_globals(allowed)
 
 
 def _is_pickle(path: Path) -> bool:
@@ -177,7 +224,8 @@ def _is_pickle(path: Path) -> bool:
         return file.read(1) == b"\x80"
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of TorchScript."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

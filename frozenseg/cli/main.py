@@ -49,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     if "_ARGCOMPLETE" in os.environ:
         complete()
+    with program.console():
+        _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     name = command_of(words)
     if name:

@@ -23,7 +23,8 @@ Segments are found again in every frame: their ids do not follow an object.
 The same command again skips what is there already, made from the same file with the same model,
 words, task and settings (NAME.json tells; --overwrite starts over).
 Exit code: 0; 1 if a file could not be read, or not to its end (it is named; the others are done);
-2 for wrong arguments; 130 after Ctrl-C, which keeps the frames of a video so far.
+2 for wrong arguments, or where results cannot be written; 130 after Ctrl-C or SIGTERM, which keeps
+the frames of a video so far.
 """
 
 from __future__ import annotations
@@ -124,17 +125,29 @@ def main(args: argparse.Namespace) -> int:
 
 def _find(args: argparse.Namespace) -> Inputs:
     """What the inputs stand for. Raises: ValueError for none, or an output among them or a file."""
-    from frozenseg.data.image_files import IMAGE_SUFFIXES, find_images, output_names
-    from frozenseg.predict.video import VIDEO_SUFFIXES
+    from frozenseg.data.image_files import (
+        IMAGE_SUFFIXES,
+        VIDEO_SUFFIXES,
+        find_images,
+        is_address,
+        output_names,
+    )
 
     output = Path(args.output)
     if output.resolve() in [Path(each).resolve() for each in args.input]:
         raise ValueError(f"--output {output} is also an input folder: choose another one")
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file: name a folder, which is made if needed")
+    for text in filter(is_address, args.input):
+        raise ValueError(f"--input {text}: addresses are not fetched: download the file first")
     found = find_images(args.input, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    left_out = found.say_left_out()
     if args.input and not found.files:
-        raise ValueError(f"--input {' '.join(args.input)}: no image or video file found there")
+        others = f"; {left_out}" if left_out else ""
+        given = " ".join(args.input)
+        raise ValueError(f"--input {given}: no image or video file found there{others}")
+    if left_out:
+        print(left_out, file=sys.stderr)
     names = dict(zip(found.files, output_names(found.files), strict=True))
     made = {f"{name}_{kind}" for name in names.values() for kind in FILE_KINDS}
     for path in found.files:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from frozenseg.cli.keys import pressed
 from frozenseg.cli.segment_job import Counts, Job
 from frozenseg.errors import describe
+from frozenseg.files import NotWrittenError
 from frozenseg.predict.clip_files import ClipFiles
 from frozenseg.progress import Progress
 
@@ -39,6 +40,11 @@ def segment_videos(job: Job, files: Mapping[Path, str]) -> Counts:
             with open_video(path) as video:
                 missing = segment_clip(job, video, name, job.about_video(path))
         except (OSError, ValueError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            if isinstance(error, NotWrittenError) and error.is_about_folder:
+                kept = f"the results of {counts.done + counts.kept} of {len(files)} videos are kept"
+                raise OSError(f"{error}; {kept}") from error
             counts.bad += 1
             print(f"skipped {describe(error)}", file=sys.stderr, flush=True)
             continue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frozenseg.cli.segment_job import Counts, Job
 from frozenseg.errors import describe
+from frozenseg.files import NotWrittenError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +70,9 @@ def segment_images(job: Job, files: Mapping[Path, str]) -> Counts:
         except KeyboardInterrupt:
             progress.write(f"stopped after {counts.total} of {len(files)} images")
             raise
+        except NotWrittenError as error:
+            kept = f"the results of {counts.done + counts.kept} of {len(files)} images are kept"
+            raise OSError(f"{error}; {kept}") from error
     return counts
 
 
@@ -101,9 +105,16 @@ def _segment_batch(job: Job, batch: list[Item], counts: Counts, progress: Any) -
     found = job.segment([item.image_HW3 for item in batch])
     for item, result in zip(batch, found, strict=True):
         about = job.about_image(item.path)
-        written = save_all(result, job.folder, item.name, item.image_HW3, about, job.kinds)
-        counts.done += 1
         progress.update()
+        try:
+            written = save_all(result, job.folder, item.name, item.image_HW3, about, job.kinds)
+        except NotWrittenError as error:
+            if error.is_about_folder:
+                raise
+            counts.bad += 1
+            progress.write(f"skipped {item.path}: {error}", file=sys.stderr)
+            continue
+        counts.done += 1
         now = time.perf_counter()
         count = f"{len(result.segments)} segment{'' if len(result.segments) == 1 else 's'}"
         shown = written[next(kind for kind in ("sheet", *written) if kind in written)]

@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wheel-dir",
         type=Path,
-        default=cache_folder("wheels"),
-        help="folder in which the finished wheel is kept for the next time (default: %(default)s)",
+        help="folder in which the finished wheel is kept for the next time (default: wheels in "
+        "$FROZENSEG_CACHE or ~/.cache/frozenseg)",
     )
 
 
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
     """Keeps, or builds and installs, detectron2 in the environment of this interpreter."""
     if not args.force and find_detectron2():
         return
-    wheel = args.wheel_dir / repack.wheel_name()
+    wheel = (args.wheel_dir or cache_folder("wheels")) / repack.wheel_name()
     if wheel.is_file() and file_sha256(wheel) == recorded_digest(wheel):
         print(f"detectron2: using {wheel}", flush=True)
     else:

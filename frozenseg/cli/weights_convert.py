@@ -3,8 +3,8 @@
     frozenseg weights convert model_final.pth model.safetensors
 
 Read are .pth, .pt, .bin, .ckpt and .safetensors files of tensors, and detectron2's .pkl files of
-numpy arrays. Nothing in a file is ever run: a pickle may contain containers, numbers, texts, arrays
-and tensors, and anything else in it is an error.
+numpy arrays. Nothing in a file is ever run: of a pickle only containers, numbers, texts, arrays and
+tensors are made; objects of other classes (a trainer's settings, callbacks) are left out.
 """
 
 from __future__ import annotations
@@ -23,5 +23,6 @@ def main(args: argparse.Namespace) -> None:
     """Writes the file, and says what is in it."""
     from frozenseg.checkpoints.convert import convert_weights
 
-    names = convert_weights(args.source, args.target)
-    print(f"{args.target}: {len(names)} tensors, the first {names[0]}")
+    names, left_out = convert_weights(args.source, args.target)
+    others = f"; left out, as they are no tensors: {', '.join(left_out)}" if left_out else ""
+    print(f"{args.target}: {len(names)} tensors, the first {names[0]}{others}")

@@ -6,56 +6,72 @@ pixel is R + 256 G + 65536 B; id 0 is unlabelled.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
+from frozenseg.data.image_files import HEIF_SUFFIXES
+from frozenseg.errors import warn_once
+
+logger = logging.getLogger(__name__)
+
+_WHITES = (255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
+_DEPTHS = 'docs/segment.md, "Depths"'
 DAMAGED = "delete the file and get it again"
 
 
 def read_rgb(
-    path: Path, formats: list[str] | None = None, *, turn: bool = True
+    path: Path | BinaryIO, formats: list[str] | None = None, *, turn: bool = True
 ) -> NDArray[np.uint8]:
     """The pixels of an image file, RGB uint8 (H, W, 3), turned as its EXIF orientation says.
 
-    Transparent images are laid on white; 16-bit and float greys are scaled to 8 bits; of an
-    animation the first frame is taken.
+    Transparent images are laid on white; other depths become 8 bits as `to_8_bits` says; of an
+    animation or several pages the first is taken, which is said once.
 
     Args:
+        path: of the file, or the file itself, open for reading bytes.
         formats: Pillow's names of those that are read; None: all that it knows.
         turn: False: pixels as they are stored.
     Raises: FileNotFoundError; ValueError for a file that is empty, damaged, too large or not
         an image.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such image file")
-    if not path.stat().st_size:
-        raise ValueError(f"{path}: the file is empty (0 bytes)")
+    name = str(path if isinstance(path, Path) else getattr(path, "name", "the open file"))
+    if isinstance(path, Path):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such image file")
+        if not path.stat().st_size:
+            raise ValueError(f"{path}: the file is empty (0 bytes)")
+    if Path(name).suffix.lower() in HEIF_SUFFIXES:
+        _learn_heif(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=formats) as image:
-                turned = ImageOps.exif_transpose(image) if turn else image
-                array = np.asarray(as_rgb(turned), dtype=np.uint8)
+                _say_frames(image, name)
+                whole = _with_all_bits(image, path, name)
+                turned = ImageOps.exif_transpose(whole) if turn else whole
+                array = np.asarray(as_rgb(turned, name), dtype=np.uint8)
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image file that Pillow can read") from None
+        raise ValueError(f"{name}: not an image file that Pillow can read") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too large: {error}") from error
+        raise ValueError(f"{name}: too large: {error}") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's damaged files
-        raise ValueError(f"{path}: cannot be read, damaged or incomplete ({error})") from error
+        raise ValueError(f"{name}: cannot be read, damaged or incomplete ({error})") from error
     if array.ndim != 3 or not array.size:
-        raise ValueError(f"{path}: the image has no pixels")
+        raise ValueError(f"{name}: the image has no pixels")
     return array.copy()
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """An 8-bit RGB version of any Pillow image."""
+def as_rgb(image: Image.Image, name: str = "an image") -> Image.Image:
+    """An 8-bit RGB version of any Pillow image; `name`: for a warning."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+        return Image.fromarray(to_8_bits(np.asarray(image), name)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -63,13 +79,64 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_8_bits(grey_HW: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """16-bit greys divided by 257; other depths stretched from their smallest to largest value."""
-    values_HW = np.nan_to_num(grey_HW.astype(np.float64))
-    low, high = float(values_HW.min()), float(values_HW.max())
-    if grey_HW.dtype.kind in "ui" and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0 if high > 255 else 255.0
-    return np.rint(255 * (values_HW - low) / max(high - low, 1e-12)).astype(np.uint8)
+def to_8_bits(values: NDArray[np.generic], name: str = "an image") -> NDArray[np.uint8]:
+    """Greys or colours of any depth as 0..255 (docs/segment.md, "Depths").
+
+    Whole numbers in 0..65535: 0 is black, and white the smallest of 255, 1023, 4095, 16383 and
+    65535 that none exceeds: cameras and scanners keep 10 to 14 bits in 16. All others: the smallest
+    value is black, the largest white. What is neither 8 nor 16 bits is said once.
+    """
+    numbers = np.nan_to_num(values.astype(np.float64))
+    low, high = float(numbers.min()), float(numbers.max())
+    if values.dtype.kind in "ui" and low >= 0 and high <= _WHITES[-1]:
+        low, high = 0.0, float(next(white for white in _WHITES if high <= white))
+    if high not in (_WHITES[0], _WHITES[-1]):
+        scale = f"{low:g} is shown black, {high:g} white"
+        warn_once(logger, "depth", f"{name}: neither 8 nor 16 bits are in use: {scale} ({_DEPTHS})")
+    return np.rint(255 * (numbers - low) / max(high - low, 1e-12)).astype(np.uint8)
+
+
+def _say_frames(image: Image.Image, name: str) -> None:
+    """Of a JPEG with further pictures (MPO: previews, depth) the first is the photograph."""
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        only = f"only the first of {frames} frames or pages is taken"
+        warn_once(logger, "frames", f"{name}: {only}, as of every such file")
+
+
+def _with_all_bits(image: ImageFile, file: Path | BinaryIO, name: str) -> Image.Image:
+    """The image; with 16-bit colours, of which Pillow keeps the upper 8 bits, by `to_8_bits`."""
+    if image.mode not in ("RGB", "RGBA") or ";16" not in str(image.tile[:1]):
+        return image
+    import cv2
+
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    image.load()  # says what is damaged
+    if isinstance(file, Path):
+        data = file.read_bytes()
+    else:
+        file.seek(0)
+        data = file.read()
+    colors_HWC = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if colors_HWC is None or colors_HWC.dtype != np.uint16 or colors_HWC.ndim != 3:
+        return image
+    rgb_HW3 = to_8_bits(colors_HWC[:, :, 2::-1], name)
+    alpha_HWA = np.rint(colors_HWC[:, :, 3:] / 257).astype(np.uint8)
+    whole = Image.fromarray(np.concatenate([rgb_HW3, alpha_HWA], axis=2))
+    whole.getexif()[ExifTags.Base.Orientation] = orientation
+    return whole
+
+
+def _learn_heif(name: str) -> None:
+    """Makes Pillow read HEIC files. Raises: ValueError without the package that can."""
+    try:
+        import pi_heif
+    except ImportError as error:
+        raise ValueError(
+            f"{name}: HEIC images need a package: pip install 'frozenseg[heif]', or save them as "
+            "JPEG"
+        ) from error
+    pi_heif.register_heif_opener()
 
 
 def require_file(path: Path, remedy: str = "") -> None:

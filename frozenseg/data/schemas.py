@@ -109,6 +109,19 @@ class CategoryFile(msgspec.Struct):
     categories: list[CategoryEntry] = []
 
 
+class NamedImage(TypedDict):
+    """What results of an image are filed under."""
+
+    id: int
+    file_name: str
+
+
+class ImageNames(msgspec.Struct):
+    """Of any annotation file the names and ids of its images."""
+
+    images: list[NamedImage]
+
+
 class EpisodeEntry(TypedDict):
     """An image of an index of episodes (`episodes.EpisodeImage`)."""
 

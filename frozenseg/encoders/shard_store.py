@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from frozenseg.errors import warn_once, was_interrupted
 from frozenseg.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,9 @@ class ShardStore:
         try:
             write_atomically(path, lambda part: save_file({_TENSOR: rows}, part, metadata))
         except (OSError, SafetensorError) as error:
-            logger.warning("%s are not kept on disk: %s", self._content, error)
+            reason = f"{error} (FROZENSEG_CACHE names another folder for all caches)"
+            kind = f"cannot keep in {self._folder}"
+            warn_once(logger, kind, f"{self._content} are not kept on disk: {reason}")
             return
         self._open(path)
         if self._most_bytes is not None:
@@ -124,10 +127,13 @@ class ShardStore:
                 self._forget(path)
 
     def _open_new_shards(self) -> None:
-        if self._folder.is_dir():
-            for path in sorted(self._folder.glob(f"[!.]*{_SUFFIX}")):
-                if path.name not in self._seen_shards:
-                    self._open(path)
+        try:
+            paths = [path for path in self._folder.iterdir() if not path.name.startswith(".")]
+        except OSError:  # not there, or not readable: `add` says so
+            return
+        for path in sorted(paths):
+            if path.suffix == _SUFFIX and path.name not in self._seen_shards:
+                self._open(path)
 
     def _open(self, path: Path) -> None:
         self._seen_shards.add(path.name)
@@ -148,6 +154,8 @@ class ShardStore:
         except OSError as error:
             reason = f"cannot be read: {error}"
         except (SafetensorError, ValueError, KeyError) as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
             reason = f"is damaged: {str(error).splitlines()[0]}"
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -6,6 +6,7 @@ Legend: B images, Q queries, C classes (+1 for void), R matched masks of the bat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ class SetCriterion(nn.Module):
         super().__init__()
         self.matcher = matcher
         masks = LossDivisor(number_of_masks, over_processes=True, at_least=1)
-        weights = LossDivisor(lambda sample: self._summed_weight(sample, num_queries))
+        # Not a lambda: models are pickled.
+        weights = LossDivisor(partial(self._summed_weight, queries=num_queries))
         self.loss_divisors = {"loss_ce": weights, "loss_mask": masks, "loss_dice": masks}
         self.loss_weights = dict(loss_weights)
         self.no_object_weight = no_object_weight

@@ -5,11 +5,14 @@ Legend: H and W pixels. Frames are RGB uint8 (H, W, 3).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from frozenseg.files import NotWrittenError, part_path, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +36,13 @@ class ClipFiles:
             kinds: "overlay": the clip; "json": both JSON files.
             fps: of the clip; None: measured on the first frames.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         self.frames = 0
         self.fps = fps
         self.size: tuple[int, int] | None = None
         self._folder, self._name, self._kinds = folder, name, kinds
         self._clip: ClipWriter | None = None
         self._waiting: list[tuple[float, NDArray[np.uint8]]] = []
-        self._part = folder / f".{name}.{os.getpid()}.part.jsonl"
+        self._part = part_path(folder / f"{name}.jsonl")
         self._lines = self._part.open("w", encoding="utf-8") if "json" in kinds else None
 
     def add(self, frame: Frame, segmentation: Segmentation, segmented_frame: int) -> None:
@@ -52,9 +54,9 @@ class ClipFiles:
                 "frame": frame.number,
                 "seconds": round(frame.seconds, 4),
                 "segmented_frame": segmented_frame,
-                "segments": [segment.to_json() for segment in segmentation.segments],
+                "segments": segmentation.segments_json(),
             }
-            self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._write_line(json.dumps(line, ensure_ascii=False) + "\n")
         if "overlay" in self._kinds:
             self._waiting.append((frame.seconds, segmentation.overlay(frame.image_HW3)))
             if self.fps is not None or len(self._waiting) >= MEASURED_FRAMES:
@@ -71,7 +73,7 @@ class ClipFiles:
             if self._clip is not None:
                 paths["overlay"] = self._clip.finish()
             if self._lines is not None:
-                self._lines.close()
+                self._write_line("", last=True)
                 paths["segments"] = self._folder / f"{self._name}.jsonl"
                 os.replace(self._part, paths["segments"])
                 paths["json"] = self._write_about(about, paths)
@@ -84,8 +86,18 @@ class ClipFiles:
         if self._clip is not None:
             self._clip.discard()
         if self._lines is not None:
-            self._lines.close()
+            with contextlib.suppress(OSError):  # what a full disk did not take
+                self._lines.close()
         self._part.unlink(missing_ok=True)
+
+    def _write_line(self, line: str, *, last: bool = False) -> None:
+        assert self._lines is not None
+        try:
+            self._lines.write(line)
+            if last:
+                self._lines.close()
+        except OSError as error:
+            raise NotWrittenError(self._folder / f"{self._name}.jsonl", error) from error
 
     def _write_waiting(self) -> None:
         from frozenseg.predict.video import ClipWriter
@@ -100,8 +112,6 @@ class ClipFiles:
         self._waiting.clear()
 
     def _write_about(self, about: dict[str, Any], paths: dict[str, Path]) -> Path:
-        from frozenseg.files import write_json
-
         height, width = self.size or (0, 0)
         content = {
             **about,

@@ -1,21 +1,24 @@
 """Segmentations of many images in COCO's formats: panoptic, instance and semantic.
 
-Formats: https://cocodataset.org/#format-data (sections 2 to 4). Category ids are those of the
-vocabulary's dataset where all its classes have one, else class index + 1.
+Formats: https://cocodataset.org/#format-data (sections 2 to 4). Category ids are
+`Vocabulary.category_ids`, as in every file of results.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from frozenseg.data.image_files import writable_stem
 from frozenseg.data.reading import rgb_of_ids
-from frozenseg.files import write_text
+from frozenseg.data.schemas import ImageNames
+from frozenseg.files import read_typed, write_text
 from frozenseg.predict.segmentation_files import write_picture
 from frozenseg.predict.segmented_image import SegmentedImage, encode_mask
 from frozenseg.vocab import Vocabulary
@@ -29,7 +32,11 @@ KINDS = {
 
 
 def save_coco(
-    segmentations: SegmentedImage | Iterable[SegmentedImage], folder: str | Path, kind: str = ""
+    segmentations: SegmentedImage | Iterable[SegmentedImage],
+    folder: str | Path,
+    kind: str = "",
+    *,
+    dataset: str | Path | None = None,
 ) -> Path:
     """Writes KIND.json into a folder and, panoptic and semantic, PNGs into its subfolder KIND.
 
@@ -41,28 +48,37 @@ def save_coco(
     Args:
         segmentations: of one vocabulary and task; an iterator is taken one at a time.
         kind: "panoptic", "instance" or "semantic"; "": the task of the results.
+        dataset: the images' own annotation file in COCO's form: its image ids and file names are
+            taken. None: ids from 1, and paths below the folder that all images have in common.
     Returns: the path of the JSON file.
-    Raises: ValueError for another kind, or one that the results cannot give, for none at all, and
-        for several vocabularies.
+    Raises: ValueError for another kind, or one that the results cannot give, for none at all, for
+        several vocabularies, and for an image that the dataset does not have.
     """
     given = [segmentations] if isinstance(segmentations, SegmentedImage) else segmentations
     folder = Path(folder).expanduser()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     names: set[str] = set()
+    sources: list[str] = []
+    known = None if dataset is None else _dataset_images(Path(dataset).expanduser())
     first: SegmentedImage | None = None
-    for number, segmentation in enumerate(given, 1):
+    for count, segmentation in enumerate(given, 1):
         first = first or segmentation
         kind = kind or first.task
         _check(segmentation, first, kind)
-        name = _free_name(segmentation.source, number, names)
+        name = _free_name(segmentation.source, count, names)
         height, width = segmentation.label_map_HW.shape
-        file_name = Path(segmentation.source).name if segmentation.source else f"{name}.jpg"
+        number, file_name = count, segmentation.source or f"{name}.jpg"
+        if known is not None:
+            number, file_name = _image_of(segmentation.source, known, dataset)
+        sources.append(segmentation.source)
         images.append({"id": number, "file_name": file_name, "height": height, "width": width})
         for annotation in _WRITERS[kind](segmentation, number, folder, name):
             annotations.append({**annotation, "id": len(annotations) + 1})
     if first is None:
         raise ValueError("nothing to export: no segmentation was given")
+    if known is None:
+        _shorten([image for image, source in zip(images, sources, strict=True) if source])
     content = {
         "images": images,
         "annotations": annotations,
@@ -85,17 +101,9 @@ def categories(vocabulary: Vocabulary) -> list[dict[str, Any]]:
             "color": [*color],
         }
         for number, name, thing, color in zip(
-            category_ids(vocabulary), names, things, colors, strict=True
+            vocabulary.category_ids, names, things, colors, strict=True
         )
     ]
-
-
-def category_ids(vocabulary: Vocabulary) -> list[int]:
-    """A category id, at least 1, for every class."""
-    own = [number for number in vocabulary.dataset_ids if number]
-    if len(set(own)) == len(vocabulary):
-        return own
-    return [index + 1 for index in range(len(vocabulary))]
 
 
 def _check(segmentation: SegmentedImage, first: SegmentedImage, kind: str) -> None:
@@ -113,7 +121,7 @@ def _check(segmentation: SegmentedImage, first: SegmentedImage, kind: str) -> No
 
 def _free_name(source: str, number: int, taken: set[str]) -> str:
     """A name for this image's PNG that no other has."""
-    wanted = Path(source).stem if source else f"{number:012d}"
+    wanted = writable_stem(Path(source).stem) if source else f"{number:012d}"
     name = f"{wanted}-{number}" if wanted in taken else wanted
     while name in taken:
         name += "-"
@@ -121,10 +129,34 @@ def _free_name(source: str, number: int, taken: set[str]) -> str:
     return name
 
 
+def _shorten(images: list[dict[str, Any]]) -> None:
+    """Makes the paths of files relative to the folder that all have in common."""
+    paths = [Path(image["file_name"]).absolute() for image in images]
+    common = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    for image, path in zip(images, paths, strict=True):
+        image["file_name"] = path.relative_to(common).as_posix()
+
+
+def _dataset_images(path: Path) -> dict[str, int]:
+    """The ids of a dataset's images by file name."""
+    images = read_typed(path, ImageNames, "give an annotation file of the dataset").images
+    return {image["file_name"]: image["id"] for image in images}
+
+
+def _image_of(source: str, known: Mapping[str, int], dataset: object) -> tuple[int, str]:
+    """Id and file name of the image that a path ends with, the longest one."""
+    parts = Path(source).parts
+    for first in range(len(parts)):
+        name = Path(*parts[first:]).as_posix()
+        if name in known:
+            return known[name], name
+    raise ValueError(f"{dataset}: no image has the file name of {source or 'an image in memory'}")
+
+
 def _panoptic(
     segmentation: SegmentedImage, number: int, folder: Path, name: str
 ) -> Iterator[dict[str, Any]]:
-    ids = category_ids(segmentation.vocabulary)
+    ids = segmentation.vocabulary.category_ids
     picture = Image.fromarray(rgb_of_ids(segmentation.label_map_HW))
     write_picture(folder / "panoptic" / f"{name}.png", picture)
     segments_info = [
@@ -143,7 +175,7 @@ def _panoptic(
 def _instance(
     segmentation: SegmentedImage, number: int, folder: Path, name: str
 ) -> Iterator[dict[str, Any]]:
-    ids = category_ids(segmentation.vocabulary)
+    ids = segmentation.vocabulary.category_ids
     for segment in segmentation.segments:
         if segment.is_thing:
             yield {
@@ -158,7 +190,7 @@ def _instance(
 def _semantic(
     segmentation: SegmentedImage, number: int, folder: Path, name: str
 ) -> Iterator[dict[str, Any]]:
-    ids = category_ids(segmentation.vocabulary)
+    ids = segmentation.vocabulary.category_ids
     category_HW = np.zeros(segmentation.label_map_HW.shape, dtype=np.int32)
     for segment in segmentation.segments:
         category_HW[segmentation.label_map_HW == segment.id] = ids[segment.class_index]

@@ -6,25 +6,30 @@ Legend: B images, H and W pixels. Results are RGB uint8 (H, W, 3).
 from __future__ import annotations
 
 import glob
+import io
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from frozenseg.data.image_files import find_images
-from frozenseg.data.reading import as_rgb, read_rgb
+from frozenseg.data.image_files import VIDEO_SUFFIXES, find_images, is_address
+from frozenseg.data.reading import as_rgb, read_rgb, to_8_bits
 from frozenseg.visualization.overlay import check_image
 
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[Any] | torch.Tensor"
+ImageLike: TypeAlias = "str | Path | BinaryIO | Image.Image | NDArray[Any] | torch.Tensor"
 Images: TypeAlias = "ImageLike | Iterable[ImageLike]"
 
+logger = logging.getLogger(__name__)
+
 _KINDS = (
-    "a path, a PIL image, a numpy array (H, W, 3), a torch tensor (3, H, W), a folder, or a list"
+    "a path, an open file, a PIL image, a numpy array (H, W, 3), a torch tensor (3, H, W), a "
+    "folder, or a list"
 )
 
 
@@ -32,10 +37,11 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
     """One image as RGB pixels.
 
     Args:
-        image: the path of a file; a PIL image (turned as its EXIF orientation says); an array
-            (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) with transparency, laid on white; a
-            tensor (3, H, W), (1, H, W) or (4, H, W). Numbers: uint8 in 0..255, floats in 0..1,
-            uint16 in 0..65535.
+        image: the path of a file, or the file itself, open for bytes (io.BytesIO); a PIL image
+            (turned as its EXIF orientation says); an array (H, W), (H, W, 1), (H, W, 3) RGB or
+            (H, W, 4) with transparency, laid on white; a tensor (3, H, W), (1, H, W) or
+            (4, H, W). Numbers: uint8 in 0..255, floats in 0..1,
+            uint16 as `to_8_bits` takes them.
     Raises: FileNotFoundError; TypeError for another type; ValueError for another shape or range,
         or a file that cannot be read.
     """
@@ -43,7 +49,18 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
         path = Path(image).expanduser()
         if path.is_dir():
             raise ValueError(f"{path} is a folder: give it alone, not among other images")
+        if is_address(str(image)):
+            raise ValueError(f"{image}: addresses are not fetched: download the file first")
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            raise ValueError(
+                f"{path} is a video: run `frozenseg segment --input {path}`, or give its frames as "
+                "arrays, RGB (H, W, 3)"
+            )
         return read_rgb(path)
+    if isinstance(image, io.TextIOBase):
+        raise TypeError(f"{source_of(image)}: is open as text: open it for bytes, mode 'rb'")
+    if hasattr(image, "read") and not isinstance(image, (Image.Image, np.ndarray, torch.Tensor)):
+        return read_rgb(image)
     if isinstance(image, Image.Image):
         array = np.asarray(as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8).copy()
     elif isinstance(image, torch.Tensor):
@@ -66,16 +83,21 @@ def image_list(images: Images) -> Sequence[ImageLike] | Iterator[ImageLike] | No
         is_pattern = glob.has_magic(str(path)) and not path.exists()
         if not (path.is_dir() or is_pattern):
             return None
-        found = find_images([str(path)]).files
-        if not found:
-            raise ValueError(f"{path}: no image file found there")
-        return found
+        found = find_images([str(path)])
+        left_out = found.say_left_out()
+        if not found.files:
+            raise ValueError(
+                f"{path}: no image file found there{f'; {left_out}' if left_out else ''}"
+            )
+        if left_out:
+            logger.warning("%s: %s", path, left_out)
+        return found.files
     if isinstance(images, (np.ndarray, torch.Tensor)):
         return list(images) if images.ndim == 4 else None
-    if isinstance(images, Image.Image):
+    if isinstance(images, (Image.Image, io.IOBase)):  # a file could be iterated over
         return None
     if isinstance(images, (list, tuple, Iterator)):
-        return images
+        return cast("Sequence[ImageLike] | Iterator[ImageLike]", images)
     raise TypeError(f"an image must be {_KINDS}; got a {type(images).__name__}")
 
 
@@ -83,7 +105,8 @@ def source_of(image: ImageLike) -> str:
     """The path that an image is read from, "" where it is in memory."""
     if isinstance(image, (str, os.PathLike)):
         return str(image)
-    return str(getattr(image, "filename", "") or "")
+    name = getattr(image, "filename", "") or getattr(image, "name", "")
+    return name if isinstance(name, str) else ""  # a pipe's is a number
 
 
 def _from_tensor(image: torch.Tensor) -> NDArray[np.uint8]:
@@ -115,9 +138,9 @@ def _from_array(array: NDArray[Any], kind: str, wanted: str) -> NDArray[np.uint8
                 "divide it by 255, or convert it to uint8"
             )
         array = np.rint(array * 255).astype(np.uint8)
-    if array.dtype == np.uint16 and array.ndim == 3:
-        array = np.rint(array / 257).astype(np.uint8)
-    if array.dtype not in (np.uint8, np.uint16):
+    if array.dtype == np.uint16:
+        array = to_8_bits(array, f"an {kind}")
+    if array.dtype != np.uint8:
         raise ValueError(f"an {kind} must be uint8, uint16 or floating-point, got {array.dtype}")
     if array.dtype == np.uint8 and channels == 3:
         return array.copy()

@@ -22,7 +22,7 @@ from frozenseg.vocab import Vocabulary
 LARGEST_ID = 65535  # of a 16-bit PNG
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Segmentation(SegmentedImage):
     """The segments of one image: `SegmentedImage` with its files."""
 

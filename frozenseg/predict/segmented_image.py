@@ -18,7 +18,7 @@ from frozenseg.visualization.overlay import SegmentStyle, overlay_label_map, ove
 from frozenseg.visualization.sheet import side_by_side, to_picture_size
 from frozenseg.vocab import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had class indices, from 0, as category ids
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Segment:
     score: float | None
     area: int
     box: tuple[int, int, int, int]
-    rle: dict[str, Any]
+    rle: dict[str, Any] = dataclasses.field(hash=False)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -49,11 +49,14 @@ class Segment:
         mask_HW: NDArray[np.bool_] = coco_mask.decode(self.rle).astype(bool)
         return mask_HW
 
-    def to_json(self) -> dict[str, Any]:
-        """The segment as an object for JSON."""
+    def to_json(self, category_id: int | None = None) -> dict[str, Any]:
+        """The segment as an object for JSON.
+
+        Args: category_id: of `Vocabulary.category_ids`; None: class index + 1.
+        """
         return {
             "id": self.id,
-            "category_id": self.class_index,
+            "category_id": self.class_index + 1 if category_id is None else category_id,
             "category_name": self.name,
             "is_thing": self.is_thing,
             "score": None if self.score is None else round(self.score, 6),
@@ -86,9 +89,11 @@ def encode_mask(
     return int(coco_mask.area(rle)), (x, y, width, height), counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SegmentedImage:
     """The segments of one image, and what can be drawn or said of them; `Segmentation` saves them.
+
+    Two of them are equal only if they are the same object, as arrays have no other equality.
 
     Attributes:
         label_map_HW: int32, id of the segment of every pixel (the best instance where several
@@ -155,13 +160,26 @@ class SegmentedImage:
             "task": self.task,
             "image_size": {"height": height, "width": width},
             "vocabulary": [
-                {"name": each.name, "synonyms": list(each.synonyms), "is_thing": thing}
-                for each, thing in zip(
-                    self.vocabulary.classes, self.vocabulary.thing_mask, strict=True
+                {
+                    "category_id": number,
+                    "name": each.name,
+                    "synonyms": list(each.synonyms),
+                    "is_thing": thing,
+                }
+                for number, each, thing in zip(
+                    self.vocabulary.category_ids,
+                    self.vocabulary.classes,
+                    self.vocabulary.thing_mask,
+                    strict=True,
                 )
             ],
-            "segments": [segment.to_json() for segment in self.segments],
+            "segments": self.segments_json(),
         }
+
+    def segments_json(self) -> list[dict[str, Any]]:
+        """The segments as objects for JSON; the same `category_id` as in COCO exports."""
+        ids = self.vocabulary.category_ids
+        return [segment.to_json(ids[segment.class_index]) for segment in self.segments]
 
     def _image(self, image_HW3: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         chosen = self.image_HW3 if image_HW3 is None else image_HW3

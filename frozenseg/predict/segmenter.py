@@ -11,13 +11,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.checkpoints.named_models import DEFAULT_MODEL, MODELS, model_config
+from frozenseg.checkpoints.named_models import (
+    DEFAULT_MODEL,
+    MODELS,
+    model_config,
+    nothing_found_hint,
+)
+from frozenseg.errors import warn_once
 from frozenseg.predict.images import ImageLike, Images, image_list, read_image, source_of
 from frozenseg.predict.predictor import Predictor, build_predictor, segment_together
 from frozenseg.predict.segmentation import Segmentation
@@ -27,10 +35,28 @@ from frozenseg.vocab import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 
 logger = logging.getLogger(__name__)
+
+
+_alive: weakref.WeakSet[Segmenter] = weakref.WeakSet()
+
+
+def _forget_threads() -> None:
+    """After a fork: the threads that held locks, or that computed for this one, are not here."""
+    import torch
+
+    for segmenter in list(_alive):
+        segmenter._lock = threading.Lock()
+    if _alive:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class Segmenter:
@@ -56,6 +82,16 @@ class Segmenter:
         self.vocabulary: Vocabulary = predictor.vocabulary
         self.about = about or {}
         self._lock = threading.Lock()
+        _alive.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock: a copy, or one in another process, has its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        _alive.add(self)
 
     def __repr__(self) -> str:
         return f"<Segmenter {self.name}, {self.task}, {len(self.vocabulary)} words>"
@@ -144,6 +180,9 @@ class Segmenter:
             if self.predictor.vocabulary != request.all_words:
                 self.predictor.set_vocabulary(request.all_words)
             found = segment_together(self.predictor, images)
+        hint = nothing_found_hint(self.name)
+        if hint and not all(each.segments for each in found):
+            warn_once(logger, hint, hint)
         if request.all_words is not request.words:
             found = [each.without(request.all_words.names[-1]) for each in found]
         return [
@@ -170,7 +209,7 @@ class _Request:
 def load(
     name_or_config: str | Path = DEFAULT_MODEL,
     weights: str | Path | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     task: str | None = None,
     *,
     precision: str = "float32",
@@ -182,7 +221,7 @@ def load(
         name_or_config: a name of `frozenseg.models()`, or the path of a YAML config.
         weights: a file or a name of the table of weights; None: the named model's own, or the
             config's MODEL.WEIGHTS; "": none, the decoder is random (with a warning).
-        device: "cpu", "cuda", "cuda:1", or "auto": a GPU if there is one.
+        device: "cpu", "cuda", "cuda:1" or a torch.device; "auto": a GPU if there is one.
         task: "panoptic", "semantic" or "instance", where a call does not say; None: panoptic, or
             semantic for models that compute nothing else (Fusioner).
         precision: "float32"; "bfloat16" and "float16" compute parts of it in half precision.
@@ -196,7 +235,7 @@ def load(
 
     if task is not None:
         check_task(task)
-    device = pick_device(device)
+    device = pick_device(str(device))
     cfg, path = model_config(name_or_config, None if weights is None else str(weights), opts)
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, path
     predictor, report = build_predictor(cfg, task=task, precision=precision)
@@ -217,7 +256,7 @@ def segment(
     task: str | None = None,
     *,
     model: str | Path = DEFAULT_MODEL,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     background: str | None = None,
     score_threshold: float | None = None,
 ) -> Any:
@@ -227,7 +266,7 @@ def segment(
     photographs need a real one (`frozenseg.models()`).
     Args and errors: see `load` and `Segmenter.__call__`.
     """
-    segmenter = _loaded(str(model), device)
+    segmenter = _loaded(str(model), str(device))
     return segmenter(
         image, vocabulary, task, background=background, score_threshold=score_threshold
     )
@@ -273,6 +312,11 @@ class Results:
 
     def __length_hint__(self) -> int:
         return len(self._images) if isinstance(self._images, Sequence) else 0
+
+    def __getitem__(self, index: object) -> Segmentation:
+        raise TypeError(
+            f"results come one at a time: next(results), a loop, or list(results)[{index!r}]"
+        )
 
     def __iter__(self) -> Results:
         return self

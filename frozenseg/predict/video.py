@@ -19,12 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# fmt: off
-VIDEO_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
-    ".ogv", ".ts", ".webm", ".wmv",
-))
-# fmt: on
+from frozenseg.data.image_files import is_not_utf8
+from frozenseg.files import NotWrittenError, part_path
+
 # These state the number of their frames; for others it is estimated from the duration.
 COUNTED_SUFFIXES = frozenset((".3gp", ".avi", ".m4v", ".mov", ".mp4"))
 USUAL_FPS = 25.0  # where a file states no frame rate
@@ -134,6 +131,8 @@ def open_video(path: Path) -> Video:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such video file")
+    if is_not_utf8(str(path)):
+        raise ValueError(f"{path}: OpenCV opens no file whose name is not UTF-8: rename it")
     if not path.stat().st_size:
         raise ValueError(f"{path}: the file is empty (0 bytes)")
     capture = open_capture(str(path.absolute()))  # FFmpeg takes "a:b.mp4" for a protocol
@@ -195,13 +194,11 @@ class ClipWriter:
             size: (H, W) of the frames.
         Raises: OSError if no clip can be written there.
         """
-        stem.parent.mkdir(parents=True, exist_ok=True)
         self.written, self._fps = 0, fps
         even = not any(side % 2 for side in size)
         for suffix in (".mp4", ".avi") if even else (".avi",):
             self.path = stem.with_name(stem.name + suffix)
-            part = f".{stem.name}.{os.getpid()}.part{suffix}"
-            self._part = stem.absolute().with_name(part)  # FFmpeg: see open_video
+            self._part = part_path(self.path).absolute()  # FFmpeg: see open_video
             self._writer = _writer(self._part, fps, (size[1], size[0]))
             if self._writer.isOpened():
                 return
@@ -235,10 +232,8 @@ class ClipWriter:
         capture = open_capture(str(self._part))
         there = -1 if capture is None else round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if there != self.written:
-            raise OSError(
-                f"{self.path}: only {max(0, there)} of {self.written} frames could be written: is "
-                "the disk full?"
-            )
+            frames = f"only {max(0, there)} of {self.written} frames"
+            raise NotWrittenError(self.path, OSError(frames))
 
 
 def _writer(path: Path, fps: float, size: tuple[int, int]) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from frozenseg.errors import nearest
+from frozenseg.errors import nearest, warn_once
 from frozenseg.vocab import Vocabulary, VocabularyClass
 from frozenseg.vocab.class_tables import table_names
 
@@ -15,6 +16,8 @@ Synonyms: TypeAlias = "str | Sequence[str] | Mapping[str, Any] | None"
 Words: TypeAlias = (
     "Vocabulary | str | Path | Iterable[str | Sequence[str]] | Mapping[str, Synonyms]"
 )
+
+logger = logging.getLogger(__name__)
 
 _KEYS = ("synonyms", "stuff", "thing")
 _GREY = (128, 128, 128)
@@ -42,6 +45,8 @@ def read_words(words: Words) -> Vocabulary:
             f"{type(words).__name__}" + (" (it has no order)" if isinstance(words, set) else "")
         )
     if isinstance(words, Mapping):
+        for name, value in words.items():
+            _check_entry(name, value)
         return Vocabulary.from_names([_names(name, value) for name, value in words.items()])
     return Vocabulary.from_names(words)
 
@@ -68,7 +73,22 @@ def read_vocabulary(text: str) -> Vocabulary:
     looks_like_file = path.suffix.lower() in (".txt", ".tsv", ".json")
     if looks_like_file or (len(text) < 250 and path.is_file()):
         return Vocabulary.from_file(path)
-    return Vocabulary.parse(text)
+    vocabulary = Vocabulary.parse(text)
+    hint = one_class_hint(vocabulary)
+    if hint:
+        warn_once(logger, text, hint)
+    return vocabulary
+
+
+def one_class_hint(vocabulary: Vocabulary) -> str:
+    """What a typed text with commas alone was understood as, "" for all other words."""
+    if len(vocabulary) > 1 or len(vocabulary.all_synonyms) == 1:
+        return ""
+    names = ", ".join(vocabulary.all_synonyms)
+    return (
+        f"one class with {len(vocabulary.all_synonyms)} names: {names}. Commas separate names of "
+        "one class, semicolons classes"
+    )
 
 
 def with_background(vocabulary: Vocabulary, word: str) -> Vocabulary:
@@ -88,10 +108,20 @@ def with_background(vocabulary: Vocabulary, word: str) -> Vocabulary:
     return Vocabulary((*vocabulary.classes, background))
 
 
-def _names(name: object, value: Synonyms) -> list[str]:
-    """The names of one entry of a dict, canonical first, with ":stuff" or ":thing" on it."""
+def _check_entry(name: object, value: object) -> None:
+    """Raises: TypeError for a dict of numbers and names, which some tools keep."""
     if not isinstance(name, str):
-        raise TypeError(f"a class name must be text, got {name!r}")
+        names = "give the names alone: list(words.values())" if isinstance(value, str) else ""
+        raise TypeError(f"a class name must be text, got {name!r}{names and '; '}{names}")
+    if not isinstance(value, (str, Mapping, Sequence, type(None))):
+        raise TypeError(
+            f"{name!r}: a dict gives every name its synonyms, got {value!r}; give the names alone, "
+            "in their order: list(words)"
+        )
+
+
+def _names(name: str, value: Synonyms) -> list[str]:
+    """The names of one entry of a dict, canonical first, with ":stuff" or ":thing" on it."""
     if not isinstance(value, Mapping):
         more = [value] if isinstance(value, str) else list(value or ())
         return [name, *more]

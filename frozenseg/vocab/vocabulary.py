@@ -213,6 +213,15 @@ class Vocabulary:
         """Category id of every class in the dataset's annotations, None if there is none."""
         return [item.dataset_id for item in self.classes]
 
+    @cached_property
+    def category_ids(self) -> tuple[int, ...]:
+        """A category id, at least 1, for every class in result files and exports.
+
+        Those of the dataset where every class has one of its own, else class index + 1.
+        """
+        own = tuple(number for number in self.dataset_ids if number)
+        return own if len(set(own)) == len(self) else tuple(range(1, len(self) + 1))
+
     def __len__(self) -> int:
         return len(self.classes)
 

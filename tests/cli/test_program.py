@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 
@@ -29,7 +31,7 @@ def exit_code(error: BaseException | None, debug: bool = False, result: int | No
         (ValueError("MODEL.X is 3;\n  use 4"), 2, "error: MODEL.X is 3; use 4\n"),
         (FileNotFoundError("a.yaml does not exist"), 2, "error: a.yaml does not exist\n"),
         (KeyError("no dataset 'x'; known: y"), 2, "error: no dataset 'x'; known: y\n"),
-        (PermissionError(13, "Permission denied", "a.pth"), 2, "error: [Errno 13] "),
+        (PermissionError(13, "Permission denied", "a.pth"), 2, "error: a.pth: Permission denied"),
         (KeyError("stuff"), 1, "error: KeyError: stuff (unexpected; run again with --debug"),
         (RuntimeError("shapes differ"), 1, "error: RuntimeError: shapes differ (unexpected"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
@@ -87,3 +89,69 @@ def test_an_error_that_ended_a_process_of_a_launch_is_the_users_if_it_was_there(
 def test_importing_it_does_not_import_torch():
     code = "import frozenseg.cli, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+PROGRAM = """
+import os, signal, sys, time
+from argparse import Namespace
+from frozenseg.cli import program
+def main(args):
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        if sys.argv[1] == "library":
+            raise ValueError("the file is damaged")
+        print("kept")
+        raise
+with program.console():
+    program.run(main, Namespace(debug=False))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("raised", ["itself", "library"])
+def test_signals_end_as_ctrl_c(name, raised):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, raised],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(getattr(signal, name))
+    printed, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "interrupted\n")
+    assert printed == ("" if raised == "library" else "kept\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["data", "list"], ["--help"], ["data"]])
+def test_a_closed_pipe_ends_in_silence(words):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "frozenseg", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    told = process.stderr.read()
+    assert (process.wait(timeout=60), told) == (141, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_names_that_the_console_cannot_show_are_escaped(tmp_path, encoding):
+    folder = f"{tmp_path}/\u2603caf\udce9"
+    result = subprocess.run(
+        [sys.executable, "-m", "frozenseg", "data", "list", "--root", folder],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    snowman = "\u2603" if encoding == "utf-8" else "\\u2603"
+    assert f"{tmp_path}/{snowman}caf\\udce9" in result.stdout.decode(encoding)
+
+
+def test_a_path_below_a_home_that_is_not_there_is_the_users_error(capsys):
+    error = RuntimeError("Could not determine home directory.")
+    assert exit_code(error) == 2
+    assert "a path begins with ~" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_a_clip_in_a_labelled_clip_out(demo, clip, tmp_path, capsys, segmenter, 
     assert [line["seconds"] for line in lines] == pytest.approx(np.arange(FRAMES) / FPS)
     for line, image, given_image in zip(lines, shown, given, strict=True):
         found = segmenter(given_image, WORDS[1])
-        assert line["segments"] == [segment.to_json() for segment in found.segments]
+        assert line["segments"] == found.segments_json()
         assert {"sand"} <= {segment["category_name"] for segment in line["segments"]}
         difference = np.abs(image.astype(int) - found.overlay()).mean()
         assert difference < 10 < np.abs(image.astype(int) - given_image).mean()

@@ -1,9 +1,12 @@
 import io
+import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from frozenseg import errors
 from frozenseg.data.image_files import find_images, output_names
 from frozenseg.data.reading import read_rgb
 
@@ -124,3 +127,93 @@ def test_output_names_are_unique(tmp_path):
     assert names[0] == "x"
     assert names[-1] == "y"
     assert len(set(names)) == len(names)
+
+
+@pytest.fixture
+def warned(monkeypatch, caplog):
+    """The warnings, of which none was given before."""
+    monkeypatch.setattr(errors, "_warned", set())
+    return caplog
+
+
+def test_what_a_folder_holds_besides_is_counted(tmp_path):
+    for name in ("a.png", "b.txt", "c.TXT", "README", ".hidden", "d.jp2", "e.HEIC", "f.nef"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.png").mkdir()
+    found = find_images([str(tmp_path)])
+    assert [path.name for path in found.files] == ["a.png", "d.jp2", "e.HEIC"]
+    assert found.left_out == {"*.txt": 2, "*.nef": 1, "files without suffix": 1, "folders": 1}
+    assert "1 *.nef, 2 *.txt, 1 files without suffix, 1 folders" in found.say_left_out()
+    assert find_images([str(tmp_path / "a.png")]).say_left_out() == ""
+
+
+def test_names_of_results_can_be_written(tmp_path):
+    names = output_names([tmp_path / "caf\udce9.png", tmp_path / ("é" * 120 + ".png")])
+    assert names == ["caf%E9", "é" * 75]
+    again = output_names([tmp_path / ("x" * 200 + end + ".png") for end in "ab"])
+    assert again == ["x" * 150, "x" * 150 + "-2"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_the_white_of_16_bit_images_is_that_of_the_bits_in_use(
+    tmp_path, warned, suffix, channels, bits
+):
+    white = 2**bits - 1
+    values = np.random.default_rng(0).integers(0, white + 1, (9, 7, channels), dtype=np.uint16)
+    values[0, 0] = white
+    values[:, :, 3:] = 65535
+    blue_first = values if channels == 1 else values[:, :, [2, 1, 0, 3][:channels]]
+    cv2.imwrite(str(tmp_path / f"x{suffix}"), blue_first)
+    expected = np.rint(values[:, :, : min(3, channels)] / white * 255).astype(np.uint8)
+    read = read_rgb(tmp_path / f"x{suffix}")
+    assert np.array_equal(read, np.broadcast_to(expected, (9, 7, 3)))
+    assert len(warned.records) == (bits in (10, 12, 14))
+    read_rgb(tmp_path / f"x{suffix}")
+    assert len(warned.records) <= 1
+
+
+def test_deep_colours_are_turned_as_exif_says(tmp_path):
+    values = np.zeros((4, 6, 3), np.uint16)
+    values[0, 0] = 65535
+    path = tmp_path / "x.png"
+    cv2.imwrite(str(path), values)
+    data = path.read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chunk = exif.tobytes()[6:]
+    import struct
+    import zlib
+
+    end = data.rindex(b"IEND") - 4
+    sum_ = zlib.crc32(b"eXIf" + chunk)
+    whole = data[:end] + struct.pack(">I", len(chunk)) + b"eXIf" + chunk + struct.pack(">I", sum_)
+    path.write_bytes(whole + data[end:])
+    read = read_rgb(path)
+    assert read.shape == (6, 4, 3)
+    assert read[0, 3].tolist() == [255, 255, 255]
+    assert read.sum() == 3 * 255
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.tif", "x.webp"])
+def test_of_several_frames_the_first_is_taken_and_said(tmp_path, warned, name):
+    first, second = (Image.new("RGB", (8, 6), color) for color in ("red", "blue"))
+    first.save(tmp_path / name, save_all=True, append_images=[second], lossless=True)
+    assert read_rgb(tmp_path / name)[0, 0].tolist() == [255, 0, 0]
+    assert f"{name}: only the first of 2 frames or pages" in warned.text
+
+
+def test_jpeg_2000_and_open_files_are_read(tmp_path):
+    path = tmp_path / "x.jp2"
+    save(path, color=(255, 0, 0))
+    with path.open("rb") as file:
+        assert np.array_equal(read_rgb(file), read_rgb(path))
+    assert np.array_equal(read_rgb(io.BytesIO(path.read_bytes())), read_rgb(path))
+
+
+def test_heic_without_its_package_has_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    (tmp_path / "x.HEIC").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"x\.HEIC: HEIC.*pip install 'frozenseg\[heif\]'"):
+        read_rgb(tmp_path / "x.HEIC")

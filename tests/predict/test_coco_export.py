@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,7 +7,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from frozenseg.predict.coco_export import category_ids, save_coco
+from frozenseg.predict.coco_export import save_coco
 from frozenseg.predict.segmentation import from_label_map, from_masks
 from frozenseg.vocab import Vocabulary
 
@@ -102,19 +103,45 @@ def test_semantic_format(make, tmp_path):
 
 
 def test_names_come_from_the_images_and_never_clash(tmp_path):
-    import dataclasses
-
     given = [dataclasses.replace(panoptic(), source=f"{folder}/a.jpg") for folder in "xyz"]
     content = json.loads(save_coco(given, tmp_path).read_text())
-    assert [each["file_name"] for each in content["images"]] == ["a.jpg"] * 3
+    assert [each["file_name"] for each in content["images"]] == ["x/a.jpg", "y/a.jpg", "z/a.jpg"]
     names = [each["file_name"] for each in content["annotations"]]
     assert len(set(names)) == 3
     assert all((tmp_path / "panoptic" / name).is_file() for name in names)
 
 
+def test_ids_and_names_of_the_dataset(tmp_path):
+    annotations = tmp_path / "annotations.json"
+    images = [{"id": 17, "file_name": "y/a.jpg"}, {"id": 4, "file_name": "x/a.jpg"}]
+    annotations.write_text(json.dumps({"images": images, "annotations": []}))
+    given = [dataclasses.replace(panoptic(), source=f"/data/{name}/a.jpg") for name in "xy"]
+    content = json.loads(save_coco(given, tmp_path, dataset=annotations).read_text())
+    assert [(each["id"], each["file_name"]) for each in content["images"]] == [
+        (4, "x/a.jpg"), (17, "y/a.jpg")
+    ]  # fmt: skip
+    assert [each["image_id"] for each in content["annotations"]] == [4, 17]
+    other = dataclasses.replace(panoptic(), source="/data/z/b.jpg")
+    with pytest.raises(ValueError, match=r"annotations\.json: no image has the file name.*b\.jpg"):
+        save_coco(other, tmp_path, dataset=annotations)
+
+
+def test_all_files_of_results_have_one_category_id(tmp_path):
+    segmentation = panoptic()
+    exported = json.loads(segmentation.save_coco(tmp_path).read_text())
+    own = segmentation.to_json()
+    ids = {each["id"]: each["category_id"] for each in own["segments"]}
+    (annotation,) = exported["annotations"]
+    assert {each["id"]: each["category_id"] for each in annotation["segments_info"]} == ids
+    assert [each["category_id"] for each in own["vocabulary"]] == [1, 2, 3]
+    benchmark = Vocabulary.from_table("coco_panoptic")
+    other = from_label_map(np.ones((2, 2), int), {1: 132}, benchmark, "panoptic")
+    assert other.to_json()["segments"][0]["category_id"] == 200
+
+
 def test_category_ids_of_a_benchmark():
-    assert category_ids(WORDS) == [1, 2, 3]
-    assert category_ids(Vocabulary.from_table("coco_panoptic"))[-1] == 200
+    assert WORDS.category_ids == (1, 2, 3)
+    assert Vocabulary.from_table("coco_panoptic").category_ids[-1] == 200
 
 
 def test_what_cannot_be_exported(tmp_path):

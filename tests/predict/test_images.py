@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,7 @@ def test_wrong_arrays_are_errors_that_say_the_remedy(image, message):
 
 def test_wrong_types_and_files(tmp_path):
     for wrong in (7, b"abc", None):
-        with pytest.raises(TypeError, match=r"a path, a PIL image.*got a"):
+        with pytest.raises(TypeError, match=r"a path, an open file, a PIL image.*got a"):
             read_image(wrong)
         with pytest.raises(TypeError, match="got a"):
             image_list(wrong)
@@ -114,3 +116,38 @@ def test_source(tmp_path):
     assert source_of(path) == str(path)
     assert source_of(Image.open(path)) == str(path)
     assert source_of(pixels()) == ""
+
+
+def test_what_is_no_image_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"https://x\.org/a\.png: addresses are not fetched"):
+        read_image("https://x.org/a.png")
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"clip\.mp4 is a video: run `frozenseg segment"):
+        read_image(tmp_path / "clip.mp4")
+    (tmp_path / "a.png").write_bytes(b"x")
+    with (
+        (tmp_path / "a.png").open() as file,
+        pytest.raises(TypeError, match=r"a\.png: is open as text"),
+    ):
+        read_image(file)
+
+
+def test_open_files_are_single_images(tmp_path):
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as file:
+        assert image_list(file) is None
+        assert source_of(file) == str(tmp_path / "a.png")
+        assert read_image(file).shape == (3, 4, 3)
+    file = io.BytesIO((tmp_path / "a.png").read_bytes())
+    assert (image_list(file), source_of(file)) == (None, "")
+    assert read_image(file)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_what_a_folder_holds_besides_is_said(tmp_path, caplog):
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
+    (tmp_path / "b.txt").touch()
+    assert len(image_list(tmp_path)) == 1
+    assert "left out: 1 *.txt" in caplog.text
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ValueError, match=r"no image file found there; left out: 1 \*\.txt"):
+        image_list(tmp_path)

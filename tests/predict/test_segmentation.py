@@ -89,9 +89,10 @@ def test_saved_files_tell_the_same(tmp_path):
     assert content["label_map"] == "x_labels.png"
     assert content["image_size"] == {"height": 20, "width": 30}
     assert content["vocabulary"][0] == {
-        "name": "cat", "synonyms": ["cat", "kitten"], "is_thing": True
+        "category_id": 1, "name": "cat", "synonyms": ["cat", "kitten"], "is_thing": True
     }  # fmt: skip
     cat = content["segments"][0]
+    assert cat["category_id"] == 1
     assert (cat["category_name"], cat["score"], cat["bbox"]) == ("cat", 0.75, [3, 2, 7, 4])
     assert np.array_equal(coco_mask.decode(cat["segmentation"]), example_map() == 4)
 

@@ -1,5 +1,9 @@
 """The segmenter over a stand-in for the model; the real one: tests/test_api.py."""
 
+import copy
+import os
+import pickle
+import signal
 import threading
 import time
 
@@ -9,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from frozenseg import errors
 from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.predict import segmenter as module
 from frozenseg.predict.predictor import Predictor
@@ -166,7 +171,7 @@ def test_mistakes_are_named_before_anything_is_computed(segmenter, folder):
         segmenter(folder, "cat", "semantic", score_threshold=0.5)
     with pytest.raises(ValueError, match="'cat' is a word of the vocabulary"):
         segmenter(folder, "cat", background="cat")
-    with pytest.raises(TypeError, match="a path, a PIL image"):
+    with pytest.raises(TypeError, match="a path, an open file, a PIL image"):
         segmenter(7, "cat")
     assert segmenter.predictor.model.words_set == []
 
@@ -201,3 +206,65 @@ def test_segment_keeps_the_last_model(monkeypatch, segmenter):
     module.segment(IMAGE, "cat", model="other")
     assert loaded == [module.DEFAULT_MODEL, "other"]
     module._loaded.cache_clear()
+
+
+def test_copies_of_a_segmenter_work(segmenter):
+    image = np.zeros((8, 12, 3), np.uint8)
+    expected = segmenter(image, "cat; dog").label_map_HW
+    for same in (copy.deepcopy(segmenter), pickle.loads(pickle.dumps(segmenter))):
+        assert np.array_equal(same(image, "cat; dog").label_map_HW, expected)
+        assert same._lock is not segmenter._lock
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_while_another_thread_segments_does_not_hang(segmenter):
+    with segmenter._lock:  # as another thread holds it
+        child = os.fork()
+        if not child:
+            found = segmenter(np.zeros((8, 12, 3), np.uint8), "cat; dog")
+            os._exit(len(found.segments))
+    until = time.monotonic() + 60
+    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < until:
+        time.sleep(0.05)
+    if not ended[0]:
+        os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(ended[1]) == 2
+    assert ended[0] == child
+
+
+def test_segmentations_and_segments_can_be_kept_in_sets(segmenter):
+    one, other = (segmenter(np.zeros((8, 12, 3), np.uint8), "cat; dog") for _ in range(2))
+    assert one == one
+    assert one != other
+    assert one in [other, one]
+    assert len({one, other}) == 2
+    assert one.segments == other.segments
+    assert len({*one.segments, *other.segments}) == 2
+    assert copy.deepcopy(one).segments == one.segments
+
+
+def test_results_by_number_are_explained(segmenter):
+    results = segmenter([np.zeros((8, 12, 3), np.uint8)], "cat; dog")
+    with pytest.raises(TypeError, match=r"one at a time: next\(results\).*list\(results\)\[0\]"):
+        results[0]
+
+
+@pytest.mark.parametrize("threshold", ["0.3", 1.5, float("nan"), True, [0.3]])
+def test_thresholds_that_are_no_probability(segmenter, threshold):
+    with pytest.raises(ValueError, match=r"the score threshold must be .*, got"):
+        segmenter(np.zeros((8, 12, 3), np.uint8), "cat", score_threshold=threshold)
+
+
+def test_a_miniature_that_finds_nothing_says_what_it_knows(segmenter, caplog, monkeypatch):
+    monkeypatch.setattr(errors, "_warned", set())
+    monkeypatch.setattr(module, "segment_together", lambda *_: [nothing])
+    nothing = Segmentation(np.zeros((8, 12), np.int32), (), Vocabulary.parse("cat"), "panoptic")
+    segmenter(np.zeros((8, 12, 3), np.uint8), "cat")
+    assert not caplog.records
+    segmenter.name = "miniature-fcclip"
+    for _ in range(2):
+        segmenter(np.zeros((8, 12, 3), np.uint8), "cat")
+    (record,) = caplog.records
+    assert "miniature-fcclip knows its small synthetic world only" in record.getMessage()
+    assert "fcclip-convnext-large" in record.getMessage()

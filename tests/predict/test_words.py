@@ -1,5 +1,6 @@
 import pytest
 
+from frozenseg import errors
 from frozenseg.predict.words import read_words, with_background
 from frozenseg.vocab import Vocabulary
 
@@ -71,3 +72,23 @@ def test_background():
     assert words.thing_mask[-1] is False
     with pytest.raises(ValueError, match="'Kitten' is a word of the vocabulary too"):
         with_background(EXPECTED, "other, Kitten")
+
+
+def test_commas_alone_are_one_class_which_is_said_once(caplog, monkeypatch):
+    monkeypatch.setattr(errors, "_warned", set())
+    for _ in range(2):
+        assert len(read_words("purple heart, yellow cross, sand")) == 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "one class with 3 names: purple heart, yellow cross, sand. Commas separate"
+    )
+    for words in ("cat", "cat, kitten; dog", ["cat, kitten"]):
+        read_words(words)
+    assert len(caplog.records) == 1
+
+
+def test_dicts_of_numbers_and_names_are_explained():
+    with pytest.raises(TypeError, match=r"'cat': a dict gives every name its synonyms, got 0"):
+        read_words({"cat": 0, "dog": 1})
+    with pytest.raises(TypeError, match=r"must be text, got 0; give the names alone"):
+        read_words({0: "cat", 1: "dog"})

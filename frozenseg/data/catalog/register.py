@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from frozenseg.data.catalog.word_sets import (
 from frozenseg.data.records import load_records
 from frozenseg.vocab import Vocabulary
 
+# Held while datasets are registered, and by whoever reads their metadata in several threads.
+REGISTRATION = threading.RLock()
+
 
 def register_splits(
     rows: Iterable[DatasetSplit] = DATASET_SPLITS,
@@ -49,16 +53,17 @@ def register_splits(
     """
     folder = root if root is not None else _root_or_placeholder()
     names = []
-    for row in rows:
-        own_words = words_for(row, words, trained_on)
-        for name in row.names:
-            for catalog in (DatasetCatalog, MetadataCatalog):
-                catalog.pop(name, None)
-            make = partial(_class_metadata, row, folder, own_words)
-            metadata = LazyMetadata(make, name=name, **_paths(row, folder))
-            MetadataCatalog[name] = metadata
-            DatasetCatalog.register(name, partial(_load, metadata, folder))
-            names.append(name)
+    with REGISTRATION:
+        for row in rows:
+            own_words = words_for(row, words, trained_on)
+            for name in row.names:
+                for catalog in (DatasetCatalog, MetadataCatalog):
+                    catalog.pop(name, None)
+                make = partial(_class_metadata, row, folder, own_words)
+                metadata = LazyMetadata(make, name=name, **_paths(row, folder))
+                MetadataCatalog[name] = metadata
+                DatasetCatalog.register(name, partial(_load, metadata, folder))
+                names.append(name)
     return tuple(names)
 
 

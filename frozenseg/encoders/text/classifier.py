@@ -129,6 +129,7 @@ class TextClassifierBuilder:
         """Unit vectors (S, K) of any words, float32 on the CPU, in their order."""
         if not words:
             raise ValueError("empty vocabulary: give at least one word")
+        self._say_cut(words)
         key = self._key()
         if self._rows_key != key:
             self._rows, self._rows_key = {}, key
@@ -160,38 +161,43 @@ class TextClassifierBuilder:
 
     def _compute(self, words: list[str]) -> None:
         start = time.perf_counter()
-        truncated: list[str] = []
         with Progress(len(words) * len(self.templates), "text embeddings", "prompt") as progress:
             for first in range(0, len(words), _GROUP):
                 group = words[first : first + _GROUP]
-                rows_SK = self._embed_group(group, progress, truncated)
+                rows_SK = self._embed_group(group, progress)
                 # Copies: a row that shares the group's memory would keep all of it.
                 self._rows.update(zip(group, map(torch.clone, rows_SK), strict=True))
                 if self._store:
                     self._store.add(group, rows_SK)
-        if truncated:
-            logger.warning(
-                "%d name(s) too long for the text tower's %d tokens are cut: %s",
-                len(truncated),
-                self._text.context_length,
-                "; ".join(repr(word) for word in truncated[:3]) + ("; ..." * (len(truncated) > 3)),
-            )
         logger.info(
             "text embeddings: %d name(s) computed in %.1f s",
             len(words),
             time.perf_counter() - start,
         )
 
-    def _embed_group(self, words: list[str], progress: Progress, truncated: list[str]) -> Tensor:
+    def _say_cut(self, words: Iterable[str]) -> None:
+        """Warns of names that are too long, also where their embeddings are cached."""
+        longest = max(self.templates, key=len)
+        # A token holds a byte or more, so that short names need not be tokenized; two are reserved.
+        spare = self._text.context_length - 2 - len(longest.encode())
+        cut = [
+            word
+            for word in dict.fromkeys(words)
+            if len(word.encode()) > spare
+            and any(map(self._text.exceeds_context, fill_templates(self.templates, word)))
+        ]
+        if cut:
+            logger.warning(
+                "%d name(s) too long for the text tower's %d tokens are cut: %s",
+                len(cut),
+                self._text.context_length,
+                "; ".join(repr(word) for word in cut[:3]) + ("; ..." * (len(cut) > 3)),
+            )
+
+    def _embed_group(self, words: list[str], progress: Progress) -> Tensor:
         """Unit vectors (S, K) of words that are not in the cache."""
         prompts = [fill_templates(self.templates, word) for word in words]
         tokens_NL, is_token_NL = self._text.tokenize([p for filled in prompts for p in filled])
-        if tokens_NL.shape[1] == self._text.context_length:
-            truncated += [
-                word
-                for word, filled in zip(words, prompts, strict=True)
-                if any(map(self._text.exceeds_context, filled))
-            ]
         # Names that differ in case only, or templates that do in a name, give equal tokens.
         both_N2L = torch.stack([tokens_NL, is_token_NL.to(tokens_NL.dtype)], dim=1)
         both_U2L, index_N = torch.unique(both_N2L, dim=0, return_inverse=True)

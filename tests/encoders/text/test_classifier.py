@@ -292,3 +292,11 @@ def test_kept_vectors_that_cannot_be_right_are_computed_again(tmp_path, caplog, 
         assert torch.equal(again.embed(["cat", "dog"]), expected)
         assert (text.rows > 0) == computed
     assert caplog.text.count("text embeddings are computed again") == 1
+
+
+def test_names_that_are_cut_are_named_again_where_they_are_cached(caplog, tmp_path):
+    words = Vocabulary.parse("cat; " + "an endless name " * 4)
+    for _ in range(2):
+        TextClassifierBuilder(CountingText(), templates=TEMPLATES, cache_dir=tmp_path)(words)
+    cut = [record for record in caplog.records if "too long" in record.getMessage()]
+    assert len(cut) == 2
