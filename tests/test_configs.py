@@ -178,6 +178,7 @@ CHANGES: dict[str, Change] = {
         )
     },
     "DATASETS.FILES": Change(["words.txt"], "trainer", refused=r"DATASETS\.FILES names 'words"),
+    "DATASETS.WORDS": Change("words", "trainer", refused=r"DATASETS\.WORDS is 'words'"),
     "INPUT.DATASET_MAPPER_NAME": Change("none", "train_mapper", refused="DATASET_MAPPER_NAME"),
     "INPUT.FORMAT": Change("L", "test_mapper", refused="INPUT.FORMAT = 'L'"),
     "INPUT.RANDOM_FLIP": Change("none", "train_mapper"),
