@@ -51,7 +51,7 @@ def benchmark_config(
     """A config with random weights, on the CPU, unless `opts` (KEY VALUE) name others."""
     encoders = RANDOM_ENCODERS if random_encoders else []
     cfg = load_config(config_file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *opts, *encoders])
-    resolve_names(cfg)
+    resolve_names(cfg, cfg.MODEL.WEIGHTS)
     return cfg
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from contextlib import ExitStack
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from filelock import FileLock  # torch and huggingface_hub need it: always installed
 
@@ -16,6 +20,7 @@ from frozenseg.progress import Progress
 logger = logging.getLogger(__name__)
 
 RETRIES = 3  # in a row without a single new byte
+HUB_TIMEOUT = 5.0  # seconds for a connection to the hub
 TIMEOUT = 30.0  # seconds without an answer
 _MEGABYTE = 1e6
 _SHA256_DIGITS = 64
@@ -64,6 +69,44 @@ def check_hub_file(path: Path) -> Path:
     blob = path.resolve().name
     check_digest(path, blob if len(blob) == _SHA256_DIGITS else "")
     return path
+
+
+@contextmanager
+def hub_access(what: str, remedy: str) -> Iterator[None]:
+    """Within it a file of the Hugging Face hub is fetched, or found in the hub's own cache.
+
+    Where the hub cannot be reached its clients would try again for minutes; here they do not try.
+    Args: remedy: how else to come by the file.
+    Raises: ConnectionError for whatever goes wrong, with the ways out.
+    """
+    from huggingface_hub import constants
+
+    is_offline = constants.HF_HUB_OFFLINE
+    reached = _is_reachable(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = is_offline or not reached
+    try:
+        yield
+    except Exception as error:  # the hub clients raise exceptions of many libraries
+        where = "" if reached else f"{constants.ENDPOINT} cannot be reached; "
+        raise ConnectionError(
+            f"{what}: download failed ({where}{type(error).__name__}: {error}). Try again with a "
+            f"network; or {remedy}; or take a checkpoint that holds these weights (--weights)"
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = is_offline
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether a server answers, as far as can be told in seconds; true behind a proxy."""
+    url = urlsplit(address)
+    if getproxies().get(url.scheme) and not proxy_bypass(url.hostname or ""):
+        return True
+    try:
+        port = url.port or (80 if url.scheme == "http" else 443)
+        socket.create_connection((url.hostname or "", port), HUB_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
 
 
 def _fetch(url: str, folder: Path, target: Path, source: str) -> Path:

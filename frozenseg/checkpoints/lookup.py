@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frozenseg.checkpoints.download import download
+from frozenseg.checkpoints.reading import tensor_names
 from frozenseg.checkpoints.table import WEIGHTS, WeightFile, find_weights
 from frozenseg.errors import nearest
 from frozenseg.files import PACKAGED_WEIGHTS, cache_folder, check_digest, flatten
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
+
+logger = logging.getLogger(__name__)
 
 # Config keys for the weights of the frozen encoders.
 ENCODER_KEYS = (
@@ -82,12 +86,18 @@ def resolve(text: str, key: str = "weights") -> str:
     return text
 
 
-def resolve_names(cfg: CfgNode) -> None:
+def resolve_names(cfg: CfgNode, weights: str = "") -> None:
     """Puts paths in place of names in the config's keys for weights (`NAMED_KEYS`).
 
     Call it once after the config is read, before processes are started: it may download. Tags of
-    open_clip stay as they are. Raises: what `resolve` raises.
+    open_clip stay as they are.
+
+    Args: weights: the file or name of what will be loaded into the model; the frozen encoders that
+        it holds are not fetched, see `keep_encoders`.
+    Raises: what `resolve` raises.
     """
+    if weights:
+        keep_encoders(cfg, Path(resolve(weights)))
     values = dict(flatten(cfg))
     for key in NAMED_KEYS:
         value = values.get(key, "")
@@ -96,3 +106,36 @@ def resolve_names(cfg: CfgNode) -> None:
             path = resolve(value, key)
             if path != value:
                 cfg.merge_from_list([key, path])
+
+
+def keep_encoders(cfg: CfgNode, path: Path) -> None:
+    """Empties the keys for the weights of CLIP and SAM where a checkpoint holds them.
+
+    A file that is on this machine is read all the same: the log then says if it differs.
+    """
+    names = tensor_names(path) if path.is_file() else ()
+    section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
+    for prefix, key in (
+        ("backbone.", f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"),
+        ("sam.", "MODEL.SAM_PRETRAINED_WEIGHTS"),
+    ):
+        value = dict(flatten(cfg))[key]
+        held = any(name.startswith(prefix) for name in names)
+        if held and value and not Path(value).expanduser().is_file():
+            clip = cfg.MODEL[section].CLIP_MODEL_NAME
+            kept = _activation(clip, value) if prefix == "backbone." else ""
+            logger.info("%s* comes from %s, not from %s %s", prefix, path, key, value)
+            cfg.merge_from_list([key, kept])
+
+
+def _activation(clip: str, weights: str) -> str:
+    """What stays of a CLIP's weights if a checkpoint brings them: QuickGELU ("openai:") or not.
+
+    The names of parameters do not tell. Unknown weights stay, so that their error is seen.
+    """
+    if weights.startswith("openai:"):
+        return "openai:"
+    import open_clip
+
+    tag = open_clip.get_pretrained_cfg(clip, weights)
+    return weights if not tag else "openai:" if tag.get("quick_gelu") else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from frozenseg.checkpoints.lookup import locate, resolve, resolve_names
 from frozenseg.errors import nearest
@@ -18,38 +18,18 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
 
-class NamedModel(NamedTuple):
-    """One model.
-
-    Attributes:
-        name: of the model and of its weights.
-        config: YAML file below `configs/`.
-        opts: config keys and values for its own weights: where these bring the CLIP, none is
-            loaded before ("openai:" keeps OpenAI's activation).
-    """
-
-    name: str
-    config: str
-    opts: tuple[str, ...] = ()
-
-
-_FCCLIP = "MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS"
-_FROZENSEG = "MODEL.FROZEN_SEG.CLIP_PRETRAINED_WEIGHTS"
-_MODELS = (
-    NamedModel("miniature-fcclip", "miniature/fcclip.yaml"),
-    NamedModel("miniature-frozenseg", "miniature/frozenseg.yaml"),
-    NamedModel("miniature-fusioner", "miniature/fusioner_vit_clip.yaml"),
-    NamedModel("fcclip-convnext-large", "fcclip/convnext_large.yaml", (_FCCLIP, "")),
-    *(
-        NamedModel(f"fcclip-{name}", f"fcclip/{name}.yaml", (_FCCLIP, "openai:"))
-        for name in ("r50", "r101", "r50x4", "r50x16", "r50x64")
-    ),
-    NamedModel(
-        "frozenseg-convnext-large", "frozenseg/released_convnext_large.yaml", (_FROZENSEG, "")
-    ),
-    NamedModel("frozenseg-r50x64", "frozenseg/released_r50x64.yaml", (_FROZENSEG, "openai:")),
+# Name of a model and of its weights -> its YAML file below `configs/`.
+MODELS: Mapping[str, str] = MappingProxyType(
+    {
+        "miniature-fcclip": "miniature/fcclip.yaml",
+        "miniature-frozenseg": "miniature/frozenseg.yaml",
+        "miniature-fusioner": "miniature/fusioner_vit_clip.yaml",
+        "fcclip-convnext-large": "fcclip/convnext_large.yaml",
+        **{f"fcclip-{n}": f"fcclip/{n}.yaml" for n in ("r50", "r101", "r50x4", "r50x16", "r50x64")},
+        "frozenseg-convnext-large": "frozenseg/released_convnext_large.yaml",
+        "frozenseg-r50x64": "frozenseg/released_r50x64.yaml",
+    }
 )
-MODELS: Mapping[str, NamedModel] = MappingProxyType({model.name: model for model in _MODELS})
 DEFAULT_MODEL = "miniature-fcclip"
 
 
@@ -87,25 +67,20 @@ def model_config(
     """
     from frozenseg.config import load_config
 
-    model = MODELS.get(str(name_or_path))
-    if model is None:
-        cfg = load_config(_yaml_path(name_or_path), opts)
-    elif weights is None:
-        own = str(locate(model.name))  # before the config: it says what is missing
-        cfg = load_config(config_path(model.config), [*model.opts, *opts])
+    name = str(name_or_path)
+    if name in MODELS:
+        path = locate(name) if weights is None else resolve(str(weights))
+        cfg = load_config(config_path(MODELS[name]), opts)
     else:
-        cfg = load_config(config_path(model.config), opts)
-    resolve_names(cfg)
-    if weights is not None:
-        return cfg, resolve(str(weights))
-    if model is not None:
-        return cfg, own
-    if not cfg.MODEL.WEIGHTS:
-        raise ValueError(
-            f"{name_or_path} names no weights (MODEL.WEIGHTS): give `weights`, a file or a name "
-            "('': a random decoder)"
-        )
-    return cfg, cfg.MODEL.WEIGHTS
+        cfg = load_config(_yaml_path(name_or_path), opts)
+        path = resolve(cfg.MODEL.WEIGHTS if weights is None else str(weights))
+        if weights is None and not path:
+            raise ValueError(
+                f"{name_or_path} names no weights (MODEL.WEIGHTS): give `weights`, a file or a "
+                "name ('': a random decoder)"
+            )
+    resolve_names(cfg, str(path))
+    return cfg, str(path)
 
 
 def config_path(name: str) -> Path:

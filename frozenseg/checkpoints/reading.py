@@ -7,13 +7,14 @@ import pickle
 import sys
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -89,18 +90,36 @@ def convert_command(path: Path) -> str:
     return f"`frozenseg weights convert {path} {target}` takes its tensors and runs nothing"
 
 
+def tensor_names(path: Path) -> tuple[str, ...]:
+    """The names of a file's tensors, whose values are not read where the format allows it.
+
+    () for a file that cannot be read: loading it says why.
+    """
+    try:
+        if path.suffix.lower() == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                names: Iterable[Any] = list(file.keys())
+        else:
+            _, names = unwrap(read_file(path, in_place=True))
+    except (ValueError, OSError, SafetensorError):
+        return ()
+    found = names if isinstance(names, (list, Mapping)) else ()
+    return tuple(str(name).removeprefix("module.") for name in found)
+
+
 def require_weights(path: str | Path, key: str = "MODEL.WEIGHTS") -> None:
     """Raises FileNotFoundError, with the config key to check, if there is no file at `path`."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"weights file {path} does not exist: check {key}")
 
 
-def read_file(path: Path) -> Any:
+def read_file(path: Path, *, in_place: bool = False) -> Any:
     """All that a file holds, its tensors on the CPU.
 
     Formats: .safetensors; what `torch.save` wrote (read with `weights_only=True`, numpy's arrays
     and scalars allowed); TorchScript archives (read by PyTorch's own reader, which does not
     unpickle Python objects).
+    Args: in_place: values are read when they are needed, where the format allows it.
     Raises: FileNotFoundError; ValueError, in one line, for a file that is damaged, of another
         format, or needs Python objects to be unpickled.
     """
@@ -112,7 +131,8 @@ def read_file(path: Path) -> Any:
         if is_torchscript(path):
             return _read_torchscript(path)
         _allow_numpy()
-        return torch.load(path, map_location="cpu", weights_only=True)
+        mmap = in_place and zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # the readers' errors (zip, pickle, JSON, ...) share no base
         if was_interrupted(error):
             raise KeyboardInterrupt from error

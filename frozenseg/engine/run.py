@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 def run(args: argparse.Namespace) -> None:
     """Runs `train_or_evaluate` in as many processes as the flags ask for."""
     cfg = load_config(args.config_file, args.opts, recipe=args.recipe)
-    resolve_names(cfg)
+    resolve_names(cfg, cfg.MODEL.WEIGHTS if args.eval_only else "")
     cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR).absolute())
     set_up_logging(cfg.OUTPUT_DIR, debug=args.debug)
     cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE, args.num_gpus)

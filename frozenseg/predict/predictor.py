@@ -168,7 +168,7 @@ def build_predictor(
     task = check_task(task or tasks[0], tasks)
     cfg = cfg.clone()
     cfg.defrost()
-    resolve_names(cfg)
+    resolve_names(cfg, str(weights) or cfg.MODEL.WEIGHTS)
     own = cfg.clone()
     _turn_on(cfg, task)
     model, report = load_model(cfg, weights)

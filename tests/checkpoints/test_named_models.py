@@ -2,9 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from frozenseg.checkpoints import named_models as module
-from frozenseg.checkpoints.lookup import NAMED_KEYS
 from frozenseg.checkpoints.named_models import MODELS, config_path, model_config
 from frozenseg.checkpoints.table import WEIGHTS
 
@@ -19,15 +19,20 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
+def whole_file(path):
+    """A file with the names of a model and its frozen encoders, all of them too small."""
+    names = ("void_embedding.weight", "backbone.clip_model.logit_scale", "sam.neck.0.weight")
+    torch.save({"model": {name: torch.zeros(1) for name in names}}, path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_has_weights_a_config_and_fitting_keys(name, monkeypatch, tmp_path):
-    model = MODELS[name]
     assert name in WEIGHTS
     monkeypatch.setattr(module, "locate", lambda asked: tmp_path / asked)
+    whole_file(tmp_path / name)
     cfg, weights = model_config(name)
     assert weights == str(tmp_path / name)
-    assert set(model.opts[::2]) <= set(NAMED_KEYS)
     sections = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG", "Fusioner": "FUSIONER"}
     section = cfg.MODEL[sections[cfg.MODEL.META_ARCHITECTURE]]
     miniature = name.startswith("miniature")
@@ -40,8 +45,8 @@ def test_every_model_has_weights_a_config_and_fitting_keys(name, monkeypatch, tm
 
 
 def test_released_files_bring_their_encoders(cache):
-    (cache / "fcclip_cocopan.pth").touch()
-    (cache / "fcclip_cocopan_r50.pth").touch()
+    whole_file(cache / "fcclip_cocopan.pth")
+    whole_file(cache / "fcclip_cocopan_r50.pth")
     cfg, weights = model_config("fcclip-convnext-large")
     assert weights == str(cache / "fcclip_cocopan.pth")
     assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS == ""
@@ -55,6 +60,29 @@ def test_weights_of_ones_own_need_the_encoders_of_the_config(tmp_path):
     cfg, weights = model_config("fcclip-r50", str(own))
     assert weights == str(own)
     assert cfg.MODEL.FC_CLIP.CLIP_PRETRAINED_WEIGHTS == "openai"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "section", "clip"),
+    [
+        ("fcclip/r50.yaml", "FC_CLIP", "openai:"),
+        ("fcclip/convnext_large.yaml", "FC_CLIP", ""),
+        ("frozenseg/released_convnext_large.yaml", "FROZEN_SEG", ""),
+    ],
+)
+def test_encoders_that_the_file_holds_are_not_fetched(yaml, section, clip, tmp_path, caplog):
+    caplog.set_level("INFO")
+    whole_file(tmp_path / "whole.pth")
+    opts = ("MODEL.SAM_PRETRAINED_WEIGHTS", "sam-vit-b")  # not here: it would be fetched
+    cfg, _ = model_config(config_path(yaml), str(tmp_path / "whole.pth"), opts)
+    assert clip == cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS
+    assert cfg.MODEL.SAM_PRETRAINED_WEIGHTS == ""
+    assert "backbone.* comes from" in caplog.text
+    here = tmp_path / "clip.pt"
+    here.touch()
+    opts = (f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS", str(here))
+    cfg, _ = model_config(config_path(yaml), str(tmp_path / "whole.pth"), opts)
+    assert str(here) == cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS  # read, and compared
 
 
 def test_a_yaml_file(tmp_path):

@@ -66,7 +66,7 @@ def test_a_recipe_goes_before_the_config_and_after_the_command_line(tmp_path, mo
     opts = ["SOLVER.MAX_ITER", "9", "OUTPUT_DIR", str(tmp_path / "out")]
     files = {"config_file": tmp_path / "config.yaml", "recipe": tmp_path / "recipe.yaml"}
     machines = {"num_gpus": 0, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
-    module.run(Namespace(**files, **machines, opts=opts, debug=False))
+    module.run(Namespace(**files, **machines, opts=opts, debug=False, eval_only=False))
     found = (seen["BASE_LR"], seen["IMS_PER_BATCH"], seen["MAX_ITER"], seen["STEPS"])
     assert found == (0.5, 2, 9, (3,))
 
@@ -93,7 +93,7 @@ def test_weights_that_leave_clip_random_are_refused(stand_in_cfg, tmp_path, clip
 def test_a_wrong_device_is_reported_before_anything_is_built(stand_in_cfg, tmp_path, monkeypatch):
     stand_in_cfg.MODEL.DEVICE = "gpu"
     monkeypatch.setattr(module, "load_config", lambda *_, **__: stand_in_cfg)
-    args = Namespace(config_file="", recipe=None, opts=[], debug=False, num_gpus=0)
+    args = Namespace(config_file="", recipe=None, opts=[], debug=False, num_gpus=0, eval_only=False)
     with pytest.raises(ValueError, match=r"MODEL\.DEVICE 'gpu' is not a device"):
         module.run(args)
 

@@ -13,7 +13,7 @@ import torch
 from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.download import check_hub_file
+from frozenseg.checkpoints.download import check_hub_file, hub_access
 from frozenseg.checkpoints.reading import BATCH_COUNTER, differences, read_state_dict
 from frozenseg.checkpoints.skip_init import SkipInitialisers
 from frozenseg.checkpoints.table import HUB_REVISIONS
@@ -102,17 +102,12 @@ def _local_file(config: ClipConfig, weights: str, is_openai: bool) -> Path:
 
 def _download(tag: dict[str, Any], label: str) -> Path:
     repository, file = os.path.split(tag.get("hf_hub", ""))
-    try:
+    with hub_access(label, "give the path of a file with them as the weights"):
         if repository:
             revision = HUB_REVISIONS.get(repository)
             path = open_clip.pretrained.download_pretrained_from_hf(repository, file, revision)
         else:
             path = open_clip.download_pretrained(tag)
-    except Exception as error:  # the hub clients raise exceptions of many libraries
-        raise ConnectionError(
-            f"{label}: download failed ({type(error).__name__}: {error}); fetch the file on a "
-            "machine with network access and give its path as the weights"
-        ) from error
     return check_hub_file(Path(path))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from frozenseg.checkpoints.download import check_hub_file
+from frozenseg.checkpoints.download import check_hub_file, hub_access
 from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.weights import NO_WEIGHTS, load_clip
 from frozenseg.encoders.text.bert import (
@@ -138,14 +138,14 @@ def _find_row(name: str, spec: LanguageEncoderSpec, weights: str) -> tuple[Path,
 
 def _advice(spec: LanguageEncoderSpec) -> str:
     return (
-        f"Put {CONFIG_FILE}, {VOCABULARY_FILE} and {WEIGHT_FILES[0]} of "
+        f"put {CONFIG_FILE}, {VOCABULARY_FILE} and {WEIGHT_FILES[0]} of "
         f"https://huggingface.co/{spec.hub} into a folder and give it as the weights, or give "
         f"{_HUB!r} to download them"
     )
 
 
 def _download(name: str, spec: LanguageEncoderSpec) -> Path:
-    try:
+    with hub_access(f"weights of {name}", _advice(spec)):
         from huggingface_hub import hf_hub_download
 
         revision = HUB_REVISIONS.get(spec.hub)
@@ -153,8 +153,4 @@ def _download(name: str, spec: LanguageEncoderSpec) -> Path:
             Path(hf_hub_download(spec.hub, file, revision=revision))
             for file in (CONFIG_FILE, VOCABULARY_FILE, WEIGHT_FILES[0])
         ]
-    except Exception as error:  # the hub clients raise exceptions of many libraries
-        raise ConnectionError(
-            f"weights of {name}: download failed ({type(error).__name__}: {error}). {_advice(spec)}"
-        ) from error
     return [check_hub_file(path) for path in paths][-1].parent

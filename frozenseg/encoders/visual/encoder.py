@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.download import check_hub_file
+from frozenseg.checkpoints.download import check_hub_file, hub_access
 from frozenseg.checkpoints.skip_init import SkipInitialisers
 from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.weights import load_clip
@@ -195,16 +195,11 @@ def _download(name: str, spec: VisualEncoderSpec) -> Path:
             "the path of the file"
         )
     repository = f"timm/{spec.timm_tag}"
-    try:
+    with hub_access(f"weights of the visual encoder {name}", f"give the path of {spec.source}"):
         from huggingface_hub import hf_hub_download
 
         revision = HUB_REVISIONS.get(repository)
         path = Path(hf_hub_download(repository, "model.safetensors", revision=revision))
-    except Exception as error:  # the hub clients raise exceptions of many libraries
-        raise ConnectionError(
-            f"weights of the visual encoder {name}: download failed ({type(error).__name__}: "
-            f"{error}); fetch {spec.source} on a machine with network access and give its path"
-        ) from error
     return check_hub_file(path)
 
 

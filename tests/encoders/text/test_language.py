@@ -188,13 +188,13 @@ def test_a_failed_download_says_which_files_to_put_where(monkeypatch):
 def test_missing_files_say_which_to_put_where(tmp_path, tiny_row, bert_folder):
     with pytest.raises(FileNotFoundError, match=r"gone.*bert-base-uncased into a folder"):
         load_language_encoder("bert-base", str(tmp_path / "gone"))
-    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors\. Put config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors\. put config\.json"):
         load_language_encoder("bert-base", str(bert_folder()))
 
 
 def test_a_row_without_weights_has_no_words(tiny_row):
     encoder = load_language_encoder("bert-base")
-    with pytest.raises(ValueError, match=r"bert-base has no vocab\.txt\. Put config\.json"):
+    with pytest.raises(ValueError, match=r"bert-base has no vocab\.txt\. put config\.json"):
         encoder.tokenize(["cat"])
 
 
