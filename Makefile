@@ -15,9 +15,14 @@
 
 PY := .venv/bin/python
 ARGS ?=
-# What leans on libraries: attention, encoders, training, data, the page.
-LOWEST_TESTS := -m "not slow" tests/layers tests/encoders tests/mask_classification tests/fusioner \
-	tests/predict tests/engine tests/data tests/evaluation tests/web
+# The parts that lean on the versions of libraries; of the slow tests, trainings.
+LOWEST_TESTS := -m "not slow" tests/layers tests/encoders tests/mask_classification \
+	tests/fusioner tests/inference tests/predict tests/checkpoints tests/evaluation tests/visualization \
+	tests/data/mappers tests/data/proposals tests/data/miniature tests/data/test_*.py \
+	tests/engine tests/web/test_app.py tests/cli/test_segment.py
+LOWEST_SLOW := tests/engine/test_miniature_training.py \
+	tests/cli/test_train.py::test_training_then_evaluation_gives_the_same_figures
+LOWEST_PYTEST := .venv-lowest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 DEMO_DATA := output/demo/datasets
 export PYTHON MIN_DISK_GB
 
@@ -45,8 +50,8 @@ test: setup
 test-lowest:
 	@VENV=.venv-lowest LOCK=requirements-lowest.lock PYTHON=$(or $(PYTHON),python3.11) \
 		bash tools/setup_env.sh
-	.venv-lowest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
-		$(or $(ARGS),$(LOWEST_TESTS))
+	$(LOWEST_PYTEST) $(or $(ARGS),$(LOWEST_TESTS))
+	$(if $(ARGS),,$(LOWEST_PYTEST) $(LOWEST_SLOW))
 
 lint: setup
 	$(PY) -m ruff check .

@@ -227,9 +227,9 @@ def _allow_numpy() -> None:
     """Lets `torch.load` make numpy arrays and scalars: what trainings keep beside their weights."""
     core = np.array(0).__reduce__()[0].__module__.rpartition(".")[0]  # "numpy._core" of numpy 2
     multiarray = sys.modules[f"{core}.multiarray"]
-    kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")]
+    kinds = {type(np.dtype(code)) for code in np.typecodes["All"]}  # np.dtypes came with 1.25
     allowed: list[Any] = [np.ndarray, np.dtype, _codecs.encode]
-    allowed += [kind for kind in kinds if kind is not np.dtypes.ObjectDType]
+    allowed += kinds - {type(np.dtype(object))}
     for name in ("_reconstruct", "scalar"):
         function = getattr(multiarray, name)
         allowed += [(function, f"numpy.{each}.multiarray.{name}") for each in ("core", "_core")]

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+
+def wants_meta(device: torch.device | str) -> bool:
+    """Whether `device`, or torch's default device, is "meta": only names and shapes are wanted."""
+    # A new tensor tells: torch.get_default_device of 2.6 overlooks `with torch.device("meta")`.
+    return "meta" in (torch.device(device).type, torch.empty(0).device.type)
 
 
 class SkipInitialisers(TorchFunctionMode):

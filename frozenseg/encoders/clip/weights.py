@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from frozenseg.checkpoints.download import check_hub_file, hub_access
 from frozenseg.checkpoints.reading import BATCH_COUNTER, differences, read_state_dict
-from frozenseg.checkpoints.skip_init import SkipInitialisers
+from frozenseg.checkpoints.skip_init import SkipInitialisers, wants_meta
 from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.config import ClipConfig, read_clip_config
 
@@ -65,7 +65,7 @@ def load_clip(
     if name and not tag:
         path = _local_file(config, name, is_openai)
     quick_gelu = is_openai or config.quick_gelu or bool(tag.get("quick_gelu"))
-    if "meta" in (torch.device(device).type, torch.get_default_device().type):
+    if wants_meta(device):
         with SkipInitialisers():
             return _build(config, quick_gelu=quick_gelu).eval().to("meta")
     if not name:

@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
-from frozenseg.checkpoints.skip_init import SkipInitialisers
+from frozenseg.checkpoints.skip_init import SkipInitialisers, wants_meta
 from frozenseg.encoders.frozen import Frozen
 from frozenseg.encoders.sam.attention import SamViT
 from frozenseg.encoders.sam.config import read_sam_config
@@ -93,7 +93,7 @@ def load_sam(
         ValueError: unknown name, unreadable file, or weights of another model.
     """
     config = read_sam_config(name)
-    is_meta = "meta" in (torch.device(device).type, torch.get_default_device().type)
+    is_meta = wants_meta(device)
     # Initial values take seconds to compute for large models, and the weights overwrite them.
     with SkipInitialisers() if weights or is_meta else nullcontext():
         sam = FrozenSAM(*config.build_modules(), precision=precision)

@@ -218,7 +218,7 @@ def _transformers(label: str) -> Any:
         import transformers
     except ImportError as error:
         raise ImportError(
-            f"the language encoder {label} needs transformers: pip install 'transformers>=4.44'"
+            f"the language encoder {label} needs transformers: pip install 'transformers>=5.6'"
         ) from error
     return transformers
 

@@ -49,6 +49,12 @@ def test_full_sizes_have_the_released_names_and_shapes(shared_dir, variant, capl
     assert not caplog.records
 
 
+def test_a_default_device_of_meta_is_respected():
+    with torch.device("meta"):
+        sam = load_sam("vit_t")
+    assert all(tensor.is_meta for tensor in sam.state_dict().values())
+
+
 @pytest.mark.golden
 def test_golden_embeddings(golden_dir, tmp_path):
     folder = golden_dir / "frozenseg_tiny_convnext"
