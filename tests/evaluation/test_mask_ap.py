@@ -78,7 +78,9 @@ def test_what_matches_nothing_is_ignored_where_not_all_objects_are_annotated():
 @pytest.fixture
 def lvis_file(tmp_path):
     """Category ids 5, 7, 9 are classes 0, 1, 2: rare, common, frequent."""
-    categories = [{"id": i, "frequency": f} for i, f in zip((5, 7, 9), "rcf", strict=True)]
+    categories = [
+        {"id": i, "name": f, "frequency": f} for i, f in zip((5, 7, 9), "rcf", strict=True)
+    ]
     path = tmp_path / "lvis.json"
     path.write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
     return path
@@ -159,7 +161,7 @@ def test_equals_the_lvis_package(lvis_file, tmp_path):
     judged = {i: {o["category_id"] for o in objects if o["image_id"] == i} for i in range(5)}
     images = [image(i, judged[i] | {i % 3}, {(i + 1) % 3} & judged[i]) for i in range(5)]
     ours = federated_ap(objects, guesses, images, 3)
-    categories = [{"id": c, "frequency": "rcf"[c]} for c in range(3)]
+    categories = [{"id": c, "name": "rcf"[c], "frequency": "rcf"[c]} for c in range(3)]
     content = {
         "images": [
             {
@@ -188,6 +190,8 @@ def _text(rle):
 
 
 def test_a_file_without_frequencies_is_refused(lvis_file):
-    lvis_file.write_text(json.dumps({"images": [], "annotations": [], "categories": [{"id": 5}]}))
+    lvis_file.write_text(
+        json.dumps({"images": [], "annotations": [], "categories": [{"id": 5, "name": "cat"}]})
+    )
     with pytest.raises(ValueError, match=r"lvis\.json: .*frequency"):
         frequency_groups(lvis_file, {5: 0})

@@ -24,10 +24,14 @@ METRICS = {
 }
 
 
+def entry(metrics):
+    return {"dataset": "any", "images": 1, "metrics": metrics}
+
+
 @pytest.fixture
 def scores(tmp_path):
     path = tmp_path / "results.json"
-    write_results(path, [{"metrics": METRICS}, {"metrics": {"instance": {"all": {"AP": 7.0}}}}])
+    write_results(path, [entry(METRICS), entry({"instance": {"all": {"AP": 7.0}}})])
     return read_scores(path)
 
 
@@ -44,7 +48,7 @@ def test_recall_with_sam_has_its_own_columns(tmp_path):
         name: {"all": {"recall50": value, "accuracy": value + 1}}
         for name, value in (("regions", 90.0), ("regions_sam", 70.0), ("regions_with_sam", 95.0))
     }
-    write_results(path, [{"metrics": recall}])
+    write_results(path, [entry(recall)])
     scores = read_scores(path)
     assert {name: row["all"] for name, row in scores.items()} == {
         "recall50": 90.0,
@@ -90,7 +94,7 @@ def test_scores_that_changed_are_an_error(other, scores):
 
 def test_scores_of_items(tmp_path):
     path = tmp_path / "results.json"
-    write_results(path, [{"metrics": {"episodes": {"mIoU": 51.2, "FB_IoU": NAN, "items": 3}}}])
+    write_results(path, [entry({"episodes": {"mIoU": 51.2, "FB_IoU": NAN, "items": 3}})])
     scores = read_scores(path)
     assert scores == {"mIoU of items": {"all": 51.2}, "FB-IoU": {"all": None}}
     assert "51.2" in score_table(scores)
