@@ -17,8 +17,6 @@ from frozenseg.errors import nearest
 _MINIATURE = "trained by this project (docs/miniature_pretraining.md, docs/miniature.md)"
 _SAM = "github.com/facebookresearch/segment-anything, README, 'Model Checkpoints'"
 _SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything"
-_FCCLIP = "github.com/bytedance/fc-clip"
-_FROZENSEG = "the README of github.com/chenxi52/FrozenSeg"
 _OPEN_CLIP = "open_clip downloads it when CLIP_PRETRAINED_WEIGHTS names this tag"
 
 # Commits of repositories on the Hugging Face hub whose files encoders download; of one that is not
@@ -66,10 +64,21 @@ def _packaged(name: str, file: str) -> WeightFile:
     return WeightFile(name, file, _MINIATURE, "Apache-2.0", packaged=True)
 
 
-def _fcclip(name: str, file: str, drive_id: str) -> WeightFile:
-    source = f"{_FCCLIP}, README, 'Model Zoo': https://drive.google.com/file/d/{drive_id}/view"
+def _on_drive(name: str, file: str, drive_id: str, owner: str, section: str) -> WeightFile:
+    """A file that authors keep on Google Drive, as their README links it."""
+    source = f"{owner}, README, {section!r}: https://drive.google.com/file/d/{drive_id}/view"
     url = f"https://drive.google.com/uc?id={drive_id}"
-    return WeightFile(f"fcclip-{name}", file, source, f"see {_FCCLIP}", url)
+    return WeightFile(name, file, source, f"see {owner}", url)
+
+
+def _fcclip(name: str, file: str, drive_id: str) -> WeightFile:
+    owner = "github.com/bytedance/fc-clip"
+    return _on_drive(f"fcclip-{name}", file, drive_id, owner, "Model Zoo")
+
+
+def _frozenseg(name: str, file: str, drive_id: str) -> WeightFile:
+    owner = "github.com/chenxi52/FrozenSeg"
+    return _on_drive(f"frozenseg-{name}", file, drive_id, owner, "Model Zoo")
 
 
 def _sam(size: str, digits: str, sha256: str, length: int) -> WeightFile:
@@ -92,18 +101,10 @@ _ROWS = (
     _fcclip("r50x4", "fcclip_cocopan_r50x4.pth", "1nUpUsNUE22eOV9skxv9IyIkmCbg5jrIF"),
     _fcclip("r50x16", "fcclip_cocopan_r50x16.pth", "1rJu2UwwtI0VLDl9CyB8Mkgw9qHlnX70W"),
     _fcclip("r50x64", "fcclip_cocopan_r50x64.pth", "1rvfFVp5p3PZQsHp2NGVEBeYYcqgVVaZX"),
-    WeightFile(
-        "frozenseg-convnext-large",
-        "frozenseg_ConvNeXt-Large.pth",
-        f"{_FROZENSEG}, or the files of huggingface.co/spaces/xichen98cn/FrozenSeg",
-        "see github.com/chenxi52/FrozenSeg",
+    _frozenseg(
+        "convnext-large", "frozenseg_ConvNeXt-Large.pth", "1wiPKPczTXrH1cPrDbf-l9NGdOkMUUikw"
     ),
-    WeightFile(
-        "frozenseg-r50x64",
-        "frozenseg_R50x64.pth",
-        _FROZENSEG,
-        "see github.com/chenxi52/FrozenSeg",
-    ),
+    _frozenseg("r50x64", "frozenseg_R50x64.pth", "1ThjVgY7nawm1AAP1LhrmGVlI3zr1EYMG"),
     _sam(
         "b",
         "01ec64",

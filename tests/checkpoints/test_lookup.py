@@ -56,10 +56,10 @@ def test_a_cached_file_that_changed_after_its_first_use_is_refused(cache):
 
 def test_weights_without_an_address_say_what_to_put_where(cache):
     with pytest.raises(FileNotFoundError) as caught:
-        locate("frozenseg-convnext-large")
+        locate("moco-v3-vit-b-16")
     message = str(caught.value)
-    assert str(cache / "frozenseg_ConvNeXt-Large.pth") in message
-    assert "github.com/chenxi52/FrozenSeg" in message
+    assert str(cache / "vit-b-300ep.pth.tar") in message
+    assert "github.com/facebookresearch/moco-v3" in message
 
 
 def test_google_drive_without_a_network_says_what_to_put_where(cache, monkeypatch):
