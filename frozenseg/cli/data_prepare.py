@@ -200,10 +200,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_shared(own, "--allow-empty")
     own = _add_parser(names, "miniature", "the miniature world of this project", MINIATURE)
     own.add_argument("--folds", action="store_true", help="write the episodes for Fusioner")
-    own.add_argument("--train", type=whole(1), help="training scenes (2000; seen classes, or all)")
-    own.add_argument("--dev", type=whole(1), help="held-out scenes of seen classes (100)")
-    own.add_argument("--val", type=whole(1), help="validation scenes of all classes (200, 300)")
-    own.add_argument("--mosaics", type=whole(1), help="with --folds: mosaics (200)")
+    own.add_argument("--train", type=whole(0), help="training scenes (2000; seen classes, or all)")
+    own.add_argument("--dev", type=whole(0), help="held-out scenes of seen classes (100)")
+    own.add_argument("--val", type=whole(0), help="validation scenes of all classes (200, 300)")
+    own.add_argument("--mosaics", type=whole(0), help="with --folds: mosaics (200)")
     own.add_argument("--seed", type=SEED, default=0, help="another number, another world")
 
 
