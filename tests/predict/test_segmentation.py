@@ -7,6 +7,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from frozenseg.predict.segmentation import LARGEST_ID, from_label_map, from_masks
+from frozenseg.visualization.sheet import LOWEST_SHEET, legend
 from frozenseg.vocab import Vocabulary
 
 WORDS = Vocabulary.parse("cat, kitten; dog; sky:stuff")
@@ -71,6 +72,15 @@ def test_colors_come_from_the_vocabulary():
     styles = example().styles
     assert styles[4].color == tuple(WORDS.colors[0])
     assert styles[9].color == tuple(WORDS.colors[2])
+
+
+def test_the_legend_of_a_sheet_has_the_largest_segment_first():
+    segmentation = example()  # a cat of 28 pixels with id 4, sky of 300 with id 9
+    cat, sky = (np.array(segmentation.styles[number].color) for number in (4, 9))
+    width = legend(list(segmentation.styles.values()), LOWEST_SHEET).shape[1]
+    entries = segmentation.sheet(np.zeros((20, 30, 3), dtype=np.uint8))[:, -width:]
+    rows = [np.flatnonzero((entries == color).all(-1).any(1)) for color in (sky, cat)]
+    assert rows[0].max() < rows[1].min()
 
 
 def test_saved_files_tell_the_same(tmp_path):
