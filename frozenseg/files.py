@@ -241,9 +241,10 @@ def _clear_errors(where: str, remedy: str, language: str = "") -> Iterator[None]
     except RecursionError:
         raise ValueError(f"{where}: is nested too deeply{_order(remedy)}") from None
     except ValueError as error:  # also of text that is not UTF-8
-        if not language or str(error).startswith(where):
+        if str(error).startswith(where):
             raise
-        raise ValueError(f"{where}: not valid {language} ({error}){_order(remedy)}") from error
+        problem = f"not valid {language} ({error})" if language else str(error)
+        raise ValueError(f"{where}: {problem}{_order(remedy)}") from error
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frozenseg.build import build_model, family
-from frozenseg.config import get_config
+from frozenseg.config import get_config, load_config
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,13 @@ def test_an_unknown_architecture_is_named_with_the_known_ones():
     cfg = get_config()
     cfg.MODEL.META_ARCHITECTURE = "FCCLP"
     with pytest.raises(ValueError, match=r"META_ARCHITECTURE 'FCCLP' .* FCCLIP"):
+        build_model(cfg)
+
+
+@pytest.mark.parametrize(
+    "key", ["BACKBONE.NAME", "SEM_SEG_HEAD.NAME", "MASK_FORMER.TRANSFORMER_DECODER_NAME"]
+)
+def test_a_part_that_is_not_registered_is_named_with_its_key(key):
+    cfg = load_config("configs/miniature/fcclip.yaml", [f"MODEL.{key}", "nothing"])
+    with pytest.raises(ValueError, match=rf"MODEL\.{key} is 'nothing', which is not registered"):
         build_model(cfg)

@@ -540,7 +540,7 @@ DETECTRON2_KEYS: tuple[Key, ...] = tuple(
         ),
         ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "largest value or norm of a gradient", POSITIVE),
         ("SOLVER.CLIP_GRADIENTS.ENABLED", "clip gradients", ()),
-        ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "p of the norm that is clipped", POSITIVE),
+        ("SOLVER.CLIP_GRADIENTS.NORM_TYPE", "p of the norm that is clipped", Range(1, 10**6)),
         (
             "SOLVER.GAMMA",
             "factor of the learning rate at each of STEPS",
@@ -605,6 +605,11 @@ RELATIONS: tuple[Relation, ...] = (
             ("MODEL.FUSIONER.WIDTH", "MODEL.FUSIONER.HEADS"),
             ("SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATION_STEPS"),
         )
+    ),
+    Relation(
+        ("SOLVER.IMS_PER_BATCH", "SOLVER.REFERENCE_WORLD_SIZE"),
+        lambda images, processes: not processes or images % processes == 0,
+        "a multiple of the second is needed",
     ),
     *(
         Relation((key,), lambda values: len(values) == 3, "three numbers are needed")

@@ -20,6 +20,7 @@ import yaml
 
 from frozenseg.files import PACKAGE, flatten
 
+_TREES = (list, tuple, dict)
 DEEPEST, MOST_VALUES = 30, 1_000_000  # of a YAML file
 
 
@@ -107,7 +108,7 @@ def coerce(value: Any, default: Any, key: str, source: str, expected: str = "") 
             nested = default and isinstance(default[0], (list, tuple))
             return type(default)(map(type(default[0]), value) if nested else value)
         kind = f"list of {type(default[0]).__name__}"
-    elif default is None or type(value) is type(default):
+    elif type(value) is type(default) or (default is None and not isinstance(value, _TREES)):
         return value
     else:
         kind = "list" if isinstance(default, tuple) else type(default).__name__

@@ -21,6 +21,7 @@ from frozenseg.vocab import Vocabulary
 
 XYWH_ABS = 1  # detectron2.structures.BoxMode.XYWH_ABS, an IntEnum
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
+FREQUENCIES = {"rare": "r", "common": "c", "frequent": "f"}  # of LVIS' classes
 AREA_TOLERANCE = 1.01  # of an object's area over that of its image: some are those of boxes
 
 
@@ -49,6 +50,8 @@ def instance_samples(
     images = images_by_id(content.images, json_file, row, report)
     repair, entries = row.origin.repair, content.annotations
     report_repeated(entries, "annotations", json_file, report.warning, repair)
+    if row.kind == "lvis":
+        _check_lvis(content, classes, json_file, repair, report)
     if not any(entry.get("segmentation") for entry in entries):
         problem = "has boxes only: no object has a mask" if entries else "has no annotations"
         report.error(f"the annotation file {problem}", repair, json_file)
@@ -74,6 +77,22 @@ def instance_samples(
         image = root / row.images / row.image_file(images[key])
         samples.append(Sample(image, key, size, objects=objects, lists=lists))
     return samples
+
+
+def _check_lvis(
+    content: InstanceFile, classes: Mapping[int, int], json_file: Path, repair: str, report: Report
+) -> None:
+    """Checks what LVIS' federated AP needs: how frequent a class is, where it was looked for."""
+    for category in content.categories:
+        if category["id"] in classes and category.get("frequency") not in FREQUENCIES.values():
+            problem = 'a category has no frequency "r", "c" or "f"'
+            report.error(problem, repair, f"{json_file}: category {category['id']}")
+    for image in content.images:
+        for key in LVIS_KEYS:
+            found: Any = image.get(key)
+            if found is None or not classes.keys() >= set(found):
+                problem = f"an image has no {key}, or a category id in them that is no class"
+                report.error(problem, repair, f"{json_file}: image {image['id']}: {found}")
 
 
 def read_objects(

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _WHITES = (255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
 _DEPTHS = 'docs/segment.md, "Depths"'
 DAMAGED = "delete the file and get it again"
+# What Pillow raises for a file that is damaged, or says that it has more pixels than memory.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def read_rgb(
@@ -61,7 +63,7 @@ def read_rgb(
         raise ValueError(f"{name}: not an image file that Pillow can read") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name}: too large: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's damaged files
+    except PILLOW_ERRORS as error:
         raise ValueError(f"{name}: cannot be read, damaged or incomplete ({error})") from error
     if array.ndim != 3 or not array.size:
         raise ValueError(f"{name}: the image has no pixels")
@@ -214,7 +216,7 @@ def read_values(path: str | Path) -> tuple[NDArray[Any], str]:
             if image.format == "JPEG":
                 raise ValueError("a JPEG, which changes labels and ids; save it as PNG")
             return np.array(image), image.mode
-    except (OSError, ValueError, SyntaxError) as error:
+    except PILLOW_ERRORS as error:
         raise ValueError(f"{path}: damaged or incomplete label map ({error}); {DAMAGED}") from error
 
 

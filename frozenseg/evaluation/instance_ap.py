@@ -14,13 +14,12 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from numpy.typing import NDArray
 
+from frozenseg.data.coco_instances import FREQUENCIES
 from frozenseg.data.reading import check_same_size
 from frozenseg.data.schemas import CategoryFile, read_annotations
 from frozenseg.evaluation.averages import Groups, group_means, per_class
 from frozenseg.evaluation.instance_truth import Truth, annotated_objects, encode, thing_segments
 from frozenseg.evaluation.mask_ap import LVIS_MOST_DETECTIONS, federated_ap, mask_ap
-
-FREQUENCIES = {"rare": "r", "common": "c", "frequent": "f"}
 
 
 class InstanceEvaluator(DatasetEvaluator):
@@ -128,7 +127,8 @@ def frequency_groups(json_file: Path, class_of_category: Mapping[int, int]) -> d
     """
     letters = [""] * len(class_of_category)
     for category in read_annotations(json_file, CategoryFile).categories:
-        letters[class_of_category[category["id"]]] = category.get("frequency", "")
+        if category["id"] in class_of_category:
+            letters[class_of_category[category["id"]]] = category.get("frequency", "")
     if not set(letters) <= set(FREQUENCIES.values()):
         raise ValueError(
             f'{json_file}: its categories have no frequency "r", "c" or "f": it is not a file '

@@ -19,8 +19,9 @@ import math
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
 from tabulate import tabulate
 from typing_extensions import NotRequired, TypedDict
 
@@ -66,22 +67,36 @@ COLUMNS: dict[str, tuple[tuple[str, ...], str]] = {
 EPISODE_COLUMNS = tuple(name for name, (way, _) in COLUMNS.items() if way == EPISODES)
 
 
-# A score, or scores by group and class; what depends on the kind of evaluation is deeper.
-_Score = float | str | list[Any] | None
-_Scores = dict[str, _Score | dict[str, _Score | dict[str, _Score | dict[str, Any]]]]
+_Percent = Annotated[float, Meta(ge=0, le=100 + 1e-6)]  # a mean of 100s may round above
+_Mapping = dict[str, Any]
+
+
+class _Words(TypedDict):
+    set: str
+
+
+class _Protocol(TypedDict, total=False):
+    """What a comparison reads of a protocol."""
+
+    model: _Mapping
+    words: _Words
+    ensemble: _Mapping
+    thresholds: _Mapping
+    trained_on: list[str]
 
 
 class _Entry(TypedDict):
-    """What readers take for granted of an entry."""
+    """What readers take for granted of an entry; `_check_scores` looks at its metrics."""
 
+    benchmark: str
     dataset: str
-    images: int
-    metrics: dict[str, _Scores]
+    images: Annotated[int, Meta(ge=0)]
+    metrics: dict[str, _Mapping]
+    protocol: _Protocol
     seconds: NotRequired[float]
-    benchmark: NotRequired[str]
     split: NotRequired[str]
-    protocol: NotRequired[dict[str, Any]]
-    versions: NotRequired[dict[str, Any]]
+    versions: NotRequired[_Mapping]
+    warnings: NotRequired[list[str]]
 
 
 class _Results(TypedDict):
@@ -128,8 +143,24 @@ def read_skipped(path: Path) -> dict[str, str]:
 def _read(path: Path) -> dict[str, Any]:
     remedy = "not a results file of this project; run the evaluation again"
     content = read_json(path, remedy if path.is_file() else "run an evaluation first")
-    check_typed(content, _Results, str(path), remedy)
+    for entry in check_typed(content, _Results, str(path), remedy)["results"]:
+        _check_scores(entry["metrics"], f"{path}: metrics of {entry['dataset']}", remedy)
     return dict(content)
+
+
+def _check_scores(metrics: dict[str, _Mapping], where: str, remedy: str) -> None:
+    """Raises ValueError where a column of `COLUMNS` has anything but percents and null."""
+    for way, score in COLUMNS.values():
+        groups: Any = metrics
+        for key in way:
+            groups = check_typed(groups.get(key, {}), _Mapping, f"{where}: {key}", remedy)
+        groups = {"all": groups} if way == EPISODES else groups
+        rows = check_typed(groups, dict[str, _Mapping], f"{where}: {way[-1]}", remedy)
+        for group, row in rows.items():
+            value = row.get(score)
+            if group != "per_class" and value == value:  # NaN is that of nothing
+                place = f"{where}: {way[-1]}: {group}: {score}"
+                check_typed(value, _Percent | None, place, remedy)
 
 
 def plain(value: Any) -> Any:

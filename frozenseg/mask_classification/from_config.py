@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone, build_sem_seg_head
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    SEM_SEG_HEADS_REGISTRY,
+    build_backbone,
+    build_sem_seg_head,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,17 +25,38 @@ from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import FrozenSAM, build_sam
 from frozenseg.errors import did_you_mean
-from frozenseg.files import read_json
+from frozenseg.files import flatten, read_json
 from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.mask_classification.criterion import SetCriterion
+from frozenseg.mask_classification.decoder import TRANSFORMER_DECODER_REGISTRY
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
 from frozenseg.vocab import Vocabulary
 
+# Key with the name of a part -> where the parts are registered.
+_REGISTRIES = {
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
+    "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": SEM_SEG_HEADS_REGISTRY,
+    "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME": TRANSFORMER_DECODER_REGISTRY,
+}
+
+
+def _check_names(cfg: CfgNode) -> None:
+    values = dict(flatten(cfg))
+    for key, registry in _REGISTRIES.items():
+        if values[key] not in registry:
+            near = did_you_mean(values[key], [name for name, _ in registry])
+            raise ValueError(f"{key} is {values[key]!r}, which is not registered. {near}".strip())
+
 
 def model_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Builds the parts of the model that the config describes."""
+    """Builds the parts of the model that the config describes.
+
+    Raises: ValueError for the name of a part that is not registered; the errors of the parts.
+    """
+    _check_names(cfg)
     clip = cfg.MODEL[config_section(cfg)]
     backbone = build_backbone(cfg)
     shapes = {**backbone.output_shape(), "text": ShapeSpec(channels=backbone.embed_dim)}

@@ -54,7 +54,10 @@ def fake_results(folder, scores):
     """A results.json with a mIoU for each dataset."""
     folder.mkdir(parents=True)
     entries = [
-        {"dataset": name, "metrics": {"episodes": {"mIoU": value, "FB_IoU": value + 1}}}
+        {
+            **{"benchmark": "miniature_folds", "dataset": name, "images": 3, "protocol": {}},
+            "metrics": {"episodes": {"mIoU": value, "FB_IoU": value + 1}},
+        }
         for name, value in scores.items()
     ]
     write_results(folder / "results.json", entries)

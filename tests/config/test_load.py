@@ -358,3 +358,15 @@ def test_the_hash_follows_what_is_computed_and_not_where_files_lie(write):
 def test_a_key_added_to_the_table_becomes_a_key_of_the_config(write, monkeypatch):
     monkeypatch.setattr(config, "KEYS", (*KEYS, Key("MODEL.NEW_PART.SIZE", 3, "a size")))
     assert load_config(write("MODEL: {NEW_PART: {SIZE: 4}}")).MODEL.NEW_PART.SIZE == 4
+
+
+def test_a_list_is_no_number_and_processes_share_the_images_evenly():
+    for opts, message in (
+        (["SOLVER.WEIGHT_DECAY_BIAS", "(0, 0)"], r"WEIGHT_DECAY_BIAS expects a number"),
+        (
+            ["SOLVER.IMS_PER_BATCH", "16", "SOLVER.REFERENCE_WORLD_SIZE", "3"],
+            r"IMS_PER_BATCH = 16, SOLVER.REFERENCE_WORLD_SIZE = 3: a multiple of the second",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_config("configs/miniature/fcclip.yaml", opts)

@@ -83,6 +83,8 @@ def test_lvis_finds_its_images_by_their_url_and_keeps_its_lists(tmp_path):
         image.update(id=int(name[:12]), coco_url=f"http://images.cocodataset.org/{split}/{name}")
         image.update(neg_category_ids=[9], not_exhaustive_category_ids=[7])
         del image["file_name"]
+        for category, frequency in zip(data["categories"], "rf", strict=True):
+            category["frequency"] = frequency
         (tmp_path / "coco" / split).mkdir(parents=True)
         Image.new("RGB", (8, 6)).save(tmp_path / "coco" / split / name)
     path = tmp_path / row.instance_json
@@ -95,6 +97,29 @@ def test_lvis_finds_its_images_by_their_url_and_keeps_its_lists(tmp_path):
     assert second["neg_category_ids"] == [9]
     assert second["not_exhaustive_category_ids"] == [7]
     assert len(second["annotations"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "key", "value", "message"),
+    [
+        ("categories", "frequency", "x", "i.json: category 7: a category has no frequency"),
+        ("categories", "frequency", None, "category 7: a category has no frequency"),
+        ("images", "neg_category_ids", None, "image 5: None: an image has no neg_category_ids"),
+        ("images", "not_exhaustive_category_ids", [4], r"image 5: \[4\]: .*that is no class"),
+    ],
+)
+def test_what_the_federated_ap_needs_is_there(tmp_path, entries, key, value, message):
+    data = content()
+    for image in data["images"]:
+        image.update(coco_url=f"http://x.y/images/{image['file_name']}")
+        image.update(neg_category_ids=[9], not_exhaustive_category_ids=[])
+    for category in data["categories"]:
+        category["frequency"] = "r"
+    data[entries][0][key] = value
+    if value is None:
+        del data[entries][0][key]
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, data, images="", evaluator="lvis")
 
 
 def damage_category(data):

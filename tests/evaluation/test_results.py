@@ -17,7 +17,9 @@ from frozenseg.evaluation.results import (
 )
 
 ENTRY = {
+    "benchmark": "x",
     "dataset": "x_val",
+    "protocol": {},
     "images": 2,
     "seconds": 3.0,
     "metrics": {
@@ -99,7 +101,9 @@ def test_the_overview_has_a_row_per_data_set_and_apr_of_lvis():
 
 
 EPISODES = {
+    "benchmark": "pascal_5i",
     "dataset": "pascal_5i_fold0_val",
+    "protocol": {},
     "images": 346,
     "seconds": 3.0,
     "metrics": {
@@ -181,3 +185,26 @@ def test_nothing_scored_is_a_dash_and_warnings_follow():
     assert [cell.strip() for cell in last.split("|")[1:-1]] == [
         *("x_val", "2", "-", "-", "-", "20.00", "-", "-", "")
     ]
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"PQ": 995.81}, r"panoptic: all: PQ: .*<= 100"),
+        ({"PQ": -1}, r"panoptic: all: PQ: .*>= 0"),
+        ({"PQ": "18"}, r"panoptic: all: PQ: .*got str"),
+        (3, r"panoptic: \$\[...\]: Expected object, got int"),
+    ],
+)
+def test_scores_that_cannot_be_are_not_read(tmp_path, group, message):
+    path = tmp_path / "results.json"
+    write_results(path, [{**ENTRY, "metrics": {"panoptic": {"all": group}}}])
+    with pytest.raises(ValueError, match=rf"results\.json: metrics of x_val: {message}"):
+        read_results(path)
+
+
+def test_a_text_that_is_no_unicode_is_named_with_its_file(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"results": [], "\ud800": 1}))
+    with pytest.raises(ValueError, match=r"results\.json: .*surrogates"):
+        read_results(path)

@@ -25,7 +25,8 @@ METRICS = {
 
 
 def entry(metrics):
-    return {"dataset": "any", "images": 1, "metrics": metrics}
+    about = {"benchmark": "x", "dataset": "x_val", "images": 3, "protocol": {}}
+    return {**about, "metrics": metrics}
 
 
 @pytest.fixture

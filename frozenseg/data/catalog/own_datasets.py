@@ -38,7 +38,8 @@ from frozenseg.files import check_typed
 
 SUFFIXES = (".yaml", ".yml")
 Text = Annotated[str, Meta(min_length=1)]
-Label = Annotated[int, Meta(ge=-1, lt=1 << 16)]
+LABELS = 1 << 16  # values of a pixel of a mask
+Label = Annotated[int, Meta(ge=-1, lt=LABELS)]
 Edge = Annotated[int, Meta(ge=0, lt=1 << 16)]
 
 
@@ -205,6 +206,11 @@ def _check_ids(row: DatasetSplit, folder: Path, where: str) -> None:
         raise ValueError(
             f"{where}: the classes have no ids: add category_ids, or a class file with lines such "
             "as '7: cat' (or leave classes out to take those of the annotation file)"
+        )
+    if row.labels_are_ids and max(ids) >= LABELS:
+        raise ValueError(
+            f"{where}: a class has the id {max(ids)}, which no mask can hold: the ids of "
+            f"`mask_values: id` are at most {LABELS - 1}"
         )
     labels = ids if row.labels_are_ids else {index: index for index in range(len(vocabulary))}
     if row.semantic_masks and row.ignore_label in labels:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from frozenseg.data.reading import PILLOW_ERRORS
 from frozenseg.files import write_atomically
 
 _PNG_END = b"IEND\xaeB`\x82"
@@ -34,7 +35,7 @@ def text_in(path: Path, key: str) -> str:
     try:
         with Image.open(path) as image:
             return str(image.info.get(key, "")) if is_complete(path) else ""
-    except (OSError, ValueError, SyntaxError):
+    except PILLOW_ERRORS:
         return ""
 
 

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frozenseg.data.reading import DAMAGED
+from frozenseg.data.reading import DAMAGED, PILLOW_ERRORS
 
 AGAIN = "unpack the archive of the dataset again"
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 
@@ -88,7 +87,7 @@ def read_raw(path: Path, modes: Collection[str]) -> NDArray[Any]:
     try:
         with Image.open(path) as image:
             mode, values = image.mode, np.array(image)
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise ValueError(f"{path}: damaged or incomplete ({error}); {DAMAGED}") from error
     if mode not in modes:
         raise ValueError(
@@ -121,7 +120,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
             width, height = reversed(image.size) if turned else image.size
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise ValueError(f"{path}: damaged image ({error}); {DAMAGED}") from error
     return height, width
 

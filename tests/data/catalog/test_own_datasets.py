@@ -252,3 +252,10 @@ def test_a_dataset_file_is_known_by_its_ending():
     assert is_dataset_file("a/own.yaml")
     assert is_dataset_file("own.YML")
     assert not is_dataset_file("ade20k_150")
+
+
+def test_an_id_that_no_mask_can_hold_is_refused(folder):
+    row = {**STREETS, "mask_values": "id", "category_ids": [1, 2, 1 << 63]}
+    (folder / "d.yaml").write_text(yaml.safe_dump(row))
+    with pytest.raises(ValueError, match=rf"d\.yaml.*the id {1 << 63}, which no mask can hold"):
+        read_dataset_file(folder / "d.yaml")
