@@ -82,7 +82,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bo
         if durable:
             _sync(path.parent)
     except Exception as error:
-        if not _is_write_error(error):
+        if part is not None and not _is_write_error(error, part):
             raise
         raise NotWrittenError(path, error) from error
     finally:
@@ -128,9 +128,15 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _is_write_error(error: Exception) -> bool:
-    """Whether an error says that a file cannot be written, in whatever words of a library."""
-    return isinstance(error, OSError) or bool(_LIBRARY_ERROR.search(str(error)))
+def _is_write_error(error: Exception, part: Path) -> bool:
+    """Whether an error says that `part` cannot be written, in whatever words of a library.
+
+    Not one about another file, which is read meanwhile, or about a program that is missing.
+    """
+    if not isinstance(error, OSError):
+        return bool(_LIBRARY_ERROR.search(str(error)))
+    about_part = error.filename is None or Path(os.fsdecode(error.filename)).parent == part.parent
+    return about_part and error.errno != errno.ENOENT
 
 
 class NotWrittenError(OSError):

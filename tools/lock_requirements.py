@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
     upgrade = ["--upgrade"] if args.upgrade else []
     lock(LOCK, "", ["--universal", "--python-version=3.10", "--all-extras", *upgrade])
     lowest = ["--python-version=3.11", "--resolution=lowest-direct", *upgrade]
-    extras = ["--extra=dev", "--extra=fusioner", "--extra=demo"]
+    extras = ["--extra=dev", "--extra=fusioner", "--extra=demo", "--extra=heif"]
     lock(LOWEST, ", the lowest that are admitted, for Python 3.11", [*lowest, *extras])
 
 

@@ -68,11 +68,12 @@ def pair_samples(
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; {row.origin.remedy}") from None
     keys = [key_of(path, root / row.images, row.image_suffix) for path in pairs.images_only]
-    order = _suffix_hint("semantic_suffix", folder, keys) or row.origin.completion
+    own = not row.origin.readme_section  # a benchmark's files have their names from its command
+    order = (own and _suffix_hint("semantic_suffix", folder, keys)) or row.origin.completion
     for path in pairs.images_only:
         report.error("an image has no mask", order, path, FileNotFoundError)
     keys = [key_of(path, folder, suffix) for path in pairs.masks_only]
-    order = _suffix_hint("image_suffix", root / row.images, keys) or row.origin.download
+    order = (own and _suffix_hint("image_suffix", root / row.images, keys)) or row.origin.download
     for path in pairs.masks_only:
         report.error("a mask has no image", order, path, FileNotFoundError)
     report.images = len(pairs.both) + len(pairs.images_only)

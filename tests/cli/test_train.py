@@ -132,7 +132,7 @@ def test_the_real_model_resumes_exactly(trained, call, tmp_path):
         (("MODEL.WEIGHTS", "none.pth"), "none.pth does not exist"),
         (("--eval-only",), "--eval-only needs weights"),
         (("MODEL.MASKFORMER.NHEADS", "8"), "MODEL.MASK_FORMER.NHEADS"),
-        (("SOLVER.OPTIMIZER", "LION"), "SOLVER.OPTIMIZER is 'LION'"),
+        (("SOLVER.OPTIMIZER", "LION"), "SOLVER.OPTIMIZER = 'LION' is not supported"),
         (("DATASETS.TEST", "('no_such_data',)"), "no_such_data"),
         (("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "9"), "NUM_CLASSES"),
     ],
