@@ -18,7 +18,7 @@ def test_rows_are_complete():
 def test_addresses_are_encrypted_and_end_in_the_file_or_are_google_drives():
     rows = [row for row in WEIGHTS.values() if row.url]
     drive = [row.name for row in rows if row.url.startswith("https://drive.google.com/uc?id=")]
-    assert drive == [name for name in WEIGHTS if name.startswith("fcclip-")]
+    assert drive == [name for name in WEIGHTS if name.startswith(("fcclip-", "frozenseg-"))]
     for row in rows:
         if row.name not in drive:
             assert row.url.startswith("https://"), row.name
