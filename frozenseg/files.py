@@ -1,4 +1,4 @@
-"""Files on disk: atomic writing, JSON and YAML by schema, sections, digests, the cache folder.
+"""Files on disk: atomic writing, JSON by schema, sections, digests, the cache folder.
 
 Everybody may import this file; it imports nothing of the project and nothing heavy.
 """
@@ -182,9 +182,9 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     write_atomically(path, lambda part: part.write_bytes(content), durable=durable)
 
 
-def write_json(path: Path, content: Any, **options: Any) -> None:
-    """Writes a JSON file, whole or not at all; `options` are those of `json.dumps`."""
-    write_text(path, json.dumps(content, **{"indent": 1, **options}) + "\n")
+def write_json(path: Path, content: Any, *, durable: bool = False, **options: Any) -> None:
+    """`write_text` of a JSON file; `options` are those of `json.dumps`."""
+    write_text(path, json.dumps(content, **{"indent": 1, **options}) + "\n", durable=durable)
 
 
 def read_json(path: Path, remedy: str = "") -> Any:

@@ -114,18 +114,20 @@ def keep_encoders(cfg: CfgNode, path: Path) -> None:
     A file that is on this machine is read all the same: the log then says if it differs.
     """
     names = tensor_names(path) if path.is_file() else ()
+    values = dict(flatten(cfg))
     section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
     for prefix, key in (
         ("backbone.", f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"),
         ("sam.", "MODEL.SAM_PRETRAINED_WEIGHTS"),
     ):
-        value = dict(flatten(cfg))[key]
+        value = values[key]
         held = any(name.startswith(prefix) for name in names)
         if held and value and not Path(value).expanduser().is_file():
             clip = cfg.MODEL[section].CLIP_MODEL_NAME
             kept = _activation(clip, value) if prefix == "backbone." else ""
-            logger.info("%s* comes from %s, not from %s %s", prefix, path, key, value)
-            cfg.merge_from_list([key, kept])
+            if kept != value:
+                logger.info("%s* comes from %s, not from %s %s", prefix, path, key, value)
+                cfg.merge_from_list([key, kept])
 
 
 def _activation(clip: str, weights: str) -> str:

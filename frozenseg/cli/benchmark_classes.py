@@ -32,22 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config-file", default="configs/fcclip/r50.yaml", metavar="YAML")
     add("--classes", type=whole(1), nargs="+", default=CLASSES, metavar="C")
-    add(
-        "--size",
-        type=whole(1, 65_536),
-        nargs=2,
-        default=(512, 683),
-        metavar=("H", "W"),
-        help="of the output",
-    )
-    add(
-        "--input",
-        type=whole(1, 65_536),
-        nargs=2,
-        default=(512, 683),
-        metavar=("H", "W"),
-        help="of the image",
-    )
+    for name, what in (("--size", "output"), ("--input", "image")):
+        add(
+            name,
+            type=whole(1, 65_536),
+            nargs=2,
+            default=(512, 683),
+            metavar=("H", "W"),
+            help=f"of the {what}",
+        )
     add_shared(parser, "--runs", "--threads", "--json")
     add("--case", nargs=2, metavar=("C", "MODE"), help=argparse.SUPPRESS)
 

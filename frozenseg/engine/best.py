@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from frozenseg.engine.validation_loss import VALIDATION_LOSS
 from frozenseg.errors import did_you_mean
 from frozenseg.evaluation.evaluators import scored_tasks
 from frozenseg.evaluation.results import COLUMNS, EPISODES
-from frozenseg.files import read_json, write_json, write_text
+from frozenseg.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ class BestModel:
         if not comm.is_main_process():
             return
         content = {"metric": self.metric, "values": self.values}
-        write_text(self.folder / VALUES, json.dumps(content, allow_nan=False), durable=True)
+        write_json(self.folder / VALUES, content, durable=True, allow_nan=False)
         if best is not None:
             name = f"{BEST}.pth"
             add_to_results(

@@ -5,7 +5,7 @@ Legend: H and W pixels, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from frozenseg.data.catalog.split import DatasetSplit, Origin
 from frozenseg.data.episodes import describe
 from frozenseg.data.findings import Report
+from frozenseg.data.panoptic_pixels import compare_segments
 from frozenseg.data.reading import (
     exif_advice,
     exif_orientation,
@@ -151,29 +152,24 @@ class MapChecker:
     def _panoptic(self, path: Path, sample: Sample) -> tuple[int, ...]:
         rgb = read_panoptic_png(path)
         ids = ids_of_rgb(rgb)
-        pixels = dict(zip(*(v.tolist() for v in np.unique(ids, return_counts=True)), strict=True))
-        pixels.pop(0, None)
-        listed = {segment["id"]: segment for segment in sample.segments}
+        compared = compare_segments(ids, sample.segments)
         report, remedy = self.report, self.origin.repair
-        swapped = set(np.unique(ids_of_rgb(rgb[..., ::-1])).tolist()) - {0}
-        if pixels.keys() - listed.keys() and swapped <= listed.keys():
+        if compared.unlisted and not _unlisted_if_swapped(rgb, sample.segments):
             problem = "a panoptic map has red and blue swapped, as OpenCV saves an RGB array"
             report.error(problem, "save it with id = R + 256 G + 65536 B", str(path))
             return ids.shape
-        for key in sorted(pixels.keys() - listed.keys()):
+        for key, count in sorted(compared.unlisted.items()):
             problem = "a panoptic map has a segment that the annotation file lacks"
             problem += self.origin.mistake
-            report.error(problem, remedy, f"{path}: id {key}, {pixels[key]} pixels")
-        for key in sorted(listed.keys() - pixels.keys()):
+            report.error(problem, remedy, f"{path}: id {key}, {count} pixels")
+        for key in compared.empty:
             problem = "the annotation file has a segment without pixels"
             report.error(problem, remedy, f"{path}: id {key}")
-        for key in sorted(pixels.keys() & listed.keys()):
-            area = listed[key].get("area")
-            if area != pixels[key]:
-                problem = "the area of a segment is not its number of pixels"
-                where = f"{path}: id {key} has {pixels[key]} pixels, area {area}"
-                report.warning(problem, remedy, where)
-        if not listed and not pixels:
+        for key, area in sorted(compared.wrong_areas.items()):
+            problem = "the area of a segment is not its number of pixels"
+            where = f"{path}: id {key} has {compared.pixels[key]} pixels, area {area}"
+            report.warning(problem, remedy, where)
+        if not (compared.pixels or compared.unlisted or compared.empty):
             self._empty(path)
         return ids.shape
 
@@ -239,6 +235,11 @@ class MapChecker:
             problem = "an annotation is empty: nothing of the image is labelled"
             order = f"{self.origin.repair}; --allow-empty if it is meant so"
             self.report.error(problem, order, str(path))
+
+
+def _unlisted_if_swapped(rgb: NDArray[np.uint8], segments: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a map would still have ids that its annotation lacks, with red and blue swapped."""
+    return bool(compare_segments(ids_of_rgb(rgb[..., ::-1]), segments).unlisted)
 
 
 def _distinct(values: NDArray[np.integer[Any]]) -> list[int]:
