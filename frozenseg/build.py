@@ -18,6 +18,7 @@ from detectron2.config import CfgNode
 from frozenseg.checkpoints.loading import LoadReport, load_weights
 from frozenseg.checkpoints.lookup import resolve
 from frozenseg.data.catalog.register import REGISTRATION, register_datasets
+from frozenseg.encoders.clip.backbone import CONFIG_SECTIONS
 from frozenseg.fusioner import from_config as fusioner
 from frozenseg.fusioner import model as fusioner_model
 from frozenseg.mask_classification import from_config as mask_classification
@@ -43,7 +44,7 @@ class Family(Protocol):
         """What the model outputs: of "panoptic", "instance", "semantic", "regions", "episodes"."""
 
     def encoders_without_weights(self, cfg: CfgNode) -> dict[str, str]:
-        """The frozen encoders that get no weights from the config: name prefix -> the key for them.
+        """The encoders that only a checkpoint can fill: name prefix -> the reason and the remedy.
 
         Their weights exist in the model and in its checkpoints, nowhere else.
         """
@@ -53,7 +54,7 @@ class Family(Protocol):
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {"FCCLIP": mask_classification, "FrozenSeg": mask_classification, "Fusioner": fusioner}
+    {**dict.fromkeys(CONFIG_SECTIONS, mask_classification), "Fusioner": fusioner}
 )
 
 

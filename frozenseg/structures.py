@@ -115,9 +115,14 @@ class EnsembleSettings:
         enabled: off means the decoder alone decides, and CLIP's class logits are not computed.
         alpha, beta: exponent of CLIP's probability for seen and for unseen classes.
         on_valid_mask: leave masks without a positive cell on the CLIP map to the decoder.
+        void_trust: COAT's weight w: how much a sure CLIP lowers the probability of void. The
+            panoptic task has it alone: it lowers mIoU and AP.
+        void_trust_everywhere: all tasks have it, as in the released OVRCOAT.
     """
 
     enabled: bool = True
     alpha: float = 0.4
     beta: float = 0.8
     on_valid_mask: bool = False
+    void_trust: float = 0.0
+    void_trust_everywhere: bool = False

@@ -117,7 +117,7 @@ def reference_values(model: Any) -> dict[str, Any]:
         prediction = model._decode(features, model.vocabulary, auxiliary=False).final
         values["class_logits"] = prediction.class_logits_BQC1
         values["mask_logits"] = prediction.mask_logits_BQHW
-        values["ensemble"] = model.classify(prediction, features)
+        values["ensemble"] = model.classify(prediction, features).shared
         for index, result in enumerate(model(batch)):
             values[f"panoptic_{index}"] = result["panoptic_seg"][0].to(torch.int32)
             values[f"semantic_{index}"] = result["sem_seg"].argmax(0).to(torch.uint8)

@@ -18,8 +18,15 @@ from torch import Tensor, nn
 from frozenseg.checkpoints.reading import BATCH_COUNTER, of_another_kind, read_state_dict
 
 FROZEN_PREFIXES = ("backbone.", "sam.", "visual.", "language.")
+# The CLIP that MAFT+ and OVRCOAT start from: needed in training alone, never saved here.
+TEACHER_PREFIXES = ("backbone_t.", "frozen_backbone.")
 # In a file, but not in every model: accepted without a match.
-OPTIONAL_PREFIXES = (*FROZEN_PREFIXES, "criterion.")
+OPTIONAL_PREFIXES = (*FROZEN_PREFIXES, *TEACHER_PREFIXES, "criterion.")
+# Prefix of a part that not every model has -> what a config needs for it.
+PARTS = {
+    "mask_adapter.": "a Mask-Adapter (MODEL.MASK_ADAPTER.NAME MASKAdapterHead)",
+    "cdt.": "MAFT+'s content-dependent text (MODEL.META_ARCHITECTURE MAFT_Plus, MODEL.CDT.FORM)",
+}
 
 # Which config key a wrong size points to: (name pattern, dimension or None for any, key).
 SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
@@ -47,6 +54,14 @@ SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
     ("*.pixel_decoder.*", None, "MODEL.SEM_SEG_HEAD.CONVS_DIM"),
     ("*.predictor.*", None, "MODEL.MASK_FORMER.HIDDEN_DIM"),
 )
+
+
+def no_weights(key: str) -> str:
+    """Why a file must hold an encoder for which the config key `key` names no weights."""
+    return (
+        "the config gives none: this encoder would be random. Set "
+        f"{key} to the weights that the file was trained with"
+    )
 
 
 @dataclass(frozen=True)
@@ -84,8 +99,8 @@ def load_weights(
     model changes unless everything fits.
 
     Args:
-        encoders_without_weights: prefixes of frozen encoders that have no weights but the
-            file's, with the config key that could give them some: they must be in the file.
+        encoders_without_weights: prefixes of encoders that have no weights but the file's, with
+            the reason and the remedy: they must be in the file.
     Raises: FileNotFoundError or ValueError with the names that do not fit.
     """
     return load_state(model, read_state_dict(path), str(path), encoders_without_weights)
@@ -102,12 +117,9 @@ def load_state(
     missing, unexpected = _names_that_do_not_fit(model, own, weights)
     if missing or unexpected:
         raise ValueError(_misfit(source, missing, unexpected))
-    for prefix, key in (encoders_without_weights or {}).items():
+    for prefix, reason in (encoders_without_weights or {}).items():
         if _starting(own, prefix) and not _starting(weights, prefix):
-            raise ValueError(
-                f"{source} holds no {prefix}* weights and the config gives none: this encoder "
-                f"would be random. Set {key} to the weights that the file was trained with"
-            )
+            raise ValueError(f"{source} holds no {prefix}* weights, and {reason}")
     wrong = of_another_kind(weights, own)
     if wrong:
         raise ValueError(f"{source}: {len(wrong)} tensors are not real numbers: {_first(wrong)}")
@@ -135,7 +147,11 @@ def _names_that_do_not_fit(
     model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> tuple[list[str], list[str]]:
     """Names that a file lacks, and names that it has too many."""
-    needed = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    needed = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad or not name.startswith(FROZEN_PREFIXES)
+    }
     optional: tuple[str, ...] = OPTIONAL_PREFIXES
     for prefix in FROZEN_PREFIXES:
         if _starting(own, prefix) and _starting(weights, prefix):  # then all of it
@@ -164,6 +180,11 @@ def _misfit(source: str, missing: list[str], unexpected: list[str]) -> str:
         for what, names in (("names missing", missing), ("unexpected names", unexpected))
         if names
     ]
+    for prefix, what in PARTS.items():
+        if all(name.startswith(prefix) for name in unexpected) and unexpected and not missing:
+            return f"{source} has {what}, which the config lacks ({_first(unexpected)})"
+        if all(name.startswith(prefix) for name in missing) and missing and not unexpected:
+            return f"{source} lacks {what}, which the config has ({_first(missing)})"
     return (
         f"{source} does not fit the model: {'; '.join(parts)}. The file was made for another "
         "architecture or other sizes (MODEL.META_ARCHITECTURE, CLIP_MODEL_NAME, MODEL.FUSIONER, "

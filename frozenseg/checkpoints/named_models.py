@@ -28,6 +28,15 @@ MODELS: Mapping[str, str] = MappingProxyType(
         **{f"fcclip-{n}": f"fcclip/{n}.yaml" for n in ("r50", "r101", "r50x4", "r50x16", "r50x64")},
         "frozenseg-convnext-large": "frozenseg/released_convnext_large.yaml",
         "frozenseg-r50x64": "frozenseg/released_r50x64.yaml",
+        **{
+            f"mask-adapter-{n}-convnext-{size}": f"mask_adapter/{n}_convnext_{size}.yaml"
+            for n, size in (("fcclip", "large"), ("maftplus", "base"), ("maftplus", "large"))
+        },
+        **{
+            f"maftplus-{n.replace('_', '-')}": f"maftplus/released_{n}.yaml"
+            for n in ("convnext_base", "convnext_large", "convnext_large_panoptic")
+        },
+        "ovrcoat-convnext-large": "ovrcoat/convnext_large.yaml",
     }
 )
 DEFAULT_MODEL = "miniature-fcclip"

@@ -9,7 +9,7 @@ file's MD5, not its SHA-256).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from frozenseg.errors import nearest
@@ -81,6 +81,12 @@ def _frozenseg(name: str, file: str, drive_id: str) -> WeightFile:
     return _on_drive(f"frozenseg-{name}", file, drive_id, owner, "Model Zoo")
 
 
+def _descendant(name: str, file: str, drive_id: str, owner: str, licence: str) -> WeightFile:
+    """Code of this licence; its authors say nothing of the weights'."""
+    row = _on_drive(name, file, drive_id, f"github.com/{owner}", "checkpoints")
+    return replace(row, licence=f"see {row.licence.removeprefix('see ')} (code: {licence})")
+
+
 def _sam(size: str, digits: str, sha256: str, length: int) -> WeightFile:
     file = f"sam_vit_{size}_{digits}.pth"
     url = f"{_SAM_URL}/{file}"
@@ -105,6 +111,41 @@ _ROWS = (
         "convnext-large", "frozenseg_ConvNeXt-Large.pth", "1wiPKPczTXrH1cPrDbf-l9NGdOkMUUikw"
     ),
     _frozenseg("r50x64", "frozenseg_R50x64.pth", "1ThjVgY7nawm1AAP1LhrmGVlI3zr1EYMG"),
+    *(
+        _descendant(name, file, drive_id, "hustvl/MaskAdapter", "Apache-2.0")
+        for name, file, drive_id in (
+            (
+                "mask-adapter-fcclip-convnext-large",
+                "mask_adapter_fcclip_convnext_large.pth",
+                "13_sr30_Q0Geubijik0BpVC_JgyFAmyQU",
+            ),
+            (
+                "mask-adapter-maftplus-convnext-base",
+                "mask_adapter_maftp_convnext_base.pth",
+                "1v0rdETOJl6oOKmef1L7WbtG16-zKvp2b",
+            ),
+            (
+                "mask-adapter-maftplus-convnext-large",
+                "mask_adapter_maftp_convnext_large.pth",
+                "12eqDnTYaQlj9QUmWO1Vh9vvB81tKABl5",
+            ),
+        )
+    ),
+    *(
+        _descendant(f"maftplus-{name}", file, drive_id, "jiaosiyu1999/MAFT-Plus", "MIT")
+        for name, file, drive_id in (
+            ("convnext-base", "maftp_b.pth", "1BeEeKOnWWIWIH-QWK_zLhAPUzCOnHuFG"),
+            ("convnext-large", "maftp_l.pth", "1EQo5guVuKkSSZj4bv0FQN_4X9h_Rwfe5"),
+            ("convnext-large-panoptic", "maftp_l_pano.pth", "1znk_uco8fwvbA0kndy4kGyVp22KbQr6g"),
+        )
+    ),
+    _descendant(
+        "ovrcoat-convnext-large",
+        "ovrcoat.pth",
+        "1raLz9TybKGxMCsWVjjdoBnbraUXDgmQ0",
+        "nickormushev/OVRCOAT",
+        "Apache-2.0",
+    ),
     _sam(
         "b",
         "01ec64",

@@ -30,6 +30,7 @@ COMMANDS = {
     "weights list": "the weights that have a name, and which of them are here",
     "weights get": "download weights by name",
     "weights convert": "rewrite a weights file as .safetensors",
+    "weights join": "join a Mask-Adapter's weights and a model's",
     "draw": "image, ground truth and prediction side by side",
     "compare": "set results beside published scores",
     "sam-masks": "export SAM's automatic masks of a dataset or folder",

@@ -7,44 +7,29 @@ built.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
 
+from frozenseg.config.family_keys import FAMILY_KEYS, FAMILY_RELATIONS, void_trust_keys
 from frozenseg.config.ranges import (
+    COUNT,
+    COUNT_OR_NONE,
     FRACTION,
+    LAYERS,
     NOT_NEGATIVE,
+    PIXELS,
     POSITIVE,
+    SCALE,
     TEXT,
     TEXT_OR_NONE,
-    Accepted,
+    WIDTH,
+    Key,
     Range,
+    Relation,
     WeightOrFile,
     whole,
 )
 
-WIDTH = whole(1, 65_536)  # channels, heads, points, queries
-LAYERS = whole(1, 1000)
-PIXELS = whole(1, 65_536)  # a side
-SCALE = Range(0, 100, without=(0,))
-COUNT = whole(1)
-COUNT_OR_NONE = whole(0)
-
-
-class Key(NamedTuple):
-    """One config key.
-
-    Attributes:
-        name: dotted.
-        default: it also fixes the type; None: detectron2's own default.
-        meaning: one line; for a tuple of `accepted` values it says why there are no others.
-        accepted: the values that may be given, of a list each entry; (): any of the type.
-    """
-
-    name: str
-    default: object
-    meaning: str
-    accepted: Accepted = ()
+__all__ = ["DETECTRON2_KEYS", "KEYS", "RELATIONS", "Key", "Relation"]
 
 
 def _clip_keys(section: str) -> tuple[Key, ...]:
@@ -93,6 +78,7 @@ def _clip_keys(section: str) -> tuple[Key, ...]:
             "prompts of class names: vild_14, simple, or a .txt",
             TEXT,
         ),
+        *void_trust_keys(section),
     )
 
 
@@ -102,6 +88,7 @@ def _clip_keys(section: str) -> tuple[Key, ...]:
 KEYS: tuple[Key, ...] = (
     *_clip_keys("MODEL.FC_CLIP"),
     *_clip_keys("MODEL.FROZEN_SEG"),
+    *FAMILY_KEYS,
     # the frozen SAM (FrozenSeg only)
     Key(
         "MODEL.SAM_NAME",
@@ -549,8 +536,12 @@ DETECTRON2_KEYS: tuple[Key, ...] = tuple(
         ("SOLVER.IMS_PER_BATCH", "images of a batch, of all processes together", WIDTH),
         (
             "SOLVER.LR_SCHEDULER_NAME",
-            "schedules of detectron2, the third of its main branch only, and CosineGroups",
-            ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR", "CosineGroups"),
+            "schedules of detectron2 (WarmupStepWithFixedGammaLR only of its main branch, "
+            "WarmupPolyLR of its DeepLab project), and CosineGroups",
+            (
+                *("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
+                *("WarmupPolyLR", "CosineGroups"),
+            ),
         ),
         ("SOLVER.MAX_ITER", "iterations of the training", COUNT),
         ("SOLVER.MOMENTUM", "of SGD", Range(0, 1, without=(1,))),
@@ -571,22 +562,6 @@ DETECTRON2_KEYS: tuple[Key, ...] = tuple(
         ("TEST.EVAL_PERIOD", "iterations between evaluations; 0: only at the end", COUNT_OR_NONE),
     )
 )
-
-
-class Relation(NamedTuple):
-    """What the values of several keys (or all entries of one) must be to each other.
-
-    Attributes:
-        keys: their names.
-        holds: of their values.
-        rule: one line for the message.
-        needed: False: a warning, because it works, though hardly as meant.
-    """
-
-    keys: tuple[str, ...]
-    holds: Callable[..., Any]
-    rule: str
-    needed: bool = True
 
 
 RELATIONS: tuple[Relation, ...] = (
@@ -651,4 +626,5 @@ RELATIONS: tuple[Relation, ...] = (
         "the longest side alone decides on the size of test images",
         needed=False,
     ),
+    *FAMILY_RELATIONS,
 )

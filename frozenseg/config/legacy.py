@@ -38,9 +38,13 @@ MAIN_ONLY = "a key of detectron2's main branch that its release 0.6 lacks"
 # Reason -> keys of which any value is accepted.
 _ANY_VALUE = {
     "there is no Swin backbone here": ("MODEL.SWIN.*",),
-    "the CLIP backbone is frozen and never in the optimizer": (
-        *("MODEL.BACKBONE.FREEZE_AT", "SOLVER.BACKBONE_MULTIPLIER"),
+    "MODEL.STUDENT says which part of CLIP trains, if any": ("MODEL.BACKBONE.FREEZE_AT",),
+    "nothing reads it in the released code either": (
+        *("MODEL.relu", "DATALOADER.DATASET_RATIO", "DATALOADER.USE_DIFF_BS_SIZE"),
+        *("DATALOADER.DATASET_BS", "DATALOADER.USE_RFS", "DATALOADER.DATASET_ANN"),
+        *("DATALOADER.MULTI_DATASET_GROUPING",),
     ),
+    "name the weights to start from by MODEL.INIT_FROM": ("MODEL.OVRCOAT.SEM_SEG_WEIGHTS",),
     "CLIP's ResNets come from open_clip: choose one by MODEL.FC_CLIP.CLIP_MODEL_NAME": (
         "MODEL.RESNETS.*",
     ),
@@ -63,7 +67,7 @@ _ANY_VALUE = {
     ),
     MAIN_ONLY: ("SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
     "a key of detectron2's DeepLab project": (
-        *("SOLVER.POLY_LR_CONSTANT_ENDING", "SOLVER.POLY_LR_POWER"),
+        "SOLVER.POLY_LR_CONSTANT_ENDING",
         *(
             f"MODEL.SEM_SEG_HEAD.{name}"
             for name in (
@@ -106,6 +110,11 @@ _ONE_VALUE: dict[str, tuple[object, str]] = {
     "TEST.AUG.ENABLED": (False, "there is no test-time augmentation"),
     "TEST.PRECISE_BN.ENABLED": (False, "no batch norm is trained"),
     "MODEL.LOAD_PROPOSALS": (False, "there are no boxes here"),
+    "TRAIN.USE_PRETRAINED_SEG_HEAD_WEIGHTS": (False, "use MODEL.INIT_FROM"),
+    "TRAIN.LOSSES": (
+        ["oov_ce", "masks", "labels"],
+        "MODEL.STUDENT and MODEL.MASK_FORMER have the weights",
+    ),
     "FLOAT32_PRECISION": ("", MAIN_ONLY),
 }
 LEGACY: tuple[Legacy, ...] = (

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from frozenseg.config.keys import DETECTRON2_KEYS, KEYS, RELATIONS
 from frozenseg.config.legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row, list_by_reason
 from frozenseg.config.ranges import Accepted, allowed
+from frozenseg.config.released import in_our_keys
 from frozenseg.config.sources import (
     beside,
     coerce,
@@ -93,7 +94,7 @@ def load_config(
     ignored: dict[str, Legacy] = {}
     origin: dict[str, str] = {}
     recipes = read_files(Path(recipe)) if recipe else ()
-    for source in (*read_files(Path(path)), *recipes, read_opts(opts)):
+    for source in in_our_keys([*read_files(Path(path)), *recipes, read_opts(opts)]):
         for key, value in source.leaves:
             if source.folder is not None and key in _FILE_KEYS:
                 value = beside(source.folder, value)

@@ -1,10 +1,13 @@
-"""The values that config keys, command-line options and entries of dataset files may have."""
+"""The values that config keys, command-line options and entries of dataset files may have, and
+what a row of the tables of keys is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 LARGEST = 2**31 - 1  # what a 32-bit count holds
 
@@ -80,3 +83,43 @@ def allowed(value: object, accepted: Accepted) -> bool:
 def whole(low: int, high: int = LARGEST) -> Range:
     """Whole numbers from `low` to `high`."""
     return Range(low, high, whole=True)
+
+
+WIDTH = whole(1, 65_536)  # channels, heads, points, queries
+LAYERS = whole(1, 1000)
+PIXELS = whole(1, 65_536)  # a side
+SCALE = Range(0, 100, without=(0,))
+COUNT = whole(1)
+COUNT_OR_NONE = whole(0)
+
+
+class Key(NamedTuple):
+    """One config key.
+
+    Attributes:
+        name: dotted.
+        default: it also fixes the type; None: detectron2's own default.
+        meaning: one line; for a tuple of `accepted` values it says why there are no others.
+        accepted: the values that may be given, of a list each entry; (): any of the type.
+    """
+
+    name: str
+    default: object
+    meaning: str
+    accepted: Accepted = ()
+
+
+class Relation(NamedTuple):
+    """What the values of several keys (or all entries of one) must be to each other.
+
+    Attributes:
+        keys: their names.
+        holds: of their values.
+        rule: one line for the message.
+        needed: False: a warning, because it works, though hardly as meant.
+    """
+
+    keys: tuple[str, ...]
+    holds: Callable[..., Any]
+    rule: str
+    needed: bool = True

@@ -10,6 +10,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler
 from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler
+from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, _LRScheduler
 
@@ -33,18 +35,23 @@ def parameter_groups(
     weight_decay_embed: float = 0.0,
     weight_decay_bias: float | None = None,
     constant: Sequence[str] = (),
+    backbone_lr: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Trainable parameters, each once, grouped by their weight decay.
+    """Trainable parameters, each once, grouped by their weight decay and learning rate.
 
     Norm modules and nn.Embedding (queries, the decoder's level embedding, void) have their own;
     bare parameters (logit_scale, the pixel decoder's level_embed) decay like weights, and so do
     biases unless `weight_decay_bias` is given.
-    Args: constant: modules whose learning rate no schedule changes, and that do not decay.
+
+    Args:
+        constant: modules whose learning rate no schedule changes, and that do not decay.
+        backbone_lr: learning rate of what trains of CLIP ("backbone."); None: as all.
     Returns: groups {"params", "weight_decay"} in order of first use; those of `constant` modules
-        are marked. Raises: ValueError if nothing is trainable, or a constant module trains nothing.
+        are marked, and CLIP's have their "lr".
+    Raises: ValueError if nothing is trainable, or a constant module trains nothing.
     Source: FC-CLIP's released training (spec, section 5); Fusioner's for the last two arguments.
     """
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     taken: set[nn.Parameter] = set()
     unused = set(constant)
     for name, module in model.named_modules():
@@ -61,7 +68,8 @@ def parameter_groups(
                 own = decay
                 if local == "bias" and weight_decay_bias is not None:
                     own = weight_decay_bias
-                key = (0.0, True) if owner else (own, False)
+                slow = backbone_lr is not None and name.startswith("backbone.")
+                key = (0.0, True, slow) if owner else (own, False, slow)
                 groups.setdefault(key, []).append(parameter)
     if not taken:
         raise ValueError("the model has no trainable parameter")
@@ -71,8 +79,13 @@ def parameter_groups(
             "(ZS3Net has no decoder: set [])"
         )
     return [
-        {"params": params, "weight_decay": decay, **({CONSTANT: True} if stays else {})}
-        for (decay, stays), params in groups.items()
+        {
+            "params": params,
+            "weight_decay": decay,
+            **({CONSTANT: True} if stays else {}),
+            **({"lr": backbone_lr} if slow else {}),
+        }
+        for (decay, stays, slow), params in groups.items()
     ]
 
 
@@ -108,6 +121,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         constant=solver.CONSTANT_MODULES,
+        backbone_lr=solver.BASE_LR * solver.BACKBONE_MULTIPLIER,
     )
     optimizer: torch.optim.Optimizer
     if solver.OPTIMIZER == "ADAMW":
@@ -193,7 +207,8 @@ def cosine(start: float, end: float, done: float) -> float:
 
 
 def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
-    """The schedule that SOLVER.LR_SCHEDULER_NAME names: "CosineGroups", or one of detectron2's.
+    """The schedule that SOLVER.LR_SCHEDULER_NAME names: "CosineGroups", or one of detectron2's,
+    "WarmupPolyLR" of its DeepLab project among them.
 
     Raises: ValueError where one of detectron2's gets keys that it ignores.
     """
@@ -210,7 +225,15 @@ def build_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
                 f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}, which ignores "
                 f"{keys}: set CosineGroups, or these to their defaults ([], -1, 0)"
             )
-        return build_lr_scheduler(cfg, optimizer)
+        if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
+            return build_lr_scheduler(cfg, optimizer)
+        falling = WarmupParamScheduler(
+            PolynomialDecayParamScheduler(1.0, solver.POLY_LR_POWER),
+            solver.WARMUP_FACTOR,
+            min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
+            solver.WARMUP_METHOD,
+        )
+        return LRMultiplier(optimizer, falling, solver.MAX_ITER)
     return CosineGroups(
         optimizer,
         steps=solver.MAX_ITER,

@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
+from frozenseg.checkpoints.loading import no_weights
 from frozenseg.encoders.clip.weights import NO_WEIGHTS
 from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.text.language import (
@@ -123,7 +124,7 @@ def encoders_without_weights(cfg: CfgNode) -> dict[str, str]:
         "language": brings_weights(settings.LANGUAGE, settings.LANGUAGE_WEIGHTS),
     }
     return {
-        f"{part}.": f"MODEL.FUSIONER.{part.upper()}_WEIGHTS"
+        f"{part}.": no_weights(f"MODEL.FUSIONER.{part.upper()}_WEIGHTS")
         for part, has_weights in brought.items()
         if not has_weights
     }

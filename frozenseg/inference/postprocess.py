@@ -115,6 +115,7 @@ def solve_tasks(
     thing_C: Tensor,
     settings: TaskSettings,
     proposals: Proposals | None = None,
+    panoptic_logits_QC1: Tensor | None = None,
 ) -> TaskOutputs:
     """Solves every task that is on; the mask probabilities are computed once for all of them.
 
@@ -127,6 +128,7 @@ def solve_tasks(
         geometry: sizes of padded input, image and output.
         thing_C: bool (C,), True for thing classes.
         proposals: SAM's, for the mask ensemble (`mask_ensemble.py`); None: without it.
+        panoptic_logits_QC1: the panoptic task's own class logits; None: those of all tasks.
 
     Raises: ValueError for shapes that do not fit.
     """
@@ -146,18 +148,13 @@ def solve_tasks(
                 results[field] = sum_at_padded_size(scores, mask_logits_QIJ, geometry, chosen)
             else:
                 accumulators[field] = scores
-        candidates = only_queries(probs_QC1, chosen)
-        if chosen is not None and settings.proposals_as_queries:
-            candidates = add_as_queries(
-                candidates,
-                mask_logits_QIJ,
-                geometry,
-                chosen,
-                weight=settings.proposal_weight,
-                max_iou=settings.proposal_max_iou,
-            )
+        candidates = _candidates(probs_QC1, mask_logits_QIJ, geometry, chosen, settings)
+        panoptic = candidates
+        if panoptic_logits_QC1 is not None and settings.panoptic:
+            own_QC1 = panoptic_logits_QC1.float().softmax(-1)
+            panoptic = _candidates(own_QC1, mask_logits_QIJ, geometry, chosen, settings)
         rows_R = _add_mask_accumulators(
-            accumulators, probs_QC1, candidates, size, thing_C, settings
+            accumulators, probs_QC1, candidates, panoptic, size, thing_C, settings
         )
         if accumulators:
             for pixels, masks_RP in _strips(mask_logits_QIJ, geometry, chosen, rows_R):
@@ -169,23 +166,46 @@ def solve_tasks(
     return TaskOutputs(**results)
 
 
+def _candidates(
+    probs_QC1: Tensor,
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    chosen: ChosenProposals | None,
+    settings: TaskSettings,
+) -> Candidates:
+    """What competes in panoptic and instance segmentation."""
+    queries = only_queries(probs_QC1, chosen)
+    if chosen is None or not settings.proposals_as_queries:
+        return queries
+    return add_as_queries(
+        queries,
+        mask_logits_QIJ,
+        geometry,
+        chosen,
+        weight=settings.proposal_weight,
+        max_iou=settings.proposal_max_iou,
+    )
+
+
 def _add_mask_accumulators(
     accumulators: dict[str, StripAccumulator],
     probs_QC1: Tensor,
     candidates: Candidates,
+    panoptic: Candidates,
     size: tuple[int, int],
     thing_C: Tensor,
     settings: TaskSettings,
 ) -> Tensor:
     """Adds those of panoptic and instance segmentation; returns the rows that all need, ascending.
 
+    Args: candidates, panoptic: of instance and of panoptic segmentation.
     They are told the places of their rows among these. A semantic accumulator needs all rows.
     """
     kept = found = None
     needed_R = torch.full((candidates.num_rows,), bool(accumulators), device=probs_QC1.device)
     if settings.panoptic:
-        kept = keep_queries(candidates.class_probs, settings.object_mask_threshold)
-        kept = kept._replace(queries=candidates.rows[kept.queries])
+        kept = keep_queries(panoptic.class_probs, settings.object_mask_threshold)
+        kept = kept._replace(queries=panoptic.rows[kept.queries])
         needed_R[kept.queries] = True
     if settings.instance:
         # As released: without panoptic segmentation stuff classes remain.

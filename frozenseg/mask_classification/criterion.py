@@ -72,6 +72,15 @@ class SetCriterion(nn.Module):
         of_class = torch.tensor([*(class_weights or [1.0] * num_classes), 1.0])
         self.register_buffer("class_weight", of_class, persistent=False)
 
+    def check_classes(self, expected: int) -> None:
+        """Raises: ValueError if the class count is not the training vocabulary's."""
+        classes = len(self.empty_weight) - 1
+        if classes != expected:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {classes} but the training vocabulary "
+                f"has {expected} classes: set it to {expected}"
+            )
+
     def forward(
         self,
         output: DecoderOutput,

@@ -19,7 +19,8 @@ from detectron2.modeling import (
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frozenseg.encoders.clip.backbone import config_section
+from frozenseg.checkpoints.loading import no_weights
+from frozenseg.encoders.clip.backbone import FrozenCLIP, config_section
 from frozenseg.encoders.clip.weights import NO_WEIGHTS
 from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
@@ -27,8 +28,10 @@ from frozenseg.encoders.sam.model import FrozenSAM, build_sam
 from frozenseg.errors import did_you_mean
 from frozenseg.files import flatten, read_json
 from frozenseg.inference.postprocess import TaskSettings
+from frozenseg.mask_classification.content_text import ContentTransfer
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.decoder import TRANSFORMER_DECODER_REGISTRY
+from frozenseg.mask_classification.mask_adapter import MaskAdapter
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
@@ -72,12 +75,47 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "mask_generator": _mask_generator(cfg, sam),
         "backbone": backbone,
         "sem_seg_head": build_sem_seg_head(cfg, shapes),
-        "criterion": build_criterion(cfg, shared["train_vocabulary"]),
+        # With a Mask-Adapter, it alone trains.
+        "criterion": None
+        if cfg.MODEL.MASK_ADAPTER.NAME
+        else build_criterion(cfg, shared["train_vocabulary"]),
         "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
         "task_settings": task_settings(cfg),
         "ensemble": ensemble_settings(cfg),
         "deep_supervision": cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION,
+        "mask_adapter": build_mask_adapter(cfg, backbone),
+        "mask_threshold": cfg.MODEL.MASK_ADAPTER.MASK_THRESHOLD,
+        "cdt": build_content_transfer(cfg, backbone.embed_dim),
+        "cells": cfg.MODEL.CDT.EMBEDDING,
     }
+
+
+def build_mask_adapter(cfg: CfgNode, backbone: FrozenCLIP) -> MaskAdapter | None:
+    """The Mask-Adapter of `MODEL.MASK_ADAPTER.*`; None where masks are pooled without one.
+
+    Raises: ValueError for a CLIP whose masks are not pooled by averaging.
+    """
+    adapter = cfg.MODEL.MASK_ADAPTER
+    if not adapter.NAME:
+        return None
+    if not backbone.pools_by_averaging:
+        raise ValueError(
+            f"MODEL.MASK_ADAPTER.NAME is {adapter.NAME}, which needs a ConvNeXt CLIP: set it to "
+            f"'', or another MODEL.{config_section(cfg)}.CLIP_MODEL_NAME"
+        )
+    return MaskAdapter(
+        backbone.embed_dim,
+        mask_in_channels=adapter.MASK_IN_CHANNELS,
+        num_channels=adapter.NUM_CHANNELS,
+        num_output_maps=adapter.NUM_OUTPUT_MAPS,
+        use_checkpoint=adapter.USE_CHECKPOINT,
+    )
+
+
+def build_content_transfer(cfg: CfgNode, channels: int) -> ContentTransfer | None:
+    """MAFT+'s transfer of `MODEL.CDT.*`; None: the text stays as it is."""
+    cdt = cfg.MODEL.CDT
+    return ContentTransfer(channels, num_heads=cdt.HEADS, form=cdt.FORM) if cdt.FORM else None
 
 
 def needs_sam(cfg: CfgNode) -> bool:
@@ -196,6 +234,8 @@ def ensemble_settings(cfg: CfgNode) -> EnsembleSettings:
         alpha=clip.GEOMETRIC_ENSEMBLE_ALPHA,
         beta=clip.GEOMETRIC_ENSEMBLE_BETA,
         on_valid_mask=clip.ENSEMBLE_ON_VALID_MASK,
+        void_trust=clip.VOID_TRUST,
+        void_trust_everywhere=clip.VOID_TRUST_EVERYWHERE,
     )
 
 
@@ -217,10 +257,14 @@ def output_tasks(cfg: CfgNode) -> list[str]:
 def encoders_without_weights(cfg: CfgNode) -> dict[str, str]:
     """See `frozenseg.build.Family`."""
     found, section = {}, config_section(cfg)
-    if cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS in NO_WEIGHTS:
-        found["backbone."] = f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"
+    if cfg.MODEL.STUDENT.ENABLED or cfg.MODEL.CDT.FORM:
+        found["backbone."] = (
+            "its CLIP was trained too: the public one does not fit it. Take the whole file"
+        )
+    elif cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS in NO_WEIGHTS:
+        found["backbone."] = no_weights(f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS")
     if needs_sam(cfg) and not cfg.MODEL.SAM_PRETRAINED_WEIGHTS:
-        found["sam."] = "MODEL.SAM_PRETRAINED_WEIGHTS"
+        found["sam."] = no_weights("MODEL.SAM_PRETRAINED_WEIGHTS")
     return found
 
 
@@ -243,6 +287,12 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
             "clip": Path(clip.CLIP_MODEL_NAME).name,
         },
         "templates": clip.TEMPLATES,
+        "mask_adapter": {"threshold": cfg.MODEL.MASK_ADAPTER.MASK_THRESHOLD}
+        if cfg.MODEL.MASK_ADAPTER.NAME
+        else None,
+        "content_text": {"form": cfg.MODEL.CDT.FORM, "embedding": cfg.MODEL.CDT.EMBEDDING}
+        if cfg.MODEL.CDT.FORM
+        else None,
         "ensemble": asdict(ensemble_settings(cfg)),
         "sam_injection": injection if injects_sam(cfg) else None,
         "thresholds": {

@@ -1,4 +1,8 @@
-"""The meta-architecture: frozen CLIP, trained mask decoder, open-vocabulary classification.
+"""The meta-architecture: CLIP, mask decoder, open-vocabulary classification.
+
+FC-CLIP, FrozenSeg and their relatives are this one class. They differ in parts that are there or
+are not: SAM, how CLIP looks at a mask (`mask_adapter`), whether the image changes the text (`cdt`),
+and in the numbers of the class ensemble.
 
 Legend: B images, Q queries, C classes (+1 for void), K text channels, H and W pixels.
 """
@@ -20,9 +24,10 @@ from torch import Tensor, nn
 from frozenseg.encoders.clip.backbone import FrozenCLIP
 from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.encoders.sam.model import FrozenSAM
-from frozenseg.inference.class_ensemble import ensemble_classes
 from frozenseg.inference.mask_ensemble import Proposals
 from frozenseg.inference.postprocess import TaskSettings, solve_tasks
+from frozenseg.mask_classification.class_path import CELLS, DENSE, ClassLogits, ClassPath
+from frozenseg.mask_classification.content_text import ContentTransfer
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.decoder import DecoderOutput
 from frozenseg.mask_classification.detectron2_io import (
@@ -35,6 +40,7 @@ from frozenseg.mask_classification.detectron2_io import (
 )
 from frozenseg.mask_classification.from_config import model_arguments
 from frozenseg.mask_classification.head import MaskClassificationHead
+from frozenseg.mask_classification.mask_adapter import MaskAdapter
 from frozenseg.mask_classification.sam_injection import FlatReadAttention
 from frozenseg.structures import EnsembleSettings, ImageGeometry, LossDivisor, MaskPrediction
 from frozenseg.vocab import Vocabulary, seen_classes
@@ -54,7 +60,7 @@ class MaskClassificationModel(OpenVocabularyModel):
         *,
         backbone: FrozenCLIP,
         sem_seg_head: MaskClassificationHead,
-        criterion: SetCriterion,
+        criterion: SetCriterion | None,
         size_divisibility: int,
         task_settings: TaskSettings,
         ensemble: EnsembleSettings,
@@ -63,38 +69,51 @@ class MaskClassificationModel(OpenVocabularyModel):
         injects_sam: bool = False,
         use_sam_masks: bool = False,
         mask_generator: Callable[[NDArray[np.uint8]], Tensor] | None = None,
+        mask_adapter: MaskAdapter | None = None,
+        mask_threshold: float = 0.5,
+        cdt: ContentTransfer | None = None,
+        cells: str = "per_position",
         **shared: Any,
     ) -> None:
         """
         Args:
-            backbone: a frozen encoder with `pool_masks`, `logit_scale` and `embed_dim`.
+            backbone: CLIP.
+            criterion: the losses of the decoder; None where it does not train.
             sam: the frozen SAM; None where neither the head nor the mask generator needs it.
             injects_sam: the head takes SAM's map "sam".
             use_sam_masks: the mask ensemble, with the samples' `sam_masks` (bool (M, H, W), of
                 any size of the whole image), or else with the masks of `mask_generator`.
             mask_generator: masks (M, H, W) of an RGB uint8 image (H, W, 3).
+            mask_adapter: how CLIP looks at masks; None: at the mean inside a mask.
+            mask_threshold, cells: see `ClassPath`.
+            cdt: changes the text of CLIP's decision by the image; None: plain text.
             shared: vocabularies, text classifier and pixel statistics (`OpenVocabularyModel`); the
                 classes of the training vocabulary count as seen.
         Raises: ValueError if the criterion's class count is not the training vocabulary's.
         """
         super().__init__(**shared)
-        num_classes, expected = len(criterion.empty_weight) - 1, len(self.train_vocabulary)
-        if num_classes != expected:
-            raise ValueError(
-                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes} but the training vocabulary "
-                f"has {expected} classes: set it to {expected}"
-            )
+        if criterion is not None:
+            criterion.check_classes(len(self.train_vocabulary))
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.criterion = criterion
         self.void_embedding = nn.Embedding(1, backbone.embed_dim)
         self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
         self.task_settings = task_settings
-        self.ensemble = ensemble
         self.deep_supervision = deep_supervision
         self.sam = sam
         self.injects_sam, self.use_sam_masks = injects_sam, use_sam_masks
         self._mask_generator = mask_generator
+        self.mask_adapter, self.cdt = mask_adapter, cdt
+        self.class_path = ClassPath(
+            backbone,
+            self.void_embedding,
+            ensemble,
+            mask_adapter=mask_adapter,
+            mask_threshold=mask_threshold,
+            cdt=cdt,
+            cells=cells,
+        )
         self.batch_independent = not any(isinstance(m, FlatReadAttention) for m in self.modules())
 
     @classmethod
@@ -105,7 +124,7 @@ class MaskClassificationModel(OpenVocabularyModel):
     @property
     def loss_divisors(self) -> Mapping[str, LossDivisor]:
         """What each loss is divided by."""
-        return self.criterion.loss_divisors
+        return {} if self.criterion is None else self.criterion.loss_divisors
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The words to segment with from now on; text is computed at the next image."""
@@ -126,61 +145,37 @@ class MaskClassificationModel(OpenVocabularyModel):
             return self.criterion(output, training_targets(batched_inputs, images, self.device))
         with torch.no_grad():
             prediction = self._decode(features, self.vocabulary, auxiliary=False).final
-            class_logits = self.classify(prediction, features)
+            shared, panoptic = self.classify(prediction, features)
             results = []
             for index, sample in enumerate(batched_inputs):
                 geometry = geometry_of(sample, images, index)
                 outputs = solve_tasks(
-                    class_logits[index],
+                    shared[index],
                     prediction.mask_logits_BQHW[index],
                     geometry,
                     self.thing_C,
                     self.task_settings,
                     self._proposals(sample, geometry, features, index),
+                    None if panoptic is shared else panoptic[index],
                 )
                 results.append(as_detectron2(outputs))
             return results
 
-    def classify(self, prediction: MaskPrediction, features: Mapping[str, Tensor]) -> Tensor:
-        """Final class logits (B, Q, C+1): the class ensemble's log-probabilities, void last.
-
-        Source: FC-CLIP, arXiv:2308.02487, section 3.3 (geometric ensemble).
-        """
-        out_logits, valid = None, None
-        if self.ensemble.enabled:
-            unit_BQK, valid_BQ = self._look_at_masks(prediction.mask_logits_BQHW, features)
-            out_logits = self.backbone.logit_scale * self._cosine_of_words(unit_BQK)
-            valid = valid_BQ if self.ensemble.on_valid_mask else None
-        return ensemble_classes(
-            prediction.class_logits_BQC1,
-            out_logits,
-            self.seen_C.to(self.device),
-            alpha=self.ensemble.alpha,
-            beta=self.ensemble.beta,
-            valid_BQ=valid,
-        )
+    def classify(self, prediction: MaskPrediction, features: Mapping[str, Tensor]) -> ClassLogits:
+        """Final class logits (B, Q, C+1) with the current words, see `ClassPath`."""
+        classifier = self.classifier(self.vocabulary)
+        return self.class_path(prediction, features, classifier, self.seen_C.to(self.device))
 
     def classify_proposals(self, logits_BMHW: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         """CLIP's classification of any masks: log-probabilities (B, M, C+1), void last.
 
         Source: FrozenSeg, arXiv:2409.03525, section 3.3 (mask proposals at inference).
         """
-        void_1K = F.normalize(self.void_embedding.weight, dim=-1)
-        unit_BMK, _ = self._look_at_masks(logits_BMHW, features)
-        cosine = torch.cat((self._cosine_of_words(unit_BMK), unit_BMK @ void_1K.T), dim=-1)
-        return (self.backbone.logit_scale * cosine).float().log_softmax(-1)
-
-    def _look_at_masks(
-        self, logits_BQHW: Tensor, features: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """CLIP's unit embeddings (B, Q, K) of masks, and which have a cell on its map (B, Q)."""
-        embeddings, valid_BQ = self.backbone.pool_masks(features["clip_vis_dense"], logits_BQHW)
-        return F.normalize(embeddings, dim=-1), valid_BQ
-
-    def _cosine_of_words(self, unit_BQK: Tensor) -> Tensor:
-        """Cosine (B, Q, C) with each class of the vocabulary: with the nearest of its synonyms."""
-        classifier = self.classifier(self.vocabulary)
-        return classifier.max_over_synonyms(unit_BQK @ classifier.embeddings_SK.T)
+        embeddings, _ = self.class_path.embed_masks(logits_BMHW, features)
+        logits = self.class_path.clip_logits_with_void(
+            embeddings, self.classifier(self.vocabulary), features
+        )
+        return logits.float().log_softmax(-1)
 
     def _proposals(
         self,
@@ -197,7 +192,9 @@ class MaskClassificationModel(OpenVocabularyModel):
             masks_MHW = self._generate_masks(sample)
         masks_MHW = masks_MHW.to(self.device)
         logits = as_mask_logits(masks_MHW, geometry)[None]
-        own = {"clip_vis_dense": features["clip_vis_dense"][index : index + 1]}
+        own = {
+            name: features[name][index : index + 1] for name in (DENSE, CELLS) if name in features
+        }
         log_probs_MC1 = self.classify_proposals(logits, own)[0]
         return Proposals(log_probs_MC1, masks_MHW, self.seen_C.to(self.device))
 
@@ -217,10 +214,14 @@ class MaskClassificationModel(OpenVocabularyModel):
         return self.sem_seg_head(features, classifier, void, auxiliary=auxiliary)
 
     def encode(self, batched_inputs: Samples) -> tuple[ImageList, dict[str, Tensor]]:
-        """The padded images and the frozen encoders' maps by name; SAM's is called "sam"."""
+        """The padded images and the encoders' maps by name.
+
+        SAM's is called "sam", CLIP's in the joint space, where a part reads it, "clip_cells".
+        """
         divisibility = self.size_divisibility
         images = normalised_images(batched_inputs, self.pixel_mean, self.pixel_std, divisibility)
         features = dict(self.backbone(images.tensor))
+        self.class_path.add_cells(features)
         if self.sam is not None and self.injects_sam:
             features["sam"] = self.sam(self._sam_input(self.sam, batched_inputs))
         return images, features

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.golden_models import write_clip_config, write_sam_config
 
@@ -27,8 +29,11 @@ def _metadata(vocab: dict) -> tuple[SimpleNamespace, SimpleNamespace]:
     )
 
 
-def build_golden_model(folder: Path, tmp: Path, *opts: str):
-    """The golden model with its weights loaded strictly, in eval mode, golden words set."""
+def build_golden_model(folder: Path, tmp: Path, *opts: str, parts: Mapping[str, Tensor] = {}):
+    """The golden model with its weights loaded strictly, in eval mode, golden words set.
+
+    Args: parts: weights of a descendant's parts; they take precedence.
+    """
     from detectron2.data import MetadataCatalog
     from detectron2.modeling import build_model
 
@@ -66,7 +71,9 @@ def build_golden_model(folder: Path, tmp: Path, *opts: str):
     )
     model = build_model(cfg)
     state = torch.load(folder / "state_dict.pt", weights_only=True)
-    model.load_state_dict(state, strict=True)
+    if model.criterion is None:
+        del state["criterion.empty_weight"]
+    model.load_state_dict({**state, **parts}, strict=True)
     return model.eval()
 
 

@@ -24,7 +24,7 @@ def intermediate(model, samples, auxiliary=False):
     with torch.no_grad():
         images, features = model.encode(samples)
         output = model._decode(features, model.vocabulary, auxiliary)
-        return images, features, output, model.classify(output.final, features)
+        return images, features, output, model.classify(output.final, features).shared
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -116,11 +116,11 @@ def test_recall_asks_for_all_proposals(model, sample, monkeypatch):
 
 
 def test_without_the_ensemble_clip_is_not_asked(model, sample, monkeypatch):
-    monkeypatch.setattr(model, "ensemble", EnsembleSettings(enabled=False))
+    monkeypatch.setattr(model.class_path, "ensemble", EnsembleSettings(enabled=False))
     monkeypatch.setattr(model.backbone, "pool_masks", lambda *_: pytest.fail("asked CLIP"))
     features = model.encode([sample])[1]
     prediction = model._decode(features, model.vocabulary, False).final
-    probabilities = model.classify(prediction, features).exp()
+    probabilities = model.classify(prediction, features).shared.exp()
     expected = prediction.class_logits_BQC1.softmax(-1)
     torch.testing.assert_close(probabilities, expected, atol=1e-6, rtol=1e-4)
 
@@ -160,7 +160,7 @@ def test_class_count_must_be_the_training_vocabularys(model):
             pixel_std=[1.0] * 3,
             size_divisibility=32,
             task_settings=model.task_settings,
-            ensemble=model.ensemble,
+            ensemble=model.class_path.ensemble,
             train_vocabulary=words,
             test_vocabulary=words,
         )

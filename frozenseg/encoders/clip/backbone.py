@@ -6,6 +6,8 @@ K channels of CLIP's joint space.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import open_clip
@@ -14,17 +16,26 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
+from timm.layers import DropPath
 from torch import Tensor
 
-from frozenseg.encoders.clip.image_towers import build_visual_tower, map_shapes, to_channels_last
-from frozenseg.encoders.clip.weights import load_clip
+from frozenseg.encoders.clip.image_towers import (
+    ConvNeXtTower,
+    build_visual_tower,
+    map_shapes,
+    to_channels_last,
+)
+from frozenseg.encoders.clip.weights import NO_WEIGHTS, load_clip
 from frozenseg.encoders.frozen import Frozen
 from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.layers.mask_pooling import has_positive, resize_mask_logits
 
 MAX_LOGIT_SCALE = 100.0  # CLIP, arXiv:2103.00020, section 2.5
 # The config section that holds the encoder's keys, by MODEL.META_ARCHITECTURE.
-CONFIG_SECTIONS = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG"}
+CONFIG_SECTIONS = {
+    "FrozenSeg": "FROZEN_SEG",
+    **dict.fromkeys(("FCCLIP", "MASK_Adapter", "MAFT_Plus", "OVRCOAT"), "FC_CLIP"),
+}
 
 
 def config_section(cfg: CfgNode) -> str:
@@ -65,7 +76,6 @@ class FrozenCLIP(Frozen, Backbone):
         """Maps of normalised images: `stem`, `res2` ... `res5`, `clip_vis_dense`, (B, C, h, w)."""
         return self._tower.features(to_channels_last(images_B3HW))
 
-    @torch.no_grad()
     def pool_masks(self, dense_BChw: Tensor, mask_logits_BQHW: Tensor) -> tuple[Tensor, Tensor]:
         """CLIP's view of every mask.
 
@@ -86,6 +96,15 @@ class FrozenCLIP(Frozen, Backbone):
         embeddings_BQK = self._tower.pool(dense_BChw, mask_logits_BQhw)
         return embeddings_BQK, has_positive(mask_logits_BQhw)
 
+    def embed_vectors(self, vectors_NC: Tensor) -> Tensor:
+        """Single vectors of the map `clip_vis_dense` in the joint space: (N, K)."""
+        return self._tower.project(vectors_NC[..., None, None])[..., 0, 0]
+
+    @property
+    def pools_by_averaging(self) -> bool:
+        """Whether masks are pooled by averaging, before the projection: a ConvNeXt's are."""
+        return isinstance(self._tower, ConvNeXtTower)
+
     @property
     def logit_scale(self) -> Tensor:
         """The factor of CLIP's cosines, exp of the learned parameter, at most 100 (scalar)."""
@@ -99,6 +118,65 @@ class FrozenCLIP(Frozen, Backbone):
     def size_divisibility(self) -> int:
         """Images must be padded to a multiple of this many pixels."""
         return max(int(shape.stride or 1) for shape in self._shapes.values())
+
+
+class StudentCLIP(FrozenCLIP):
+    """`FrozenCLIP` but for stem and stages of its image tower, which train (MAFT+, OVRCOAT).
+
+    Head, projection and text tower stay as they are, and so does the eval mode: nothing random acts
+    but the stochastic depth, where there is any.
+
+    Attributes:
+        teacher: the CLIP that the student started from; made when it is first needed, since it is
+            part of no checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: open_clip.CLIP,
+        make_teacher: Callable[[], open_clip.CLIP],
+        *,
+        logit_scale: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            model: with a ConvNeXt image tower.
+            logit_scale: the factor of the cosines trains too.
+            drop_path: rate of the last block; it rises linearly from 0 at the first one.
+        Raises: ValueError for other towers.
+        """
+        super().__init__(model)
+        if not self.pools_by_averaging:
+            raise ValueError("MODEL.STUDENT.ENABLED needs a CLIP with a ConvNeXt image tower")
+        trunk: Any = self.clip_model.visual.trunk
+        for part in (trunk.stem, trunk.stages):
+            part.requires_grad_(True)
+        self.clip_model.logit_scale.requires_grad_(logit_scale)
+        blocks = [block for stage in trunk.stages for block in stage.blocks] if drop_path else []
+        for block, rate in zip(blocks, torch.linspace(0, drop_path, len(blocks)), strict=True):
+            block.drop_path = DropPath(float(rate))
+        self._make_teacher = make_teacher
+        object.__setattr__(self, "teacher", None)
+
+    def train(self, mode: bool = True) -> StudentCLIP:
+        """Eval mode, except for the stochastic depth."""
+        super().train(False)
+        for module in self.modules():
+            if isinstance(module, DropPath):
+                module.train(mode)
+        return self
+
+    def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """`FrozenCLIP.forward`, with gradients."""
+        return self._tower.features(to_channels_last(images_B3HW))
+
+    @torch.no_grad()
+    def teacher_map(self, images_B3HW: Tensor) -> Tensor:
+        """The map `clip_vis_dense` of the CLIP that the student started from."""
+        if self.teacher is None:
+            object.__setattr__(self, "teacher", FrozenCLIP(self._make_teacher()))
+        return self.teacher.to(images_B3HW.device)(images_B3HW)["clip_vis_dense"]
 
 
 @BACKBONE_REGISTRY.register()
@@ -118,7 +196,16 @@ def CLIP(cfg: CfgNode, input_shape: Any = None) -> FrozenCLIP:
     section = CONFIG_SECTIONS[architecture]
     node = cfg.MODEL[section]
     device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
-    backbone = FrozenCLIP(load_clip(node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, device))
+    clip = load_clip(node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, device)
+    student = cfg.MODEL.STUDENT
+    backbone = FrozenCLIP(clip)
+    if student.ENABLED:
+        backbone = StudentCLIP(
+            clip,
+            partial(_teacher, node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, section),
+            logit_scale=student.LOGIT_SCALE,
+            drop_path=student.DROP_PATH,
+        )
     if backbone.embed_dim != node.EMBED_DIM:
         raise ValueError(
             f"MODEL.{section}.EMBED_DIM is {node.EMBED_DIM}, but the CLIP model "
@@ -126,3 +213,12 @@ def CLIP(cfg: CfgNode, input_shape: Any = None) -> FrozenCLIP:
             f"{backbone.embed_dim}"
         )
     return backbone
+
+
+def _teacher(name: str, weights: str, section: str) -> open_clip.CLIP:
+    if weights in NO_WEIGHTS:
+        raise ValueError(
+            f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS is empty: the losses of a student (MODEL."
+            "STUDENT.COMPENSATION_WEIGHT, GRAM_WEIGHT) need the CLIP that it started from; name it"
+        )
+    return load_clip(name, weights)
