@@ -247,3 +247,13 @@ class FCCLIP(MaskClassificationModel):
 @META_ARCH_REGISTRY.register()
 class FrozenSeg(MaskClassificationModel):
     """FrozenSeg: `MaskClassificationModel` with SAM, under its released name."""
+
+
+@META_ARCH_REGISTRY.register()
+class MAFT_Plus(MaskClassificationModel):
+    """MAFT+: with text that the image changes and a CLIP that trains, under its released name."""
+
+
+@META_ARCH_REGISTRY.register()
+class OVRCOAT(MaskClassificationModel):
+    """OVRCOAT: with a CLIP that trains and COAT, under its released name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,13 @@ import torch
 from frozenseg.inference.class_ensemble import ensemble_classes
 from frozenseg.mask_classification.class_path import CELLS
 from tests.mask_classification.conftest import build_golden_model
-from tests.mask_classification.test_golden import CALLS, close, compare_instances, without_scores
+from tests.mask_classification.test_golden import (
+    CALLS,
+    close,
+    compare_instances,
+    rows_of_distinct_synonyms,
+    without_scores,
+)
 
 pytestmark = pytest.mark.golden
 
@@ -132,3 +140,56 @@ def test_coat_model(golden_dir, tmp_path, inputs, trust, everywhere):
     if everywhere:
         labels = result["sem_seg"].argmax(0)
         assert (labels == expected["sem_seg_argmax"]).float().mean() >= 0.999
+
+
+@pytest.mark.parametrize("form", ["semantic", "panoptic"])
+@pytest.mark.parametrize("folder", ["maftplus_tiny", "mask_adapter_maft_tiny"])
+def test_maftplus(golden_dir, tmp_path, inputs, folder, form):
+    golden = read(golden_dir / folder / "model.pt")
+    expected, config = golden[f"{form}_form"], golden["config"]
+    transfer = read(golden_dir / "maftplus_tiny" / "model.pt")["cdt_state_dict"]
+    parts, opts = dict(transfer), options("MODEL.CDT", FORM=form, EMBEDDING="released")
+    if folder == "mask_adapter_maft_tiny":
+        ground_truth = read(golden_dir / "mask_adapter_tiny" / "train_ground_truth.pt")
+        parts = dict(ground_truth["cdt_state_dict"])
+        parts |= read(golden_dir / "mask_adapter_tiny" / "adapter_state_dict.pt")
+        opts += adapter_options(config)
+        overlap, least = 0.7, 0.0
+    else:
+        opts += options("MODEL.FC_CLIP", GEOMETRIC_ENSEMBLE_ALPHA=1.0, GEOMETRIC_ENSEMBLE_BETA=1.0)
+        overlap, least = config["overlap_threshold"], config["object_mask_threshold"]
+    opts += options(
+        "MODEL.MASK_FORMER.TEST", OVERLAP_THRESHOLD=overlap, OBJECT_MASK_THRESHOLD=least
+    )
+    model = build_golden_model(
+        golden_dir / BASE, tmp_path, "MODEL.META_ARCHITECTURE", "MAFT_Plus", *opts, parts=parts
+    )
+    with torch.no_grad():
+        _, features = model.encode([inputs[1]])
+        close(features[CELLS], expected["clip_dense_scrambled"])
+        prediction = model._decode(features, model.vocabulary, False).final
+        classifier = model.classifier(model.vocabulary)
+        text = model.class_path.text(classifier.embeddings_SK, features)
+        close(text, expected["text_after_cdt"][:, rows_of(golden_dir)])
+        pooled, _ = model.class_path.embed_masks(prediction.mask_logits_BQHW, features)
+        close(pooled, expected["pooled_embedding"])
+        name = "mask_cls" if "mask_cls" in expected else "mask_cls_after_ensemble"
+        close(model.classify(prediction, features).shared[0], expected[name])
+    if "panoptic_seg" not in expected:  # there, the semantic form has this one task
+        model.task_settings = replace(
+            model.task_settings, panoptic=False, instance=False, semantic_at_padded_size=True
+        )
+    result = model([inputs[1]])[0]
+    labels = result["sem_seg"].argmax(0)
+    assert (labels == expected["sem_seg_argmax"]).float().mean() >= 0.999
+    if "sem_seg_stride8" in expected:
+        close(result["sem_seg"][:, ::8, ::8], expected["sem_seg_stride8"])
+    if "panoptic_seg" in expected:
+        label_map, segments = result["panoptic_seg"]
+        assert (label_map == expected["panoptic_seg"]).float().mean() >= 0.999
+        assert without_scores(segments) == expected["segments_info"]
+
+
+def rows_of(golden_dir):
+    names = json.loads((golden_dir / BASE / "vocab.json").read_text())["test_stuff_classes"]
+    return rows_of_distinct_synonyms(names)
