@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from frozenseg.build import build_model, family
-from frozenseg.checkpoints.loading import no_weights
 from frozenseg.config import get_config, load_config
+from frozenseg.encoders.clip.weights import no_weights
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,6 @@ SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
 )
 
 
-def no_weights(key: str) -> str:
-    """Why a file must hold an encoder for which the config key `key` names no weights."""
-    return (
-        "the config gives none: this encoder would be random. Set "
-        f"{key} to the weights that the file was trained with"
-    )
-
-
 @dataclass(frozen=True)
 class LoadReport:
     """What `load_weights` did, as parameter names.
@@ -114,12 +106,12 @@ def load_state(
 ) -> LoadReport:
     """`load_weights` for tensors that are in memory; `source` names them in errors."""
     own = model.state_dict()
-    missing, unexpected = _names_that_do_not_fit(model, own, weights)
-    if missing or unexpected:
-        raise ValueError(_misfit(source, missing, unexpected))
     for prefix, reason in (encoders_without_weights or {}).items():
         if _starting(own, prefix) and not _starting(weights, prefix):
             raise ValueError(f"{source} holds no {prefix}* weights, and {reason}")
+    missing, unexpected = _names_that_do_not_fit(model, own, weights)
+    if missing or unexpected:
+        raise ValueError(_misfit(source, missing, unexpected))
     wrong = of_another_kind(weights, own)
     if wrong:
         raise ValueError(f"{source}: {len(wrong)} tensors are not real numbers: {_first(wrong)}")

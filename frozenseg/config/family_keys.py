@@ -115,9 +115,14 @@ FAMILY_KEYS = (
         )
     ),
     Key(
-        "MODEL.STUDENT.RELEASED_FORMS",
+        "MODEL.RELEASED_LOSSES",
         False,
         "losses of adapters and students as in the released code, where that looks unintended",
+    ),
+    Key(
+        "TEST.ORACLE_MASKS",
+        False,
+        "CLIP names the annotated masks instead of the decoder's: what better masks would bring",
     ),
     Key(
         "SOLVER.POLY_LR_POWER",
@@ -134,6 +139,21 @@ FAMILY_KEYS = (
 )
 
 FAMILY_RELATIONS = (
+    Relation(
+        ("MODEL.META_ARCHITECTURE", "MODEL.MASK_ADAPTER.NAME", "TEST.ORACLE_MASKS"),
+        lambda name, adapter, oracle: name != "MASK_Adapter" or bool(adapter and oracle),
+        f"the first has no decoder: it needs {ADAPTER} and True",
+    ),
+    Relation(
+        ("MODEL.META_ARCHITECTURE", "MODEL.CDT.FORM"),
+        lambda name, form: name != "MAFT_Plus" or form,
+        "it needs the form that its weights were trained in: semantic or panoptic",
+    ),
+    Relation(
+        ("MODEL.MASK_ADAPTER.NAME", "MODEL.STUDENT.ENABLED"),
+        lambda adapter, student: not (adapter and student),
+        "an adapter trains on a CLIP that does not",
+    ),
     Relation(
         ("MODEL.MASK_ADAPTER.MASK_IN_CHANNELS",),
         lambda channels: channels % 4 == 0,

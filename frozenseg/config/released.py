@@ -65,10 +65,12 @@ def _implied(given: dict[str, Any], architecture: str) -> dict[str, Any]:
     implied: dict[str, Any] = {"MODEL.MASK_ADAPTER.NAME": ADAPTER} if adapter else {}
     if "MODEL.OVRCOAT.CLIP_TRUST_WEIGHT" in given:
         implied["MODEL.FC_CLIP.VOID_TRUST_EVERYWHERE"] = True
+    if architecture == "MASK_Adapter":
+        implied["TEST.ORACLE_MASKS"] = True
     own = any(key.startswith(("MODEL.CDT.", "MODEL.STUDENT.")) for key in given)
     if own or architecture not in _ARCHITECTURES:
         return implied
-    released = {"MODEL.STUDENT.RELEASED_FORMS": True}
+    released = {"MODEL.RELEASED_LOSSES": True}
     if architecture == "OVRCOAT":
         return implied | released | {"MODEL.STUDENT.LOGIT_SCALE": True}
     if architecture == "MASK_Adapter" and not given.get("MODEL.MASK_ADAPTER.TRAIN_MAFT"):

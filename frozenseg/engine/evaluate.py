@@ -133,7 +133,13 @@ def evaluate_dataset(model: nn.Module, planned: Plan) -> dict[str, Any]:
         gt_dir=meta.get("gt_dir"),
     )
     records = DatasetCatalog.get(name)
-    mapper = build_mapper(cfg, is_train=False, proposals=proposals, episodes=row.kind == "episodes")
+    mapper = build_mapper(
+        cfg,
+        is_train=False,
+        proposals=proposals,
+        episodes=row.kind == "episodes",
+        true_masks_of=name if cfg.TEST.ORACLE_MASKS else "",
+    )
     cast(Any, model).set_vocabulary(meta.vocabulary)
     batches = build_detection_test_loader(
         records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS

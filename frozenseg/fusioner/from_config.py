@@ -8,8 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
-from frozenseg.checkpoints.loading import no_weights
-from frozenseg.encoders.clip.weights import NO_WEIGHTS
+from frozenseg.encoders.clip.weights import NO_WEIGHTS, no_weights
 from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.text.language import (
     LanguageEncoder,

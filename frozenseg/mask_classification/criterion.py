@@ -89,19 +89,31 @@ class SetCriterion(nn.Module):
     ) -> dict[str, Tensor]:
         """Weighted losses: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, and with the
         suffix `_0`, `_1`, ... of the intermediate predictions.
+        """
+        return self.with_matches(output, targets, generator)[0]
+
+    def with_matches(
+        self,
+        output: DecoderOutput,
+        targets: Sequence[Target],
+        generator: torch.Generator | None = None,
+    ) -> tuple[dict[str, Tensor], Matches]:
+        """`forward`'s losses, and the matches of the last prediction.
 
         Random points come from `generator` (the device's default one if None), in this order:
         for the last prediction, then for each intermediate one: matching, then loss points.
         """
         num_masks = _masks_per_rank(sum(len(t.classes_M) for t in targets), self.empty_weight)
-        losses = {}
+        losses: dict[str, Tensor] = {}
+        first: Matches = []
         suffixes = ["", *(f"_{index}" for index in range(len(output.auxiliary)))]
         for suffix, prediction in zip(suffixes, [output.final, *output.auxiliary], strict=True):
             matches = self.matcher(prediction, targets, generator)
+            first = first or matches
             values = self._losses(prediction, targets, matches, num_masks, generator)
             for name, value in values.items():
                 losses[name + suffix] = value * self.loss_weights[name]
-        return losses
+        return losses, first
 
     def _losses(
         self,

@@ -19,18 +19,19 @@ from detectron2.modeling import (
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frozenseg.checkpoints.loading import no_weights
 from frozenseg.encoders.clip.backbone import FrozenCLIP, config_section
-from frozenseg.encoders.clip.weights import NO_WEIGHTS
+from frozenseg.encoders.clip.weights import NO_WEIGHTS, no_weights
 from frozenseg.encoders.open_vocabulary import shared_arguments
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import FrozenSAM, build_sam
 from frozenseg.errors import did_you_mean
 from frozenseg.files import flatten, read_json
 from frozenseg.inference.postprocess import TaskSettings
+from frozenseg.mask_classification.adapter_masks import MixedMasks
 from frozenseg.mask_classification.content_text import ContentTransfer
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.decoder import TRANSFORMER_DECODER_REGISTRY
+from frozenseg.mask_classification.family_training import AdapterTraining, StudentTraining
 from frozenseg.mask_classification.mask_adapter import MaskAdapter
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
@@ -74,7 +75,9 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "use_sam_masks": cfg.TEST.USE_SAM_MASKS,
         "mask_generator": _mask_generator(cfg, sam),
         "backbone": backbone,
-        "sem_seg_head": build_sem_seg_head(cfg, shapes),
+        "sem_seg_head": None
+        if cfg.MODEL.META_ARCHITECTURE == "MASK_Adapter"
+        else build_sem_seg_head(cfg, shapes),
         # With a Mask-Adapter, it alone trains.
         "criterion": None
         if cfg.MODEL.MASK_ADAPTER.NAME
@@ -86,7 +89,10 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "mask_adapter": build_mask_adapter(cfg, backbone),
         "mask_threshold": cfg.MODEL.MASK_ADAPTER.MASK_THRESHOLD,
         "cdt": build_content_transfer(cfg, backbone.embed_dim),
+        "oracle_masks": cfg.TEST.ORACLE_MASKS,
         "cells": cfg.MODEL.CDT.EMBEDDING,
+        "adapter_training": adapter_training(cfg) if cfg.MODEL.MASK_ADAPTER.NAME else None,
+        "student_training": student_training(cfg) if cfg.MODEL.STUDENT.ENABLED else None,
     }
 
 
@@ -116,6 +122,37 @@ def build_content_transfer(cfg: CfgNode, channels: int) -> ContentTransfer | Non
     """MAFT+'s transfer of `MODEL.CDT.*`; None: the text stays as it is."""
     cdt = cfg.MODEL.CDT
     return ContentTransfer(channels, num_heads=cdt.HEADS, form=cdt.FORM) if cdt.FORM else None
+
+
+def adapter_training(cfg: CfgNode) -> AdapterTraining:
+    """How a Mask-Adapter trains, from `MODEL.MASK_ADAPTER.*`."""
+    adapter, on_content_text = cfg.MODEL.MASK_ADAPTER, bool(cfg.MODEL.CDT.FORM)
+    return AdapterTraining(
+        MixedMasks(
+            num_ground_truth=adapter.NUM_GT_MASKS,
+            num_predicted=adapter.NUM_PRED_MASKS,
+            iou_threshold=adapter.IOU_THRESHOLD,
+            pairing_threshold=0.5 if on_content_text else 0.4,  # as released
+            mask_threshold=adapter.MASK_THRESHOLD,
+        ),
+        class_weight=cfg.MODEL.MASK_FORMER.CLASS_WEIGHT,
+        cosine_weight=adapter.COS_WEIGHT,
+        on_content_text=on_content_text,
+        released=cfg.MODEL.RELEASED_LOSSES,
+    )
+
+
+def student_training(cfg: CfgNode) -> StudentTraining:
+    """What CLIP's image tower learns from, from `MODEL.STUDENT.*`."""
+    student = cfg.MODEL.STUDENT
+    return StudentTraining(
+        detached=student.DETACHED,
+        class_weight=student.CLASS_WEIGHT,
+        ranking_weight=student.RANKING_WEIGHT,
+        compensation_weight=student.COMPENSATION_WEIGHT,
+        gram_weight=student.GRAM_WEIGHT,
+        released=cfg.MODEL.RELEASED_LOSSES,
+    )
 
 
 def needs_sam(cfg: CfgNode) -> bool:
@@ -287,6 +324,7 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
             "clip": Path(clip.CLIP_MODEL_NAME).name,
         },
         "templates": clip.TEMPLATES,
+        "oracle_masks": cfg.TEST.ORACLE_MASKS,
         "mask_adapter": {"threshold": cfg.MODEL.MASK_ADAPTER.MASK_THRESHOLD}
         if cfg.MODEL.MASK_ADAPTER.NAME
         else None,

@@ -38,12 +38,20 @@ from frozenseg.mask_classification.detectron2_io import (
     normalised_images,
     training_targets,
 )
+from frozenseg.mask_classification.family_training import (
+    LOSS_DIVISORS,
+    AdapterTraining,
+    StudentTraining,
+)
 from frozenseg.mask_classification.from_config import model_arguments
 from frozenseg.mask_classification.head import MaskClassificationHead
 from frozenseg.mask_classification.mask_adapter import MaskAdapter
+from frozenseg.mask_classification.matcher import Target
 from frozenseg.mask_classification.sam_injection import FlatReadAttention
 from frozenseg.structures import EnsembleSettings, ImageGeometry, LossDivisor, MaskPrediction
 from frozenseg.vocab import Vocabulary, seen_classes
+
+SURE = 20.0  # logit of a pixel inside a true mask
 
 
 class MaskClassificationModel(OpenVocabularyModel):
@@ -59,7 +67,7 @@ class MaskClassificationModel(OpenVocabularyModel):
         self,
         *,
         backbone: FrozenCLIP,
-        sem_seg_head: MaskClassificationHead,
+        sem_seg_head: MaskClassificationHead | None,
         criterion: SetCriterion | None,
         size_divisibility: int,
         task_settings: TaskSettings,
@@ -71,13 +79,17 @@ class MaskClassificationModel(OpenVocabularyModel):
         mask_generator: Callable[[NDArray[np.uint8]], Tensor] | None = None,
         mask_adapter: MaskAdapter | None = None,
         mask_threshold: float = 0.5,
+        oracle_masks: bool = False,
         cdt: ContentTransfer | None = None,
         cells: str = "per_position",
+        adapter_training: AdapterTraining | None = None,
+        student_training: StudentTraining | None = None,
         **shared: Any,
     ) -> None:
         """
         Args:
             backbone: CLIP.
+            sem_seg_head: the decoder; None while a Mask-Adapter learns from true masks alone.
             criterion: the losses of the decoder; None where it does not train.
             sam: the frozen SAM; None where neither the head nor the mask generator needs it.
             injects_sam: the head takes SAM's map "sam".
@@ -85,8 +97,12 @@ class MaskClassificationModel(OpenVocabularyModel):
                 any size of the whole image), or else with the masks of `mask_generator`.
             mask_generator: masks (M, H, W) of an RGB uint8 image (H, W, 3).
             mask_adapter: how CLIP looks at masks; None: at the mean inside a mask.
+            oracle_masks: at test time CLIP names the samples' `true_masks` (bool (N, H, W), of any
+                size of the whole image), and the decoder is not asked.
             mask_threshold, cells: see `ClassPath`.
             cdt: changes the text of CLIP's decision by the image; None: plain text.
+            adapter_training: with a `mask_adapter`, which then trains alone.
+            student_training: with a `StudentCLIP`.
             shared: vocabularies, text classifier and pixel statistics (`OpenVocabularyModel`); the
                 classes of the training vocabulary count as seen.
         Raises: ValueError if the criterion's class count is not the training vocabulary's.
@@ -101,7 +117,7 @@ class MaskClassificationModel(OpenVocabularyModel):
         self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
         self.task_settings = task_settings
         self.deep_supervision = deep_supervision
-        self.sam = sam
+        self.sam, self.oracle_masks = sam, oracle_masks
         self.injects_sam, self.use_sam_masks = injects_sam, use_sam_masks
         self._mask_generator = mask_generator
         self.mask_adapter, self.cdt = mask_adapter, cdt
@@ -114,6 +130,9 @@ class MaskClassificationModel(OpenVocabularyModel):
             cdt=cdt,
             cells=cells,
         )
+        self.adapter_training, self.student_training = adapter_training, student_training
+        if adapter_training is not None:
+            adapter_training.freeze(self, warm_up=sem_seg_head is None)
         self.batch_independent = not any(isinstance(m, FlatReadAttention) for m in self.modules())
 
     @classmethod
@@ -124,7 +143,8 @@ class MaskClassificationModel(OpenVocabularyModel):
     @property
     def loss_divisors(self) -> Mapping[str, LossDivisor]:
         """What each loss is divided by."""
-        return {} if self.criterion is None else self.criterion.loss_divisors
+        own = {} if self.criterion is None else self.criterion.loss_divisors
+        return {**LOSS_DIVISORS, **own}
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The words to segment with from now on; text is computed at the next image."""
@@ -141,9 +161,11 @@ class MaskClassificationModel(OpenVocabularyModel):
         """
         images, features = self.encode(batched_inputs)
         if self.training:
-            output = self._decode(features, self.train_vocabulary, self.deep_supervision)
-            return self.criterion(output, training_targets(batched_inputs, images, self.device))
+            targets = training_targets(batched_inputs, images, self.device)
+            return self._losses(images.tensor, features, targets)
         with torch.no_grad():
+            if self.oracle_masks:
+                return self._name_true_masks(batched_inputs, images, features)
             prediction = self._decode(features, self.vocabulary, auxiliary=False).final
             shared, panoptic = self.classify(prediction, features)
             results = []
@@ -160,6 +182,50 @@ class MaskClassificationModel(OpenVocabularyModel):
                 )
                 results.append(as_detectron2(outputs))
             return results
+
+    def _name_true_masks(
+        self, samples: Samples, images: ImageList, features: Mapping[str, Tensor]
+    ) -> list[dict[str, Any]]:
+        """`forward`'s results of the annotated masks, with CLIP's classes.
+
+        Source: the evaluation of Mask-Adapter's warm-up, arXiv:2412.04533, section 3.3.
+        """
+        results = []
+        for index, sample in enumerate(samples):
+            geometry = geometry_of(sample, images, index)
+            if "true_masks" not in sample:
+                raise ValueError(
+                    "TEST.ORACLE_MASKS is on, but the sample has no `true_masks`: images without "
+                    "annotations have none"
+                )
+            logits = as_mask_logits(sample["true_masks"].to(self.device), geometry)
+            classes = self.classify_proposals(logits[None], _of_image(features, index))[0]
+            outputs = solve_tasks(
+                classes, SURE * logits, geometry, self.thing_C, self.task_settings
+            )
+            results.append(as_detectron2(outputs))
+        return results
+
+    def _losses(
+        self, images_B3HW: Tensor, features: Mapping[str, Tensor], targets: Sequence[Target]
+    ) -> dict[str, Tensor]:
+        classifier, words = self.classifier(self.train_vocabulary), self.train_vocabulary
+        if self.adapter_training is not None:
+            masks = None
+            if self.sem_seg_head is not None:
+                with torch.no_grad():
+                    masks = self._decode(features, words, False).final.mask_logits_BQHW
+            return self.adapter_training(self.class_path, features, classifier, targets, masks)
+        assert self.criterion is not None
+        if self.student_training is None:
+            return self.criterion(self._decode(features, words, self.deep_supervision), targets)
+        seen = self.student_training.for_decoder(features)
+        output = self._decode(seen, words, self.deep_supervision)
+        losses, matches = self.criterion.with_matches(output, targets)
+        masks = output.final.mask_logits_BQHW
+        return losses | self.student_training(
+            self.class_path, images_B3HW, features, classifier, masks, targets, matches
+        )
 
     def classify(self, prediction: MaskPrediction, features: Mapping[str, Tensor]) -> ClassLogits:
         """Final class logits (B, Q, C+1) with the current words, see `ClassPath`."""
@@ -192,10 +258,7 @@ class MaskClassificationModel(OpenVocabularyModel):
             masks_MHW = self._generate_masks(sample)
         masks_MHW = masks_MHW.to(self.device)
         logits = as_mask_logits(masks_MHW, geometry)[None]
-        own = {
-            name: features[name][index : index + 1] for name in (DENSE, CELLS) if name in features
-        }
-        log_probs_MC1 = self.classify_proposals(logits, own)[0]
+        log_probs_MC1 = self.classify_proposals(logits, _of_image(features, index))[0]
         return Proposals(log_probs_MC1, masks_MHW, self.seen_C.to(self.device))
 
     def _generate_masks(self, sample: Mapping[str, Any]) -> Tensor:
@@ -209,6 +272,11 @@ class MaskClassificationModel(OpenVocabularyModel):
     def _decode(
         self, features: Mapping[str, Tensor], vocabulary: Vocabulary, auxiliary: bool
     ) -> DecoderOutput:
+        if self.sem_seg_head is None:
+            raise ValueError(
+                f"{type(self).__name__} has no decoder: its adapter names true masks alone "
+                "(TEST.ORACLE_MASKS). `frozenseg weights join` gives it to a model"
+            )
         classifier = self.classifier(vocabulary)
         void = self.void_embedding.weight
         return self.sem_seg_head(features, classifier, void, auxiliary=auxiliary)
@@ -239,6 +307,11 @@ class MaskClassificationModel(OpenVocabularyModel):
         return F.interpolate(padded, size=square, mode="bilinear", align_corners=False)
 
 
+def _of_image(features: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    """What CLIP's judgement of one image of a batch reads."""
+    return {name: features[name][index : index + 1] for name in (DENSE, CELLS) if name in features}
+
+
 @META_ARCH_REGISTRY.register()
 class FCCLIP(MaskClassificationModel):
     """FC-CLIP: `MaskClassificationModel` without SAM, under its released name."""
@@ -257,3 +330,8 @@ class MAFT_Plus(MaskClassificationModel):
 @META_ARCH_REGISTRY.register()
 class OVRCOAT(MaskClassificationModel):
     """OVRCOAT: with a CLIP that trains and COAT, under its released name."""
+
+
+@META_ARCH_REGISTRY.register()
+class MASK_Adapter(MaskClassificationModel):
+    """A Mask-Adapter that learns from true masks, without a decoder, under its released name."""

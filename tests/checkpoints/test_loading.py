@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from frozenseg.checkpoints.digests import weights_hash
-from frozenseg.checkpoints.loading import likely_key, load_weights, no_weights
+from frozenseg.checkpoints.loading import likely_key, load_weights
+from frozenseg.encoders.clip.weights import no_weights
 from frozenseg.files import file_digest
 
 

@@ -6,7 +6,7 @@ Legend: N segments, M proposals, H and W pixels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from frozenseg.data.mappers.geometry import (
     resize_to_edges,
 )
 from frozenseg.data.mappers.targets import (
+    AnyTargets,
     InstanceTargets,
     PanopticTargets,
     SemanticTargets,
@@ -49,7 +50,7 @@ class SegmentationMapper:
     other entries; in training also `instances` (gt_classes (N,) int64, gt_masks (N, H, W) bool) of
     image_size x image_size, without the entries that name the annotation. Crowds are no targets;
     what the crop cuts away entirely is kept or not as `targets` says. With a folder of proposals
-    test images also have `sam_masks` (M, height, width) bool, M >= 0.
+    test images also have `sam_masks` (M, height, width) bool, M >= 0; `true_masks` are like these.
     """
 
     @configurable
@@ -63,6 +64,7 @@ class SegmentationMapper:
         flip_probability: float = 0.5,
         test_size: tuple[int, int] = (800, 1333),
         proposals: ProposalFolder | None = None,
+        true_masks: TargetReader | None = None,
     ) -> None:
         """
         Args:
@@ -71,6 +73,7 @@ class SegmentationMapper:
             scales: range of the jitter, as a factor of image_size.
             test_size: shortest and longest edge of test images; 0 keeps their size.
             proposals: SAM's masks of all test images; training does not use them.
+            true_masks: test images get the annotated ones too, for a model that is to name these.
         Raises: ValueError if the range of scales is empty or not positive.
         """
         if not 0 < scales[0] <= scales[1]:
@@ -84,7 +87,7 @@ class SegmentationMapper:
         self.scales = scales
         self.flip_probability = flip_probability
         self.test_size = test_size
-        self.proposals = proposals
+        self.proposals, self.true_masks = proposals, true_masks
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -122,6 +125,10 @@ class SegmentationMapper:
             return self._map_training(record, image, generator or np.random.default_rng())
         if self.proposals is not None:
             record["sam_masks"] = self.proposals.masks(record["file_name"], size)
+        if self.true_masks is not None:
+            side = max(size)
+            _, masks = self.true_masks(record, size, TransformList([]), side)
+            record["true_masks"] = torch.from_numpy(masks[:, : size[0], : size[1]])
         record["image"] = channels_first(resize_to_edges(image, *self.test_size))
         return record
 
@@ -168,7 +175,7 @@ def _check_known(key: str, value: str, known: Collection[str]) -> None:
 MAPPERS: dict[str, Callable[[CfgNode], TargetReader]] = {
     "coco_panoptic_lsj": lambda cfg: PanopticTargets(),
     "semantic_lsj": lambda cfg: SemanticTargets(
-        _ignore_label(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        _ignore_label(cfg.DATASETS.TRAIN), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     ),
     "coco_instance_lsj": lambda cfg: InstanceTargets(),
 }
@@ -183,10 +190,13 @@ def build_mapper(
     proposals: ProposalFolder | None = None,
     *,
     episodes: bool = False,
+    true_masks_of: str = "",
 ) -> SegmentationMapper | EpisodeMapper:
     """The mapper that INPUT.DATASET_MAPPER_NAME names; tests read images only.
 
-    Args: episodes: the test set asks each image for classes, whatever the training does.
+    Args:
+        episodes: the test set asks each image for classes, whatever the training does.
+        true_masks_of: the test set whose annotated masks its images get.
     Raises: ValueError for an unknown name, or training sets that ignore different labels.
     """
     name = cfg.INPUT.DATASET_MAPPER_NAME
@@ -194,11 +204,14 @@ def build_mapper(
     if name == EPISODES if is_train else episodes:
         return EpisodeMapper(cfg, is_train=is_train)
     targets = MAPPERS[name](cfg) if is_train else None
-    return SegmentationMapper(cfg, is_train=is_train, targets=targets, proposals=proposals)
+    truth = AnyTargets(_ignore_label([true_masks_of])) if true_masks_of else None
+    return SegmentationMapper(
+        cfg, is_train=is_train, targets=targets, proposals=proposals, true_masks=truth
+    )
 
 
-def _ignore_label(cfg: CfgNode) -> int:
-    labels = {MetadataCatalog.get(name).get("ignore_label", 255) for name in cfg.DATASETS.TRAIN}
+def _ignore_label(names: Sequence[str]) -> int:
+    labels = {MetadataCatalog.get(name).get("ignore_label", 255) for name in names}
     if len(labels) > 1:
         raise ValueError(
             f"DATASETS.TRAIN: the datasets ignore different labels ({sorted(labels)}); train on "

@@ -22,6 +22,7 @@ from frozenseg.data.reading import (
     rgb_of_ids,
 )
 
+MOST_CLASSES = 2**24 - 1  # of a label map that is checked elsewhere
 Targets = tuple[NDArray[np.int64], NDArray[np.bool_]]
 
 
@@ -127,6 +128,31 @@ class InstanceTargets:
     def most(self, record: dict[str, Any]) -> int:
         """See `TargetReader`."""
         return sum(not one["iscrowd"] for one in record.get("annotations", ()))
+
+
+class AnyTargets:
+    """Panoptic segments, else objects, else one mask for every class: what a record has."""
+
+    def __init__(self, ignore_label: int) -> None:
+        semantic = SemanticTargets(ignore_label, MOST_CLASSES)
+        self.readers: tuple[TargetReader, ...] = (PanopticTargets(), InstanceTargets(), semantic)
+        self.needs = tuple(key for reader in self.readers for key in reader.needs)
+
+    def __call__(
+        self, record: dict[str, Any], size: tuple[int, ...], transform: T.Transform, edge: int
+    ) -> Targets:
+        """See `TargetReader`."""
+        return self._reader(record)(record, size, transform, edge)
+
+    def most(self, record: dict[str, Any]) -> int:
+        """See `TargetReader`."""
+        return self._reader(record).most(record)
+
+    def _reader(self, record: dict[str, Any]) -> TargetReader:
+        for reader in self.readers:
+            if set(reader.needs) & record.keys():
+                return reader
+        raise ValueError(f"{record['file_name']}: its dataset has no annotations")
 
 
 def _masks_of(values: NDArray[np.integer[Any]], wanted: list[int]) -> NDArray[np.bool_]:

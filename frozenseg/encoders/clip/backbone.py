@@ -131,6 +131,8 @@ class StudentCLIP(FrozenCLIP):
             part of no checkpoint.
     """
 
+    teacher: FrozenCLIP | None
+
     def __init__(
         self,
         model: open_clip.CLIP,
@@ -153,9 +155,9 @@ class StudentCLIP(FrozenCLIP):
         for part in (trunk.stem, trunk.stages):
             part.requires_grad_(True)
         self.clip_model.logit_scale.requires_grad_(logit_scale)
-        blocks = [block for stage in trunk.stages for block in stage.blocks] if drop_path else []
+        blocks = [block for stage in trunk.stages for block in stage.blocks]
         for block, rate in zip(blocks, torch.linspace(0, drop_path, len(blocks)), strict=True):
-            block.drop_path = DropPath(float(rate))
+            block.drop_path = DropPath(float(rate))  # not open_clip's, which differs by version
         self._make_teacher = make_teacher
         object.__setattr__(self, "teacher", None)
 
@@ -176,7 +178,9 @@ class StudentCLIP(FrozenCLIP):
         """The map `clip_vis_dense` of the CLIP that the student started from."""
         if self.teacher is None:
             object.__setattr__(self, "teacher", FrozenCLIP(self._make_teacher()))
-        return self.teacher.to(images_B3HW.device)(images_B3HW)["clip_vis_dense"]
+        assert self.teacher is not None
+        maps: dict[str, Tensor] = self.teacher.to(images_B3HW.device)(images_B3HW)
+        return maps["clip_vis_dense"]
 
 
 @BACKBONE_REGISTRY.register()

@@ -29,6 +29,14 @@ _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 _OPENAI_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
 
 
+def no_weights(key: str) -> str:
+    """Why a file must hold an encoder for which the config key `key` names no weights."""
+    return (
+        "the config gives none: this encoder would be random. Set "
+        f"{key} to the weights that the file was trained with"
+    )
+
+
 def load_clip(
     model_name: str, weights: str = "", device: torch.device | str = "cpu"
 ) -> open_clip.CLIP:
