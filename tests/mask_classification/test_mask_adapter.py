@@ -254,3 +254,20 @@ def test_mixed_precision_stays_close():
     with torch.autocast("cpu", torch.bfloat16):
         maps = adapter(dense, objects())
     assert (maps - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("image", ["img0", "img1"])
+def test_released_maps_and_embeddings_of_a_whole_model(golden_adapter, golden_dir, image):
+    base = golden_dir / "fcclip_tiny_convnext"
+    recorded = torch.load(base / "eval.pt", weights_only=True)[image]["clip_features"]
+    expected = torch.load(golden_dir / "mask_adapter_tiny/eval.pt", weights_only=True)[image]
+    prefix = "backbone.clip_model.visual."
+    state = torch.load(base / "state_dict.pt", weights_only=True)
+    head = clip_head({k.removeprefix(prefix): v for k, v in state.items() if prefix in k})
+    features = recorded["clip_vis_dense"]
+    with torch.no_grad():
+        maps = golden_adapter(expected["clip_dense_embedding"], expected["binary_masks"])
+        torch.testing.assert_close(maps.flatten(1, 2), expected["adapter_maps"], atol=1e-3, rtol=0)
+        pooled = embed_by_maps(features, maps, head)
+    torch.testing.assert_close(pooled, expected["pooled_embedding"], atol=1e-3, rtol=0)
