@@ -118,7 +118,7 @@ def test_rows_where_masks_look_alike_are_computed_once(monkeypatch):
     assert rows == [24 * 24 + 8 * side**2 for side in (8, 14, 20)]
 
 
-def test_no_masks_and_one_cell():
+def test_no_masks_one_cell_and_any_dtype():
     adapter = small_adapter()
     assert adapter(torch.randn(2, 12, 5, 7), torch.zeros(2, 0, 9, 9)).shape == (2, 0, 3, 5, 7)
     features, head = torch.randn(2, 16, 5, 7), torch.nn.Linear(16, 4)
@@ -127,6 +127,8 @@ def test_no_masks_and_one_cell():
         dense, masks = torch.randn(1, 12, 1, 1), torch.ones(1, 2, 1, 1)
         maps = adapter(dense, masks)
         torch.testing.assert_close(maps, directly(adapter, dense, masks), atol=2e-5, rtol=1e-4)
+        for dtype in (torch.bool, torch.uint8, torch.float16, torch.float64):
+            assert torch.equal(adapter(dense, masks.to(dtype)), maps)
 
 
 @torch.no_grad()
