@@ -103,7 +103,7 @@ class MaskAdapter(nn.Module):
             return dense_BKhw.new_zeros(batch, 0, self.num_output_maps, height, width)
         image_BhwD, mixing_Dm = self._fused(dense_BKhw)
         if torch.is_grad_enabled():
-            branch = self._mask_branch(_cells(masks_BNHW.flatten(0, 1), (height, width)))
+            branch = self._mask_branch(self._cells(masks_BNHW.flatten(0, 1), (height, width)))
             x = fast_linear(branch, mixing_Dm).unflatten(0, masks_BNHW.shape[:2])
             x = (x + image_BhwD[:, None]).flatten(0, 1)
             for block in (self.cnext1, self.cnext2, self.cnext3):
@@ -131,6 +131,11 @@ class MaskAdapter(nn.Module):
         image_BDhw = F.conv2d(dense_BKhw, self.fuse.weight, bias_D)
         return image_BDhw.permute(0, 2, 3, 1), fuse_DK @ last.weight.flatten(1)
 
+    def _cells(self, masks_NHW: Tensor, size: tuple[int, int]) -> Tensor:
+        """The masks as numbers at the size that the mask branch takes: (N, 4h, 4w)."""
+        numbers = masks_NHW.to(self.norm.weight.dtype)
+        return resize_mask_logits(numbers[None], (_CELLS * size[0], _CELLS * size[1]))[0]
+
     def _mask_branch(self, cells_NHW: Tensor) -> Tensor:
         """The branch before its last, linear layer: (N, h, w, m)."""
         return self.mask_downscaling[:6](cells_NHW[:, None]).permute(0, 2, 3, 1)
@@ -139,7 +144,7 @@ class MaskAdapter(nn.Module):
         self, image_hwD: Tensor, mixing_Dm: Tensor, masks_NHW: Tensor, max_bytes: int
     ) -> Tensor:
         """Maps (N, M, h, w) of a chunk of masks."""
-        cells = _cells(masks_NHW, (image_hwD.shape[0], image_hwD.shape[1]))
+        cells = self._cells(masks_NHW, (image_hwD.shape[0], image_hwD.shape[1]))
         x = fast_linear(self._mask_branch(cells), mixing_Dm).to(self.norm.weight.dtype)
         x += image_hwD
         # A cell sees 3 cells of the mask to either side; each block adds 3 cells of its own size.
@@ -207,13 +212,6 @@ class _Block(nn.Module):
     def _perceptron(self, rows: Tensor) -> Tensor:
         hidden = F.gelu(fast_linear(self.norm(rows), self.pwconv1.weight, self.pwconv1.bias))
         return self.gamma * fast_linear(hidden, self.pwconv2.weight, self.pwconv2.bias)
-
-
-def _cells(masks_NHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """The masks as numbers at the size that the mask branch takes: (N, 4h, 4w)."""
-    if not masks_NHW.is_floating_point():
-        masks_NHW = masks_NHW.float()
-    return resize_mask_logits(masks_NHW[None], (_CELLS * size[0], _CELLS * size[1]))[0]
 
 
 def _widest(values_NHW: Tensor, stride: int = 1) -> Tensor:

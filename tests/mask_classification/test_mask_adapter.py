@@ -118,7 +118,7 @@ def test_rows_where_masks_look_alike_are_computed_once(monkeypatch):
     assert rows == [24 * 24 + 8 * side**2 for side in (8, 14, 20)]
 
 
-def test_no_masks_and_one_cell():
+def test_no_masks_one_cell_and_any_dtype():
     adapter = small_adapter()
     assert adapter(torch.randn(2, 12, 5, 7), torch.zeros(2, 0, 9, 9)).shape == (2, 0, 3, 5, 7)
     features, head = torch.randn(2, 16, 5, 7), torch.nn.Linear(16, 4)
@@ -127,6 +127,8 @@ def test_no_masks_and_one_cell():
         dense, masks = torch.randn(1, 12, 1, 1), torch.ones(1, 2, 1, 1)
         maps = adapter(dense, masks)
         torch.testing.assert_close(maps, directly(adapter, dense, masks), atol=2e-5, rtol=1e-4)
+        for dtype in (torch.bool, torch.uint8, torch.float16, torch.float64):
+            assert torch.equal(adapter(dense, masks.to(dtype)), maps)
 
 
 @torch.no_grad()
@@ -254,3 +256,20 @@ def test_mixed_precision_stays_close():
     with torch.autocast("cpu", torch.bfloat16):
         maps = adapter(dense, objects())
     assert (maps - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("image", ["img0", "img1"])
+def test_released_maps_and_embeddings_of_a_whole_model(golden_adapter, golden_dir, image):
+    base = golden_dir / "fcclip_tiny_convnext"
+    recorded = torch.load(base / "eval.pt", weights_only=True)[image]["clip_features"]
+    expected = torch.load(golden_dir / "mask_adapter_tiny/eval.pt", weights_only=True)[image]
+    prefix = "backbone.clip_model.visual."
+    state = torch.load(base / "state_dict.pt", weights_only=True)
+    head = clip_head({k.removeprefix(prefix): v for k, v in state.items() if prefix in k})
+    features = recorded["clip_vis_dense"]
+    with torch.no_grad():
+        maps = golden_adapter(expected["clip_dense_embedding"], expected["binary_masks"])
+        torch.testing.assert_close(maps.flatten(1, 2), expected["adapter_maps"], atol=1e-3, rtol=0)
+        pooled = embed_by_maps(features, maps, head)
+    torch.testing.assert_close(pooled, expected["pooled_embedding"], atol=1e-3, rtol=0)
