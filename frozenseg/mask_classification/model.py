@@ -159,29 +159,35 @@ class MaskClassificationModel(OpenVocabularyModel):
         wanted output (default: the image's own); in training also `instances` with `gt_classes`
         (N,) and `gt_masks` (N, H, W) bool.
         """
-        images, features = self.encode(batched_inputs)
         if self.training:
+            images, features = self.encode(batched_inputs)
             targets = training_targets(batched_inputs, images, self.device)
             return self._losses(images.tensor, features, targets)
         with torch.no_grad():
+            images, features = self.encode(batched_inputs)
             if self.oracle_masks:
                 return self._name_true_masks(batched_inputs, images, features)
-            prediction = self._decode(features, self.vocabulary, auxiliary=False).final
-            shared, panoptic = self.classify(prediction, features)
-            results = []
-            for index, sample in enumerate(batched_inputs):
-                geometry = geometry_of(sample, images, index)
-                outputs = solve_tasks(
-                    shared[index],
-                    prediction.mask_logits_BQHW[index],
-                    geometry,
-                    self.thing_C,
-                    self.task_settings,
-                    self._proposals(sample, geometry, features, index),
-                    None if panoptic is shared else panoptic[index],
-                )
-                results.append(as_detectron2(outputs))
-            return results
+            return self._segment(batched_inputs, images, features)
+
+    def _segment(
+        self, samples: Samples, images: ImageList, features: Mapping[str, Tensor]
+    ) -> list[dict[str, Any]]:
+        prediction = self._decode(features, self.vocabulary, auxiliary=False).final
+        shared, panoptic = self.classify(prediction, features)
+        results = []
+        for index, sample in enumerate(samples):
+            geometry = geometry_of(sample, images, index)
+            outputs = solve_tasks(
+                shared[index],
+                prediction.mask_logits_BQHW[index],
+                geometry,
+                self.thing_C,
+                self.task_settings,
+                self._proposals(sample, geometry, features, index),
+                None if panoptic is shared else panoptic[index],
+            )
+            results.append(as_detectron2(outputs))
+        return results
 
     def _name_true_masks(
         self, samples: Samples, images: ImageList, features: Mapping[str, Tensor]
