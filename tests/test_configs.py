@@ -125,6 +125,7 @@ CHANGES: dict[str, Change] = {
         "features", given={**_FUSIONER, "INPUT.EPISODES.AUGMENT": False}
     ),
     "MODEL.TEXT_CACHE_DIR": Change("/elsewhere"),
+    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": Change(9, refused="MODEL.SEM_SEG_HEAD.NUM_CLASSES is 9"),
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": Change("OtherPixelDecoder"),
     "MODEL.SEM_SEG_HEAD.MASK_DIM": Change(64, refused=_AGREE),
     "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": Change(2),
@@ -215,7 +216,6 @@ DETECTRON2_CHANGES: dict[str, Change] = {
     "MODEL.SEM_SEG_HEAD.IN_FEATURES": Change(["res3", "res4", "res5"], refused=_STRIDES),
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": Change(64, refused=_AGREE),
     "MODEL.SEM_SEG_HEAD.NORM": Change("BN"),
-    "MODEL.SEM_SEG_HEAD.NUM_CLASSES": Change(9, refused="MODEL.SEM_SEG_HEAD.NUM_CLASSES is 9"),
     "TEST.DETECTIONS_PER_IMAGE": Change(3),
     "DATALOADER.SAMPLER_TRAIN": Change(
         "RepeatFactorTrainingSampler", "trainer", refused=r"DATALOADER\.REPEAT_THRESHOLD is 0"

@@ -7,6 +7,7 @@ them out unless asked.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,11 +18,15 @@ from torch import Tensor, nn
 
 from frozenseg.checkpoints.reading import BATCH_COUNTER, of_another_kind, read_state_dict
 
+logger = logging.getLogger(__name__)
+
 FROZEN_PREFIXES = ("backbone.", "sam.", "visual.", "language.")
 # The CLIP that MAFT+ and OVRCOAT start from: needed in training alone, never saved here.
 TEACHER_PREFIXES = ("backbone_t.", "frozen_backbone.")
 # In a file, but not in every model: accepted without a match.
 OPTIONAL_PREFIXES = (*FROZEN_PREFIXES, *TEACHER_PREFIXES, "criterion.")
+# The one tensor whose size is the number of training classes (plus 1): weights of the loss.
+CLASS_WEIGHTS = "criterion.empty_weight"
 # Prefix of a part that not every model has -> what a config needs for it.
 PARTS = {
     "mask_adapter.": "a Mask-Adapter (MODEL.MASK_ADAPTER.NAME MASKAdapterHead)",
@@ -43,7 +48,6 @@ SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
     ("*.text_proj.*", 1, "MODEL.FUSIONER.LANGUAGE"),
     ("*.mlp.*", None, "MODEL.FUSIONER.WIDTH and FEEDFORWARD"),
     ("method.*", None, "MODEL.FUSIONER.WIDTH"),
-    ("criterion.empty_weight", 0, "MODEL.SEM_SEG_HEAD.NUM_CLASSES and DATASETS.TRAIN"),
     ("*.pixel_decoder.input_proj.*.0.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
     ("*.pixel_decoder.adapter_1.weight", 1, "MODEL.FC_CLIP.CLIP_MODEL_NAME"),
     ("*.pixel_decoder.mask_features.*", 0, "MODEL.SEM_SEG_HEAD.MASK_DIM"),
@@ -64,7 +68,8 @@ class LoadReport:
         loaded: trained weights and buffers that were read from the file.
         frozen: weights of frozen encoders that the file carries and that were read.
         changed: those of `frozen` that differed from what the model had (counters do not count).
-        skipped: frozen weights and buffers that the file leaves out; the model keeps its own.
+        skipped: frozen weights and buffers that the file leaves out, and the loss' class weights
+            where it has those of another number of classes; the model keeps its own.
         ignored: frozen weights and buffers of the file that the model does not have.
     """
 
@@ -106,6 +111,7 @@ def load_state(
 ) -> LoadReport:
     """`load_weights` for tensors that are in memory; `source` names them in errors."""
     own = model.state_dict()
+    weights = _without_other_classes(weights, own, source)
     for prefix, reason in (encoders_without_weights or {}).items():
         if _starting(own, prefix) and not _starting(weights, prefix):
             raise ValueError(f"{source} holds no {prefix}* weights, and {reason}")
@@ -133,6 +139,22 @@ def load_state(
         skipped=tuple(name for name in own if name not in usable),
         ignored=tuple(name for name in weights if name not in own),
     )
+
+
+def _without_other_classes(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str
+) -> Mapping[str, Tensor]:
+    """The weights; without the loss' class weights, and with a warning, if it had other classes."""
+    theirs, ours = weights.get(CLASS_WEIGHTS), own.get(CLASS_WEIGHTS)
+    if theirs is None or ours is None or theirs.shape == ours.shape:
+        return weights
+    logger.warning(
+        "%s was trained on %d classes, DATASETS.TRAIN has %d. That is right where a training "
+        "starts from it; to evaluate it, set DATASETS.TRAIN to what it was trained on, which "
+        "decides on the classes that count as seen",
+        *(source, theirs.numel() - 1, ours.numel() - 1),
+    )
+    return {name: value for name, value in weights.items() if name != CLASS_WEIGHTS}
 
 
 def _names_that_do_not_fit(

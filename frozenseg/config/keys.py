@@ -172,7 +172,13 @@ KEYS: tuple[Key, ...] = (
         'text embeddings on disk; "": $FROZENSEG_CACHE or ~/.cache',
         TEXT_OR_NONE,
     ),
-    # pixel decoder (CONVS_DIM, NORM, IN_FEATURES, NUM_CLASSES and NAME are detectron2's keys)
+    # pixel decoder (CONVS_DIM, NORM, IN_FEATURES and NAME are detectron2's keys)
+    Key(
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+        0,
+        "classes of DATASETS.TRAIN; 0: as many as it has",
+        COUNT_OR_NONE,
+    ),
     Key("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", "MSDeformAttnPixelDecoder", "pixel decoder", TEXT),
     Key("MODEL.SEM_SEG_HEAD.MASK_DIM", 256, "width of the per-pixel embedding", WIDTH),
     Key("MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS", 6, "deformable encoder layers", LAYERS),
@@ -375,7 +381,12 @@ KEYS: tuple[Key, ...] = (
     # data and optimizer (sizes at test time, batch, schedule and clipping are detectron2's keys)
     Key("INPUT.FORMAT", "RGB", "images are RGB, as PIXEL_MEAN and PIXEL_STD of CLIP", ("RGB",)),
     Key("INPUT.RANDOM_FLIP", "horizontal", "flips in training", ("horizontal", "none")),
-    Key("INPUT.DATASET_MAPPER_NAME", "coco_panoptic_lsj", "training mapper", TEXT),
+    Key(
+        "INPUT.DATASET_MAPPER_NAME",
+        "",
+        'training mapper; "": the one for the annotations of DATASETS.TRAIN',
+        TEXT_OR_NONE,
+    ),
     Key("INPUT.IMAGE_SIZE", 1024, "side of the square training crop", PIXELS),
     Key("INPUT.MIN_SCALE", 0.1, "smallest factor of the random resize", SCALE),
     Key("INPUT.MAX_SCALE", 2.0, "largest factor of the random resize", SCALE),
@@ -513,7 +524,6 @@ DETECTRON2_KEYS: tuple[Key, ...] = tuple(
             'normalisations of the pixel decoder; "": none',
             ("", "BN", "SyncBN", "FrozenBN", "GN"),
         ),
-        ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "classes of DATASETS.TRAIN", COUNT),
         ("MODEL.WEIGHTS", 'file or name of the model\'s weights; "": none', TEXT_OR_NONE),
         ("OUTPUT_DIR", "folder of all that a run writes", TEXT),
         ("SEED", "of every random draw; -1: a new one at every run", whole(-1, 2**32 - 1)),

@@ -41,6 +41,8 @@ class Source(NamedTuple):
 def read_files(path: Path) -> Iterator[Source]:
     """The `_BASE_` files of a YAML file, outermost first, then the file itself: later ones win.
 
+    A base lies beside the file that names it, or is a packaged config (`packaged_config`).
+
     Raises: FileNotFoundError; ValueError with the line for YAML that is not a tree of sections.
     """
     yield from _read_chain(find_config(path), ())
@@ -223,7 +225,9 @@ def _read_chain(path: Path, children: tuple[Path, ...]) -> Iterator[Source]:
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ValueError(f"{path}: _BASE_ expects a file or a list of files, got {shorten(bases)}")
     for base in bases:
-        yield from _read_chain(path.parent / Path(base).expanduser(), (*children, path))
+        beside_it = path.parent / Path(base).expanduser()
+        found = beside_it if beside_it.exists() else packaged_config(base) or beside_it
+        yield from _read_chain(found, (*children, path))
     yield Source(str(path), path.parent, list(flatten(tree)))
 
 

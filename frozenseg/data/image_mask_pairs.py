@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from frozenseg.data.image_files import is_image
 from frozenseg.data.reading import (
+    hex_of_color,
     ids_of_rgb,
+    read_color_map,
     read_label_png,
     read_panoptic_png,
     semantic_of_panoptic,
@@ -77,11 +79,14 @@ def key_of(path: Path, folder: Path, suffix: str) -> str:
 def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> NDArray[np.int64]:
     """Class indices (H, W) int64 of a record's `sem_seg_file_name`, -1 where nothing is scored.
 
-    A record with `label_ids` has a mask of these instead of indices 0, 1, ...
+    A record with `label_ids` has a mask of these instead of indices 0, 1, ...; one with
+    `label_colors` (`DatasetSplit`) a coloured picture.
     Raises: the errors of `read_label_png`; ValueError for a value that is not an id (an index that
         is too large is left to the caller, who knows the number of classes).
     """
     path = record["sem_seg_file_name"]
+    if "label_colors" in record:
+        return _index_of_colors(read_color_map(path), record["label_colors"], path)
     values = read_label_png(path)
     ids = record.get("label_ids")
     labels = values.copy() if ids is None else _index_of_ids(values, ids, ignore_label, path)
@@ -114,6 +119,21 @@ def _index_of_ids(
             f"{ignore_label} for ignored: correct the class list, ignore_label or the mask"
         )
     return labels
+
+
+def _index_of_colors(
+    colors_HW: NDArray[np.int32], known: tuple[tuple[int, int], ...], path: str
+) -> NDArray[np.int64]:
+    keys, indices = np.array(sorted(known), dtype=np.int64).T
+    place = np.searchsorted(keys, colors_HW).clip(max=len(keys) - 1)
+    other = colors_HW[keys[place] != colors_HW]
+    if other.size:
+        raise ValueError(
+            f"{path}: {other.size} pixels have a colour of no class, such as "
+            f"{hex_of_color(int(other[0]))}: give it to a class of the class list, or name it in "
+            "ignore_colors (colours between two others come from scaling or smoothing the mask)"
+        )
+    return indices[place]
 
 
 def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:

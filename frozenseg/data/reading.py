@@ -213,11 +213,35 @@ def read_values(path: str | Path) -> tuple[NDArray[Any], str]:
     require_file(Path(path))
     try:
         with Image.open(path) as image:
-            if image.format == "JPEG":
-                raise ValueError("a JPEG, which changes labels and ids; save it as PNG")
+            _refuse_jpeg(image)
             return np.array(image), image.mode
     except PILLOW_ERRORS as error:
         raise ValueError(f"{path}: damaged or incomplete label map ({error}); {DAMAGED}") from error
+
+
+def read_color_map(path: str | Path) -> NDArray[np.int32]:
+    """The colours (H, W) of a mask, as R + 256 G + 65536 B; of a palette file those of the palette.
+
+    An alpha channel is left out. Errors as `read_image`, also for a JPEG, whose colours are not
+    those that were saved.
+    """
+    require_file(Path(path))
+    try:
+        with Image.open(path) as image:
+            _refuse_jpeg(image)
+            return ids_of_rgb(np.asarray(image.convert("RGB")))
+    except PILLOW_ERRORS as error:
+        raise ValueError(f"{path}: damaged or incomplete label map ({error}); {DAMAGED}") from error
+
+
+def hex_of_color(packed: int) -> str:
+    """The usual "#rrggbb" of R + 256 G + 65536 B."""
+    return "#" + packed.to_bytes(3, "little").hex()
+
+
+def _refuse_jpeg(image: ImageFile) -> None:
+    if image.format == "JPEG":
+        raise ValueError("a JPEG, which changes labels and ids; save it as PNG")
 
 
 def check_same_size(

@@ -17,6 +17,7 @@ from frozenseg.data.coco_instances import instance_samples
 from frozenseg.data.coco_panoptic import panoptic_samples
 from frozenseg.data.episodes import episode_samples, episodes_of
 from frozenseg.data.findings import Report
+from frozenseg.data.image_lists import listed
 from frozenseg.data.reading import require_file
 from frozenseg.data.samples import Sample, pair_samples
 from frozenseg.vocab import Vocabulary
@@ -41,7 +42,14 @@ def read_samples(
     Sets `report.images` to the number of images.
     Raises: FileNotFoundError and ValueError for an annotation file that cannot be used at all.
     """
-    return READERS[row.kind](row, vocabulary, root, report)
+    samples = READERS[row.kind](row, vocabulary, root, report)
+    if not row.image_list or row.kind in ("semantic", "instance maps"):  # `pair_samples` knows it
+        return samples
+    names = [sample.image.relative_to(root / row.images).as_posix() for sample in samples]
+    chosen = listed(names, row, root, report)
+    kept = [each for each, name in zip(samples, names, strict=True) if name in chosen]
+    report.images = len(kept)
+    return kept
 
 
 def load_records(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> list[dict[str, Any]]:
@@ -66,7 +74,9 @@ def load_records(row: DatasetSplit, vocabulary: Vocabulary, root: Path) -> list[
         record = _record(sample, classes, things)
         if row.exif != EXIF[0]:
             record["exif"] = row.exif
-        if row.labels_are_ids:
+        if row.label_colors:
+            record["label_colors"] = row.label_colors
+        elif row.labels_are_ids:
             record["label_ids"] = tuple(classes)
         episodes = episodes_of(sample, row, classes) if row.kind == "episodes" else [{}]
         records += [{**record, **episode} for episode in episodes]

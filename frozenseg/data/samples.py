@@ -15,7 +15,8 @@ from typing import Any
 
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
-from frozenseg.data.image_mask_pairs import find_pairs, key_of, other_suffixes
+from frozenseg.data.image_lists import listed
+from frozenseg.data.image_mask_pairs import Pairs, find_pairs, key_of, other_suffixes
 from frozenseg.data.object_masks import MAX_PIXELS
 from frozenseg.data.schemas import CategoryEntry, Id, ImageEntry, SegmentEntry
 from frozenseg.vocab import Vocabulary
@@ -67,6 +68,8 @@ def pair_samples(
         pairs = find_pairs(root / row.images, row.image_suffix, folder, suffix)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; {row.origin.remedy}") from None
+    if row.image_list:
+        pairs = _listed_pairs(pairs, row, root, report)
     keys = [key_of(path, root / row.images, row.image_suffix) for path in pairs.images_only]
     own = not row.origin.readme_section  # a benchmark's files have their names from its command
     order = (own and _suffix_hint("semantic_suffix", folder, keys)) or row.origin.completion
@@ -89,6 +92,17 @@ def pair_samples(
         )
         for key, (image, mask) in pairs.both.items()
     ]
+
+
+def _listed_pairs(pairs: Pairs, row: DatasetSplit, root: Path, report: Report) -> Pairs:
+    """The images of the row's list; masks of others are nobody's business."""
+    folder = root / row.images
+    images = [*(image for image, _ in pairs.both.values()), *pairs.images_only]
+    name_of = {path: path.relative_to(folder).as_posix() for path in images}
+    chosen = listed(name_of.values(), row, root, report)
+    both = {key: pair for key, pair in pairs.both.items() if name_of[pair[0]] in chosen}
+    alone = tuple(path for path in pairs.images_only if name_of[path] in chosen)
+    return Pairs(both, alone, ())
 
 
 def _suffix_hint(key: str, folder: Path, wanted: Sequence[str]) -> str:

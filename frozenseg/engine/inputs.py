@@ -10,6 +10,7 @@ from detectron2.data import MetadataCatalog
 from frozenseg.data.catalog.lookup import datasets_root
 from frozenseg.data.catalog.register import registered_split
 from frozenseg.data.findings import Report
+from frozenseg.data.mappers.masks import training_mapper
 from frozenseg.data.verify.files import check_paths, list_samples
 from frozenseg.engine.best import best_metric
 from frozenseg.engine.evaluate import plan
@@ -40,7 +41,8 @@ def check_datasets(cfg: CfgNode, *, training: bool) -> None:
 
     Raises: ValueError that names the key, the dataset, what is wrong and the remedies: for files
         that are missing or empty, for annotations that cannot be used, for test sets that cannot
-        score what the model outputs, and the errors of `best_metric` and `sets_with_loss`.
+        score what the model outputs, and the errors of `training_mapper`, `best_metric` and
+        `sets_with_loss`.
     """
     for name in cfg.DATASETS.TRAIN if training else ():
         if problem := _problem(name):
@@ -58,6 +60,7 @@ def check_datasets(cfg: CfgNode, *, training: bool) -> None:
         row = registered_split(name)
         scored_tasks(row, plan(cfg, name).about["protocol"]["tasks"])
     if training:
+        training_mapper(cfg)
         best_metric(cfg)
         if cfg.TEST.VALIDATION_LOSS:
             sets_with_loss(cfg)

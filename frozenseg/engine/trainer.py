@@ -18,7 +18,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from frozenseg.build import build_model, family
 from frozenseg.data.catalog.register import register_datasets
 from frozenseg.data.loader import TrainLoader
-from frozenseg.data.mappers.masks import SegmentationMapper, build_mapper
+from frozenseg.data.mappers.masks import SegmentationMapper, build_mapper, training_mapper
 from frozenseg.data.training_records import (
     repeat_factors,
     warn_of_empty_masks,
@@ -275,6 +275,8 @@ def build_train_loader(cfg: CfgNode, seed: int) -> TrainLoader:
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         records = with_annotations(records)
     mapper = build_mapper(cfg, is_train=True)
+    source = "the config" if cfg.INPUT.DATASET_MAPPER_NAME else "the annotations of DATASETS.TRAIN"
+    logger.info("INPUT.DATASET_MAPPER_NAME is %s, from %s", training_mapper(cfg), source)
     if isinstance(mapper, SegmentationMapper):
         warn_of_empty_masks(records)
         queries = cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES

@@ -78,7 +78,7 @@ class SetCriterion(nn.Module):
         if classes != expected:
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {classes} but the training vocabulary "
-                f"has {expected} classes: set it to {expected}"
+                f"has {expected} classes: leave it out, or set it to {expected}"
             )
 
     def forward(

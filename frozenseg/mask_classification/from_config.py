@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +38,8 @@ from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
 from frozenseg.structures import EnsembleSettings
 from frozenseg.vocab import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 # Key with the name of a part -> where the parts are registered.
 _REGISTRIES = {
@@ -193,7 +196,7 @@ def build_criterion(cfg: CfgNode, vocabulary: Vocabulary) -> SetCriterion:
     )
     return SetCriterion(
         matcher,
-        num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        num_classes=number_of_classes(cfg, vocabulary),
         num_queries=settings.NUM_OBJECT_QUERIES,
         no_object_weight=settings.NO_OBJECT_WEIGHT,
         loss_weights={
@@ -206,6 +209,18 @@ def build_criterion(cfg: CfgNode, vocabulary: Vocabulary) -> SetCriterion:
         importance_ratio=settings.IMPORTANCE_SAMPLE_RATIO,
         class_weights=class_weights(settings.CLASS_WEIGHTS, vocabulary),
     )
+
+
+def number_of_classes(cfg: CfgNode, vocabulary: Vocabulary) -> int:
+    """MODEL.SEM_SEG_HEAD.NUM_CLASSES; where that is 0, the number of training classes.
+
+    A number that was given is not changed here: the model refuses a wrong one.
+    """
+    given = int(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    source = "the config" if given else f"the classes of {cfg.DATASETS.TRAIN[0]} (DATASETS.TRAIN)"
+    number = given or len(vocabulary)
+    logger.info("MODEL.SEM_SEG_HEAD.NUM_CLASSES is %d, from %s", number, source)
+    return number
 
 
 def class_weights(given: Sequence[Any], vocabulary: Vocabulary) -> list[float] | None:

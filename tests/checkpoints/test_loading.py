@@ -142,7 +142,6 @@ def test_missing_and_unexpected_names_are_an_error_and_change_nothing(file):
     ("sizes", "name", "shapes", "key"),
     [
         ({"queries": 7}, "query_feat", ("(7, 6)", "(4, 6)"), "NUM_OBJECT_QUERIES"),
-        ({"classes": 9}, "empty_weight", ("(10,)", "(4,)"), "NUM_CLASSES"),
         ({"clip_width": 8}, "backbone", ("(8, 2)", "(5, 2)"), "CLIP_MODEL_NAME"),
     ],
 )
@@ -154,6 +153,15 @@ def test_a_wrong_shape_names_parameter_shapes_and_key(file, sizes, name, shapes,
     for part in (name, *shapes, key):
         assert part in str(error.value)
     assert equal(model, before)
+
+
+def test_weights_for_other_classes_load_with_a_warning(file, caplog):
+    model, other = Toy(), Toy(classes=9)
+    report = load_weights(model, file(other.state_dict()))
+    assert report.skipped == ("criterion.empty_weight",)
+    assert torch.equal(model.criterion.empty_weight, torch.ones(4))
+    assert torch.equal(model.void_embedding.weight, other.void_embedding.weight)
+    assert "w.pth was trained on 9 classes, DATASETS.TRAIN has 3" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ from frozenseg.data.catalog.split import (
 )
 from frozenseg.errors import nearest
 from frozenseg.files import check_typed
+from frozenseg.vocab.class_lists import read_entries
+from frozenseg.vocab.class_tables import table_entries
+from frozenseg.vocab.colors import parse_color
 
 SUFFIXES = (".yaml", ".yml")
 Text = Annotated[str, Meta(min_length=1)]
@@ -52,6 +55,7 @@ class OwnDataset(TypedDict, total=False):
     tasks: Annotated[list[str], Meta(min_length=1)]
     classes: Text | Annotated[list[Any], Meta(min_length=1)]
     images: Text
+    image_list: Text
     panoptic_json: Text
     panoptic_masks: Text
     semantic_masks: Text
@@ -59,6 +63,7 @@ class OwnDataset(TypedDict, total=False):
     category_ids: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)]
     mask_values: Text
     ignore_label: Label
+    ignore_colors: list[Text | list[int]]
     image_suffix: Text
     semantic_suffix: Text
     exif: Text
@@ -68,10 +73,15 @@ class OwnDataset(TypedDict, total=False):
 
 
 KEYS = tuple(OwnDataset.__annotations__)
-CHOICES = {"mask_values": ("index", "id"), "exif": EXIF}  # the first is the default
+CHOICES = {"mask_values": ("index", "id", "color"), "exif": EXIF}  # the first is the default
 PATHS = (*(field for field in PATH_FIELDS if field != "instance_masks"), "instance_json")
 MASK_MISTAKE = (
-    "the masks hold the indices of the classes, 0 the first, or with `mask_values: id` ids"
+    "the masks hold the indices of the classes, 0 the first, or with `mask_values: id` ids, with "
+    "`mask_values: color` colours"
+)
+COLOR_FILE = (
+    "a .tsv or .json file with a colour for every class, such as the lines 'name<TAB>color', "
+    "'road<TAB>#804080'"
 )
 TASKS_OF = {"panoptic": TASKS, "instances": ("instance",), "semantic": ("semantic",)}
 EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "semantic": "sem_seg"}
@@ -123,6 +133,7 @@ def _row(entry: Mapping[str, Any], file: Path, number: int) -> DatasetSplit:
         shared_names=not classes,
         category_ids=tuple(entry.get("category_ids", ())),
         labels_are_ids=entry.get("mask_values") == "id",
+        label_colors=_label_colors(entry, classes, where),
         ignore_label=entry.get("ignore_label", 255),
         image_suffix=entry.get("image_suffix", ""),
         semantic_suffix=entry.get("semantic_suffix", ".png"),
@@ -194,6 +205,40 @@ def _classes(given: str | list[Any], file: Path, where: str) -> str:
     return "; ".join(texts) + ";"
 
 
+def _label_colors(
+    entry: Mapping[str, Any], classes: str, where: str
+) -> tuple[tuple[int, int], ...]:
+    """`DatasetSplit.label_colors`; () unless the masks are coloured pictures.
+
+    Raises: ValueError for a class without a colour, and for a colour of two meanings.
+    """
+    if entry.get("mask_values") != "color":
+        if "ignore_colors" in entry:
+            raise ValueError(f"{where}: ignore_colors needs mask_values: color")
+        return ()
+    if "ignore_label" in entry:
+        raise ValueError(f"{where}: masks of colours have ignore_colors, not ignore_label")
+    if not classes or ";" in classes:
+        raise ValueError(f"{where}: mask_values: color needs `classes`, {COLOR_FILE}")
+    try:
+        entries = read_entries(Path(classes)) if is_class_file(classes) else table_entries(classes)
+        ignored = [parse_color(color, "ignore_colors") for color in entry.get("ignore_colors", ())]
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    meaning: dict[tuple[int, ...], tuple[int, str]] = {}
+    of_classes = [(each.color, index, each.names[0]) for index, each in enumerate(entries)]
+    for color, index, name in (*of_classes, *((color, -1, "ignored") for color in ignored)):
+        if color is None:
+            raise ValueError(
+                f"{where}: class {name!r} has no colour: `classes` must be {COLOR_FILE}"
+            )
+        if color in meaning and meaning[color][0] != index:
+            both = f"{meaning[color][1]!r} and {name!r}"
+            raise ValueError(f"{where}: {both} have one colour, {list(color)}: change one of them")
+        meaning[color] = (index, name)
+    return tuple((r + 256 * g + 65536 * b, index) for (r, g, b), (index, _) in meaning.items())
+
+
 def _check_ids(row: DatasetSplit, folder: Path, where: str) -> None:
     """Reads the class list. Raises ValueError if its ids are missing or clash with ignore_label."""
     try:
@@ -213,7 +258,7 @@ def _check_ids(row: DatasetSplit, folder: Path, where: str) -> None:
             f"`mask_values: id` are at most {LABELS - 1}"
         )
     labels = ids if row.labels_are_ids else {index: index for index in range(len(vocabulary))}
-    if row.semantic_masks and row.ignore_label in labels:
+    if row.semantic_masks and not row.label_colors and row.ignore_label in labels:
         name = vocabulary.names[labels[row.ignore_label]]
         raise ValueError(
             f"{where}: ignore_label {row.ignore_label} is the label of class {name!r}; choose a "

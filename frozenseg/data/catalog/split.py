@@ -12,7 +12,7 @@ TASKS = ("panoptic", "instance", "semantic")
 FOLDERS = {"train": "training", "val": "validation"}  # names of the splits in many datasets
 EXIF = ("turn", "ignore")
 PATH_FIELDS = (
-    *("images", "panoptic_json", "panoptic_masks", "episodes_json"),
+    *("images", "image_list", "panoptic_json", "panoptic_masks", "episodes_json"),
     *("semantic_masks", "instance_masks"),
 )
 PREPARE = "frozenseg data prepare"
@@ -110,6 +110,8 @@ class DatasetSplit:
         images, panoptic_masks, semantic_masks, instance_masks: folders; with a panoptic JSON and
             without `semantic_masks` the semantic ground truth is derived from the panoptic one.
         panoptic_json: annotation file in COCO panoptic format; instances are its thing segments.
+        image_list: text file with the names of the images that belong to the split, one a line,
+            relative to `images`, with or without suffix; "" means all.
         instance_json: annotation file in COCO's (or LVIS') instance format. Beside a panoptic JSON
             it is only named in the metadata, for detectron2's evaluators.
         episodes_json: index of the images of an episodic benchmark and the classes in them
@@ -123,6 +125,8 @@ class DatasetSplit:
         category_ids: the dataset's own id of every class, in vocabulary order; () means those of
             the vocabulary, or 0..C-1 if it has none.
         labels_are_ids: semantic masks hold these ids; otherwise class indices 0..C-1.
+        label_colors: semantic masks are coloured pictures: (colour as R + 256 G + 65536 B, class
+            index, or -1 for one that is not scored) of every colour in them.
         ignore_label: the value of semantic masks that is not scored.
         image_suffix, semantic_suffix, instance_suffix: ends of file names; what is before them
             is the same in an image and its masks. An empty image suffix means any image file.
@@ -144,6 +148,7 @@ class DatasetSplit:
     tasks: tuple[str, ...]
     vocabulary: str
     images: str
+    image_list: str = ""
     panoptic_json: str = ""
     panoptic_masks: str = ""
     semantic_masks: str = ""
@@ -158,6 +163,7 @@ class DatasetSplit:
     shared_names: bool = False
     category_ids: tuple[int, ...] = ()
     labels_are_ids: bool = False
+    label_colors: tuple[tuple[int, int], ...] = ()
     ignore_label: int = 255
     image_suffix: str = ".jpg"
     semantic_suffix: str = ".png"

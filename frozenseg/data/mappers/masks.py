@@ -33,12 +33,13 @@ from frozenseg.data.mappers.targets import (
 )
 from frozenseg.data.proposals.reader import ProposalFolder
 from frozenseg.data.reading import exif_advice, read_image
+from frozenseg.vocab import Vocabulary
 
 PAD_PIXEL = 128
 # Entries of a record that training targets are made from.
 ANNOTATION_KEYS = (
     *("pan_seg_file_name", "segments_info", "sem_seg_file_name", "label_ids", "annotations"),
-    *("instance_file_name", "neg_category_ids", "not_exhaustive_category_ids"),
+    *("label_colors", "instance_file_name", "neg_category_ids", "not_exhaustive_category_ids"),
 )
 FLIP_PROBABILITIES = {"horizontal": 0.5, "none": 0.0}
 
@@ -157,7 +158,7 @@ class SegmentationMapper:
         if not set(self.targets.needs) & record.keys():
             raise ValueError(
                 f"{record['file_name']}: this dataset has no {' or '.join(self.targets.needs)}, "
-                "which INPUT.DATASET_MAPPER_NAME needs: take another mapper or dataset"
+                f"which {KEY} needs: take another mapper or dataset"
             )
         classes, masks = self.targets(record, size, transform, self.image_size)
         instances = Instances((self.image_size, self.image_size))
@@ -172,16 +173,51 @@ def _check_known(key: str, value: str, known: Collection[str]) -> None:
         raise ValueError(f"{key} is {value!r}, which is not supported: use {choices}")
 
 
+KEY = "INPUT.DATASET_MAPPER_NAME"
+EPISODES = "episodes"
 MAPPERS: dict[str, Callable[[CfgNode], TargetReader]] = {
     "coco_panoptic_lsj": lambda cfg: PanopticTargets(),
     "semantic_lsj": lambda cfg: SemanticTargets(
-        _ignore_label(cfg.DATASETS.TRAIN), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+        _ignore_label(cfg.DATASETS.TRAIN), _number_of_classes(cfg)
     ),
     "coco_instance_lsj": lambda cfg: InstanceTargets(),
 }
+# `DatasetSplit.kind` -> what it is in words, and the mappers that read it, the default first.
+READ_BY: dict[str, tuple[str, tuple[str, ...]]] = {
+    "panoptic": ("panoptic annotations", ("coco_panoptic_lsj", "semantic_lsj")),
+    "instances": ("instance annotations", ("coco_instance_lsj",)),
+    "lvis": ("instance annotations", ("coco_instance_lsj",)),
+    "semantic": ("label maps", ("semantic_lsj",)),
+    "episodes": ("episodes", (EPISODES,)),
+    "instance maps": ("instance maps", ()),
+}
 
 
-EPISODES = "episodes"
+def training_mapper(cfg: CfgNode) -> str:
+    """INPUT.DATASET_MAPPER_NAME; where that is empty, the mapper that DATASETS.TRAIN needs.
+
+    Raises: ValueError for an unknown name, for one that cannot read the annotations of a training
+        set (it names the one that can), and for training sets that no mapper reads together.
+    """
+    given, common, have = cfg.INPUT.DATASET_MAPPER_NAME, [*MAPPERS, EPISODES], []
+    if given:
+        _check_known(KEY, given, common)
+    for name in cfg.DATASETS.TRAIN:
+        row = MetadataCatalog.get(name).get("dataset_split")
+        if row is None:  # registered by hand: its records will tell
+            continue
+        what, possible = READ_BY[row.kind]
+        have.append(f"{name} has {what}")
+        if given and given not in possible:
+            take = f"take {' or '.join(map(repr, possible))}" if possible else "no mapper reads it"
+            raise ValueError(f"{KEY} is {given!r}, but DATASETS.TRAIN: {have[-1]}: {take}")
+        common = [mapper for mapper in common if mapper in possible]
+    if not common:
+        raise ValueError(
+            f"DATASETS.TRAIN: {' and '.join(have)}: no mapper ({KEY}) reads "
+            f"{'them together' if len(have) > 1 else 'them'}; train on other datasets"
+        )
+    return str(given or common[0])
 
 
 def build_mapper(
@@ -192,22 +228,27 @@ def build_mapper(
     episodes: bool = False,
     true_masks_of: str = "",
 ) -> SegmentationMapper | EpisodeMapper:
-    """The mapper that INPUT.DATASET_MAPPER_NAME names; tests read images only.
+    """The mapper of `training_mapper`; tests read images only.
 
     Args:
         episodes: the test set asks each image for classes, whatever the training does.
         true_masks_of: the test set whose annotated masks its images get.
-    Raises: ValueError for an unknown name, or training sets that ignore different labels.
+    Raises: the errors of `training_mapper`; ValueError for training sets that ignore different
+        labels.
     """
-    name = cfg.INPUT.DATASET_MAPPER_NAME
-    _check_known("INPUT.DATASET_MAPPER_NAME", name, (*MAPPERS, EPISODES))
-    if name == EPISODES if is_train else episodes:
+    name = training_mapper(cfg) if is_train else ""
+    if episodes or name == EPISODES:
         return EpisodeMapper(cfg, is_train=is_train)
     targets = MAPPERS[name](cfg) if is_train else None
     truth = AnyTargets(_ignore_label([true_masks_of])) if true_masks_of else None
     return SegmentationMapper(
         cfg, is_train=is_train, targets=targets, proposals=proposals, true_masks=truth
     )
+
+
+def _number_of_classes(cfg: CfgNode) -> int:
+    """Those of the training sets; what a config says of them is checked by the model."""
+    return len(Vocabulary.from_metadata(MetadataCatalog.get(cfg.DATASETS.TRAIN[0])))
 
 
 def _ignore_label(names: Sequence[str]) -> int:

@@ -87,9 +87,9 @@ class SemanticTargets:
         check_same_size(source, labels.shape, record["file_name"], size)
         if labels.max(initial=-1) >= self.num_classes:
             raise ValueError(
-                f"{source}: has label {labels.max()}, but MODEL.SEM_SEG_HEAD.NUM_CLASSES is "
-                f"{self.num_classes} and {self.ignore_label} means ignored: check that key, and "
-                "the dataset with python -m frozenseg.data verify"
+                f"{source}: has label {labels.max()}, but the {self.num_classes} classes are "
+                f"0..{self.num_classes - 1} and {self.ignore_label} means ignored: check the class "
+                "list, ignore_label and the mask (`frozenseg data verify` finds all such masks)"
             )
         # As uint8 like a panoptic map, 0 for nothing: detectron2 resizes other types differently.
         rgb = transform.apply_segmentation(rgb_of_ids(labels + 1))

@@ -14,6 +14,7 @@ from frozenseg.vocab import Vocabulary
 
 WHAT = {
     "images": "folder of images",
+    "image_list": "list of images",
     "panoptic_json": "panoptic annotation file",
     "panoptic_masks": "folder of panoptic maps",
     "episodes_json": "index of episodes",
@@ -89,7 +90,7 @@ def _report_strays(
     report: Report,
 ) -> None:
     """Warns of maps that no annotation names; folders that other datasets share are left out."""
-    if what != "panoptic map" or not folder:
+    if what != "panoptic map" or not folder or row.image_list:
         return
     known = set(expected)
     for name, path in walk_files(root / folder):

@@ -20,7 +20,9 @@ from frozenseg.data.panoptic_pixels import compare_segments
 from frozenseg.data.reading import (
     exif_advice,
     exif_orientation,
+    hex_of_color,
     ids_of_rgb,
+    read_color_map,
     read_image,
     read_panoptic_png,
     read_values,
@@ -29,7 +31,7 @@ from frozenseg.data.samples import Sample
 
 SIZES_DIFFER = "an image and its mask (or annotation) have different sizes"
 CITYSCAPES_INSTANCES = range(24, 34)  # label ids of the classes with instances
-MASK_VALUES = ("the indices 0, 1, ...", "the ids")
+MASK_VALUES = ("the indices 0, 1, ...", "the ids", "the colours")
 MANY = 10  # so many files without an ignored pixel are suspicious where most files have some
 
 
@@ -113,8 +115,10 @@ class MapChecker:
         ignored = f"{100 * self.ignored / self.pixels:.1f} % of the pixels are ignored"
         names = ", ".join(absent[:8]) + (", ..." if absent[8:] else "")
         problem = f"{len(absent)} of {len(self.names)} classes occur nowhere; {ignored}"
-        order = f"check that the masks hold {MASK_VALUES[self.row.labels_are_ids]} of the classes"
-        self.report.warning(problem, f"{order}, and ignore_label ({self.row.ignore_label})", names)
+        kind = 2 if self.row.label_colors else self.row.labels_are_ids
+        label = "ignore_colors" if kind == 2 else f"ignore_label ({self.row.ignore_label})"
+        order = f"check that the masks hold {MASK_VALUES[kind]} of the classes, and {label}"
+        self.report.warning(problem, order, names)
         if len(self.labels) == 1:
             problem = "only one class occurs: its score is 100 whatever else is ignored"
             self.report.warning(problem, "score another set of images", names)
@@ -174,13 +178,15 @@ class MapChecker:
         return ids.shape
 
     def _semantic(self, path: Path, sample: Sample) -> tuple[int, ...]:
+        row, report = self.row, self.report
+        if row.label_colors:
+            return self._colors(path)
         values, mode = read_values(path)
         if values.ndim != 2:
             raise ValueError(
                 f"{path}: has {values.shape[-1]} channels (mode {mode}): it is a coloured picture, "
-                "not a map of labels"
+                "not a map of labels; if its colours are the classes, set mask_values: color"
             )
-        row, report = self.row, self.report
         if sample.pixels is not None:
             self._compare_pixels(path, values, sample.pixels)
             return values.shape
@@ -189,11 +195,8 @@ class MapChecker:
             problem += self.origin.mistake
             report.error(problem, row.origin.repair, str(path))
         found = set(_distinct(values))
-        self.maps += 1
-        self.pixels += values.size
-        self.ignored += int(np.count_nonzero(values == row.ignore_label))
-        self.maps_with_ignored += row.ignore_label in found
-        self.labels |= found - {row.ignore_label}
+        ignored = int(np.count_nonzero(values == row.ignore_label))
+        self._count(found - {row.ignore_label}, values.size, ignored)
         wrong = sorted(found - self.values - {row.ignore_label})
         if wrong:
             problem = self._range_problem(wrong)
@@ -201,6 +204,34 @@ class MapChecker:
         elif found <= {row.ignore_label}:
             self._empty(path)
         return values.shape
+
+    def _colors(self, path: Path) -> tuple[int, ...]:
+        """A mask whose colours are the classes."""
+        colors_HW = read_color_map(path)
+        index_of = dict(self.row.label_colors)
+        colors, counts = np.unique(colors_HW, return_counts=True)
+        pixels = dict(zip(colors.tolist(), counts.tolist(), strict=True))
+        other = [color for color in pixels if color not in index_of]
+        found = {index_of[color] for color in pixels if color in index_of} - {-1}
+        ignored = sum(count for color, count in pixels.items() if index_of.get(color) == -1)
+        self._count(found, colors_HW.size, ignored)
+        if other:
+            some = [f"{hex_of_color(color)} ({pixels[color]} pixels)" for color in other[:5]]
+            problem = "a mask has a colour of no class"
+            order = "add it to the class list or to ignore_colors; save masks without smoothing"
+            self.report.error(
+                problem, order, f"{path}: {', '.join(some)}{', ...' * bool(other[5:])}"
+            )
+        elif not found:
+            self._empty(path)
+        return colors_HW.shape
+
+    def _count(self, labels: set[int], pixels: int, ignored: int) -> None:
+        self.maps += 1
+        self.pixels += pixels
+        self.ignored += ignored
+        self.maps_with_ignored += bool(ignored)
+        self.labels |= labels
 
     def _compare_pixels(
         self, path: Path, values_HW: NDArray[np.integer[Any]], listed: dict[int, int]
