@@ -7,6 +7,7 @@ from pathlib import Path
 
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
+from frozenseg.errors import nearest
 
 
 def listed(names: Iterable[str], row: DatasetSplit, root: Path, report: Report) -> set[str]:
@@ -22,13 +23,13 @@ def listed(names: Iterable[str], row: DatasetSplit, root: Path, report: Report) 
     path = root / row.image_list
     line_of = _lines(path)
     chosen = {name for name in names if name in line_of or _stem(name) in line_of}
-    found = chosen | {_stem(name) for name in chosen}
-    example = min(names, default="photo.jpg")
-    order = f"one name a line, as those below {root / row.images}, such as {example!r}"
-    for name, line in line_of.items():
-        if name not in found:
-            problem = "the list of images names one that the dataset does not have"
-            report.error(problem, order, f"{path}, line {line}: {name!r}")
+    lacking = line_of.keys() - chosen - {_stem(name) for name in chosen}
+    ordered = sorted(lacking, key=line_of.__getitem__)
+    [example] = nearest(ordered[0], names) if lacking and names else ["photo.jpg"]
+    order = f"write one name a line, as they are below {root / row.images}: {example!r}"
+    for name in ordered:
+        problem = "the list of images names one that the dataset does not have"
+        report.error(problem, order, f"{path}, line {line_of[name]}: {name!r}")
     return chosen
 
 

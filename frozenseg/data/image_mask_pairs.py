@@ -44,7 +44,8 @@ class Pairs:
 def find_pairs(images: Path, image_suffix: str, masks: Path, mask_suffix: str) -> Pairs:
     """The files below `images` and `masks` (subfolders included) whose names agree.
 
-    A file counts if its name ends in the suffix; an empty image suffix means every image file.
+    A file counts if its name ends in the suffix, in small or capital letters; an empty image suffix
+    means every image file.
     Raises: FileNotFoundError for a missing folder, ValueError for two images of one name.
     """
     image_of = _files_by_key(images, image_suffix)
@@ -73,7 +74,7 @@ def other_suffixes(folder: Path, keys: Collection[str]) -> Counter[str]:
 def key_of(path: Path, folder: Path, suffix: str) -> str:
     """What a file's name below `folder` has before its suffix; see `Pairs`."""
     name = path.relative_to(folder).as_posix()
-    return name.removesuffix(suffix) if suffix else name.rpartition(".")[0]
+    return name[: -len(suffix)] if suffix else name.rpartition(".")[0]
 
 
 def read_semantic_labels(record: Mapping[str, Any], ignore_label: int) -> NDArray[np.int64]:
@@ -165,7 +166,7 @@ def _raise(error: OSError) -> None:
 def _files_by_key(folder: Path, suffix: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, path in walk_files(folder):
-        if not (name.endswith(suffix) if suffix else is_image(path)):
+        if not (name.lower().endswith(suffix.lower()) if suffix else is_image(path)):
             continue
         key = key_of(path, folder, suffix)
         if key in found:

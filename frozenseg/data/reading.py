@@ -171,7 +171,8 @@ def exif_orientation(path: str | Path) -> int:
 
 def exif_advice(path: str | Path, size: tuple[int, ...], expected: tuple[int, ...]) -> str:
     """What to do if an image's EXIF orientation is why its size is not the annotation's; or ""."""
-    if tuple(size) != tuple(expected)[::-1] or exif_orientation(path) < 5:
+    turned = tuple(size) == tuple(expected)[::-1] and Path(path).is_file()
+    if not turned or exif_orientation(path) < 5:
         return ""
     return (
         "EXIF data turn the image, its annotation is of the pixels as they are stored: set "
@@ -181,13 +182,19 @@ def exif_advice(path: str | Path, size: tuple[int, ...], expected: tuple[int, ..
 
 def read_label_png(path: str | Path) -> NDArray[np.int64]:
     """Semantic labels (H, W), the PNG's own integers (8 or 16 bit). Errors as `read_image`."""
-    labels, _ = read_values(path)
-    if labels.ndim != 2:
-        raise ValueError(
-            f"{path}: is a label map of {labels.ndim} dimensions {labels.shape}; one channel is "
-            "expected: prepare the dataset again"
-        )
+    labels, mode = read_values(path)
+    check_one_channel(path, labels, mode)
     return labels.astype(np.int64)
+
+
+def check_one_channel(path: str | Path, values: NDArray[Any], mode: str) -> None:
+    """Raises ValueError if what `read_values` gave is no label map (H, W)."""
+    if values.ndim != 2:
+        raise ValueError(
+            f"{path}: has {values.shape[-1]} channels (mode {mode}): it is a coloured picture, not "
+            "a map of labels; if its colours are the classes of a dataset of your own, set "
+            "`mask_values: color` in its YAML, else prepare the dataset again"
+        )
 
 
 def read_panoptic_png(path: str | Path) -> NDArray[np.uint8]:
@@ -249,9 +256,10 @@ def check_same_size(
 ) -> None:
     """Raises ValueError if a map (height, width) differs from its image's size."""
     if tuple(size) != tuple(expected):
+        order = exif_advice(image, expected, size)
         raise ValueError(
             f"{path}: is {size[1]}x{size[0]} but its image {image} is {expected[1]}x{expected[0]} "
-            "(width x height): the files do not belong together; prepare the dataset again"
+            f"(width x height); {order or 'they do not belong together: prepare the dataset again'}"
         )
 
 

@@ -80,7 +80,7 @@ def pair_samples(
     for path in pairs.masks_only:
         report.error("a mask has no image", order, path, FileNotFoundError)
     report.images = len(pairs.both) + len(pairs.images_only)
-    if not report.images:
+    if not report.images and not row.image_list:
         problem = f"the folder has no image *{row.image_suffix}"
         report.error(problem, row.origin.download, root / row.images)
     return [

@@ -145,7 +145,7 @@ def test_a_truncated_png_is_reported_with_its_name(tmp_path, read):
 
 def test_a_label_map_of_several_channels_is_refused_and_16_bits_are_kept(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "rgb.png")
-    with pytest.raises(ValueError, match=r"rgb\.png.*one channel"):
+    with pytest.raises(ValueError, match=r"rgb\.png.*3 channels.*mask_values: color"):
         read_label_png(tmp_path / "rgb.png")
     deep = np.array([[0, 700], [65535, 3]], dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")

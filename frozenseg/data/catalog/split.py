@@ -88,7 +88,7 @@ class Origin:
 
     def redo(self, order: str) -> str:
         """`order` for a single damaged file, which is not made again while it is there."""
-        return order if order.startswith("delete") else f"delete it, then {order}"
+        return order if order.startswith(("delete", "replace")) else f"delete it, then {order}"
 
     @property
     def mistake(self) -> str:

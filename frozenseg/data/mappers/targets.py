@@ -87,7 +87,7 @@ class SemanticTargets:
         check_same_size(source, labels.shape, record["file_name"], size)
         if labels.max(initial=-1) >= self.num_classes:
             raise ValueError(
-                f"{source}: has label {labels.max()}, but the {self.num_classes} classes are "
+                f"{source}: has label {labels.max()}, but the indices of the classes are "
                 f"0..{self.num_classes - 1} and {self.ignore_label} means ignored: check the class "
                 "list, ignore_label and the mask (`frozenseg data verify` finds all such masks)"
             )

@@ -58,6 +58,7 @@ def _with_files(
 ) -> list[Sample]:
     """The samples without a missing file; every missing one is reported."""
     present: dict[Path, set[str]] = {}
+    alike: dict[Path, dict[str, str]] = {}  # name without suffix, in small letters -> name
     kinds: tuple[tuple[str, str, Callable[[Sample], Path | None], str], ...] = (
         ("image", row.images, lambda sample: sample.image, row.origin.download),
         ("panoptic map", row.panoptic_masks, lambda sample: sample.panoptic, row.origin.completion),
@@ -70,12 +71,15 @@ def _with_files(
             if path is None:
                 continue
             if path.parent not in present:
-                present[path.parent] = _names_in(path.parent)
+                names = present[path.parent] = _names_in(path.parent)
+                alike[path.parent] = {Path(name).stem.casefold(): name for name in names}
             if path.name not in present[path.parent]:
                 problem = f"the {what} of an annotation is missing"
                 if row.kind == "lvis":
                     problem += " (LVIS uses images of both train2017 and val2017)"
-                report.error(problem, remedy, str(path))
+                other = alike[path.parent].get(path.stem.casefold())
+                there = f" (there is {other!r}: the names must be the same)" if other else ""
+                report.error(problem, remedy, f"{path}{there}")
                 complete.pop(number, None)
         _report_strays(row, root, folder, what, (file_of(s) for s in samples), report)
     return [samples[number] for number in complete]

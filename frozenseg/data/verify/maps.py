@@ -18,6 +18,7 @@ from frozenseg.data.episodes import describe
 from frozenseg.data.findings import Report
 from frozenseg.data.panoptic_pixels import compare_segments
 from frozenseg.data.reading import (
+    check_one_channel,
     exif_advice,
     exif_orientation,
     hex_of_color,
@@ -90,7 +91,8 @@ class MapChecker:
             except (ValueError, OSError) as error:
                 self._unreadable(error, self.origin.completion)
             else:
-                self._compare(path, found, size, "its image is")
+                order = exif_advice(sample.image, size, found) if size else ""
+                self._compare(path, found, size, "its image is", order)
 
     def finish(self) -> None:
         """What can be said after the last sample."""
@@ -121,7 +123,8 @@ class MapChecker:
         self.report.warning(problem, order, names)
         if len(self.labels) == 1:
             problem = "only one class occurs: its score is 100 whatever else is ignored"
-            self.report.warning(problem, "score another set of images", names)
+            [label] = self.labels
+            self.report.warning(problem, "score another set of images", self.names.get(label, ""))
 
     def _orientation(
         self, path: Path, shape: tuple[int, ...], size: tuple[int, ...] | None
@@ -182,11 +185,7 @@ class MapChecker:
         if row.label_colors:
             return self._colors(path)
         values, mode = read_values(path)
-        if values.ndim != 2:
-            raise ValueError(
-                f"{path}: has {values.shape[-1]} channels (mode {mode}): it is a coloured picture, "
-                "not a map of labels; if its colours are the classes, set mask_values: color"
-            )
+        check_one_channel(path, values, mode)
         if sample.pixels is not None:
             self._compare_pixels(path, values, sample.pixels)
             return values.shape

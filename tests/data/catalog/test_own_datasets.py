@@ -140,7 +140,8 @@ def test_all_keys_are_taken(folder):
         "object_mask_threshold": 0.4,
         "prepare": "python make_kitchen.py",
     }
-    assert set(entry) | {"instance_json"} == set(KEYS)
+    elsewhere = {"instance_json", "image_list", "ignore_colors"}
+    assert set(entry) | elsewhere == set(KEYS)
     [row] = read_dataset_file(write(folder, entry))
     assert (row.benchmark, row.split, row.tasks) == ("kitchen", "test", ("panoptic",))
     assert (row.test_size, row.object_mask_threshold) == ((640, 1000), 0.4)

@@ -45,7 +45,7 @@ def test_semantic_targets_know_masks_of_ids_and_refuse_other_labels(tmp_path):
     assert classes.tolist() == [0, 1]
     np.testing.assert_array_equal(masks[1], [[1, 0], [0, 0]])
     del record["label_ids"]
-    with pytest.raises(ValueError, match=r"x\.png: has label 20, but the 2 classes are 0\.\.1"):
+    with pytest.raises(ValueError, match=r"x\.png: has label 20, but .*classes are 0\.\.1"):
         SemanticTargets(0, 2)(record, (2, 2), KEEP, 2)
     with pytest.raises(ValueError, match=r"x\.png: is 2x2 but its image x\.jpg is 3x2"):
         SemanticTargets(0, 21)(record, (2, 3), KEEP, 2)
@@ -117,11 +117,11 @@ def test_the_mappers_of_the_config_make_their_targets(registered):
     found = {}
     for name in MAPPERS:
         cfg.INPUT.DATASET_MAPPER_NAME = name
-        mapper = build_mapper(cfg, is_train=True)
         if name == "coco_instance_lsj":
-            with pytest.raises(ValueError, match=r"has no annotations.*DATASET_MAPPER_NAME"):
-                mapper(record)
+            with pytest.raises(ValueError, match=r"take 'coco_panoptic_lsj' or 'semantic_lsj'"):
+                build_mapper(cfg, is_train=True)
             continue
+        mapper = build_mapper(cfg, is_train=True)
         sample = mapper(record, np.random.default_rng(3))
         assert set(sample) == {"file_name", "image_id", "height", "width", "image", "instances"}
         found[name] = sample

@@ -468,13 +468,19 @@ def own_pairs(root, suffix):
     return row
 
 
-@pytest.mark.parametrize("suffix", [".PNG", "_labels.png", ".tif"])
+@pytest.mark.parametrize("suffix", [".label.png", "_labels.png", ".tif"])
 def test_masks_of_another_suffix_are_counted_in_the_hint(tmp_path, suffix):
     row = own_pairs(tmp_path, suffix)
     found = check(row, tmp_path).findings[0]
     folder = tmp_path / row.semantic_masks
     assert found.remedy == f"2 files *{suffix} in {folder}: set semantic_suffix: {suffix}"
     assert check(replace(row, semantic_suffix=suffix), tmp_path).errors == 0
+
+
+def test_masks_with_capital_suffixes_belong_to_their_images(tmp_path):
+    row = own_pairs(tmp_path, ".PNG")
+    report = check(row, tmp_path)
+    assert (report.findings, report.checked) == ([], 2)
 
 
 def test_jpeg_masks_are_no_masks(tmp_path):
@@ -491,6 +497,7 @@ def test_classes_without_a_pixel_are_named_with_what_is_ignored(tmp_path):
     assert absent.problem == "1 of 2 classes occur nowhere; 25.0 % of the pixels are ignored"
     assert absent.where == ["heart"]
     assert "only one class occurs" in alone.problem
+    assert alone.where == ["sand"]
 
 
 def turn(path, orientation, size=SIZE):
