@@ -10,7 +10,8 @@
     panoptic_json: panoptic.json  # COCO panoptic format; without `classes` its own categories
     panoptic_masks: panoptic
 
-Several rows are a list of such mappings. `KEYS` has all keys; datasets/README.md explains them.
+Several rows are a list of such mappings. `KEYS` has all keys; datasets/README.md explains them,
+docs/own_data.md goes from photographs to a trained model.
 """
 
 from __future__ import annotations

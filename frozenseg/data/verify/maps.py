@@ -123,8 +123,8 @@ class MapChecker:
         self.report.warning(problem, order, names)
         if len(self.labels) == 1:
             problem = "only one class occurs: its score is 100 whatever else is ignored"
-            [label] = self.labels
-            self.report.warning(problem, "score another set of images", self.names.get(label, ""))
+            [only] = self.labels
+            self.report.warning(problem, "score another set of images", self.names.get(only, ""))
 
     def _orientation(
         self, path: Path, shape: tuple[int, ...], size: tuple[int, ...] | None
