@@ -249,6 +249,14 @@ def test_a_broken_file_is_one_line_that_names_it(write, text, pattern):
     assert "\n" not in str(caught.value)
 
 
+def test_a_base_may_be_a_packaged_config_and_a_file_beside_it_comes_first(write):
+    path = write("_BASE_: configs/miniature/fcclip.yaml\nSEED: 3", "own.yaml")
+    cfg = load_config(path)
+    assert (cfg.SEED, cfg.MODEL.FC_CLIP.EMBED_DIM) == (3, 64)
+    write("SEED: 4\nVERSION: 2", "configs/miniature/fcclip.yaml")
+    assert load_config(path).MODEL.FC_CLIP.EMBED_DIM != 64
+
+
 def test_a_missing_file_or_base_is_named_with_the_remedy(write, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.yaml does not exist: give the path"):
         load_config(tmp_path / "none.yaml")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import pytest
 import torch
 
+from frozenseg.config import get_config
+from frozenseg.mask_classification.from_config import number_of_classes
 from frozenseg.mask_classification.model import MaskClassificationModel
 from frozenseg.structures import EnsembleSettings
 from frozenseg.vocab import Vocabulary
@@ -148,9 +151,23 @@ def test_a_training_sample_without_ground_truth_is_named(model, sample):
     model.eval()
 
 
+@pytest.mark.parametrize(
+    ("given", "number", "source"),
+    [(0, 3, "the classes of kitchen_train (DATASETS.TRAIN)"), (7, 7, "the config")],
+)
+def test_the_number_of_classes_follows_the_data_unless_it_is_given(given, number, source, caplog):
+    cfg = get_config()
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 0
+    cfg.DATASETS.TRAIN = ("kitchen_train",)
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = given
+    with caplog.at_level(logging.INFO, logger="frozenseg"):
+        assert number_of_classes(cfg, Vocabulary.parse("cat; dog; sky:stuff")) == number
+    assert f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {number}, from {source}" in caplog.text
+
+
 def test_class_count_must_be_the_training_vocabularys(model):
     words = Vocabulary.parse("cat; dog")
-    with pytest.raises(ValueError, match=r"NUM_CLASSES is 5 .* set it to 2"):
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 5 .*leave it out, or set it to 2"):
         MaskClassificationModel(
             backbone=model.backbone,
             sem_seg_head=model.sem_seg_head,

@@ -166,6 +166,74 @@ def test_masks_may_hold_the_ids_of_the_class_list(folder):
     assert found.where == [f"{folder / 'masks' / 'b.png'}: label 255"]
 
 
+COLORED = {**STREETS, "mask_values": "color", "classes": "colors.json"}
+ROAD, CAR, SKY = (128, 64, 128), (220, 20, 60), (0, 0, 255)
+
+
+def write_colors(folder, *colors):
+    names = ("road", "car, automobile", "sky")
+    rows = [{"name": n, "color": list(c)} for n, c in zip(names, colors, strict=False)]
+    (folder / "colors.json").write_text(json.dumps(rows))
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_masks_may_be_coloured_pictures(folder, palette):
+    write_colors(folder, ROAD, CAR, SKY)
+    for name in ("a", "b"):
+        picture = Image.fromarray(np.array([[ROAD, SKY, CAR, (0, 0, 0)]] * 2, np.uint8))
+        (picture.quantize(8) if palette else picture).save(folder / "masks" / f"{name}.png")
+    register_dataset_file(write(folder, {**COLORED, "ignore_colors": ["#000000"]}))
+    record = DatasetCatalog.get("streets_val")[0]
+    np.testing.assert_array_equal(read_semantic_labels(record, 255), [[0, 2, 1, -1]] * 2)
+    [row] = read_dataset_file(folder / "own.yaml")
+    assert verify(row, folder, progress=False).findings == []
+    [row] = read_dataset_file(write(folder, COLORED))
+    [finding] = verify(row, folder, progress=False).findings
+    assert finding.problem == "a mask has a colour of no class"
+    assert finding.where[0] == f"{folder / 'masks' / 'a.png'}: #000000 (2 pixels)"
+    record["label_colors"] = row.label_colors
+    with pytest.raises(ValueError, match=r"a\.png: 2 pixels have a colour of no class.*#000000"):
+        read_semantic_labels(record, 255)
+
+
+def test_a_coloured_jpeg_is_no_mask(folder):
+    write_colors(folder, ROAD, CAR, SKY)
+    Image.new("RGB", (4, 2), ROAD).save(folder / "masks" / "a.png", format="JPEG")
+    register_dataset_file(write(folder, COLORED))
+    with pytest.raises(ValueError, match=r"a\.png: .*a JPEG, which changes labels"):
+        read_semantic_labels(DatasetCatalog.get("streets_val")[0], 255)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"classes": "classes.txt"},
+            "class 'road' has no colour: `classes` must be a .tsv",
+        ),
+        ({"classes": ["road", "car"]}, "mask_values: color needs `classes`, a .tsv or .json file"),
+        ({"classes": "none.json"}, "none.json: no such file"),
+        ({"ignore_label": 0}, "masks of colours have ignore_colors, not ignore_label"),
+        ({"ignore_colors": ["black"]}, "ignore_colors: colour 'black' is neither"),
+        ({"ignore_colors": [[0, 0, 255]]}, "'sky' and 'ignored' have one colour"),
+        ({"mask_values": "id"}, "the classes have no ids"),
+        ({"mask_values": "index", "ignore_colors": ["#000000"]}, "ignore_colors needs mask_values"),
+    ],
+)
+def test_colours_that_say_nothing_are_errors(folder, change, said):
+    write_colors(folder, ROAD, CAR, SKY)
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        read_dataset_file(write(folder, {**COLORED, **change}))
+    write_colors(folder, ROAD, ROAD, SKY)
+    with pytest.raises(ValueError, match="'road' and 'car' have one colour"):
+        read_dataset_file(write(folder, COLORED))
+
+
+def test_a_benchmarks_table_has_colours(folder):
+    [row] = read_dataset_file(write(folder, {**COLORED, "classes": "cityscapes"}))
+    assert dict(row.label_colors)[128 + 256 * 64 + 65536 * 128] == 0
+
+
 def test_a_class_file_is_relative_to_the_yaml_file(folder, monkeypatch):
     monkeypatch.chdir("/")
     [row] = read_dataset_file(write(folder, {**STREETS, "classes": "classes.txt"}))

@@ -11,8 +11,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from frozenseg.config import get_config
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.coco_instances import run_length
-from frozenseg.data.mappers.masks import MAPPERS, SegmentationMapper, build_mapper
+from frozenseg.data.mappers.masks import MAPPERS, SegmentationMapper, build_mapper, training_mapper
 from frozenseg.data.mappers.targets import InstanceTargets, PanopticTargets, SemanticTargets
 
 KEEP = T.NoOpTransform()
@@ -137,6 +138,59 @@ def test_the_mappers_of_the_config_make_their_targets(registered):
         same = panoptic["instances"].gt_classes == label
         assert torch.equal(mask, panoptic["instances"].gt_masks[same].any(0))
     assert compared > 1
+
+
+@pytest.mark.parametrize(
+    ("kinds", "given", "taken"),
+    [
+        (["panoptic"], "", "coco_panoptic_lsj"),
+        (["panoptic"], "semantic_lsj", "semantic_lsj"),
+        (["instances"], "", "coco_instance_lsj"),
+        (["semantic"], "", "semantic_lsj"),
+        (["semantic", "panoptic"], "", "semantic_lsj"),
+        (["episodes"], "", "episodes"),
+        (["by hand"], "", "coco_panoptic_lsj"),
+        (["by hand", "instances"], "", "coco_instance_lsj"),
+        ([], "", "coco_panoptic_lsj"),
+        (
+            ["instances"],
+            "coco_panoptic_lsj",
+            r"is 'coco_panoptic_lsj'.* take 'coco_instance_lsj'",
+        ),
+        (["semantic"], "episodes", r"NAME is 'episodes', but .*mapper_0 has label maps: take 'sem"),
+        (
+            ["panoptic", "instances"],
+            "",
+            r"_0 has panoptic .* and mapper_1 .*reads them together",
+        ),
+        (["instance maps"], "", r"mapper_0 has instance maps: no mapper .* reads them; train on"),
+    ],
+)
+def test_the_annotations_choose_the_mapper(kinds, given, taken):
+    files = {
+        "panoptic": {"panoptic_json": "a.json"},
+        "instances": {"instance_json": "a.json"},
+        "semantic": {"semantic_masks": "a"},
+        "episodes": {"episodes_json": "a.json"},
+        "instance maps": {"instance_masks": "a"},
+    }
+    cfg = get_config()
+    cfg.INPUT.DATASET_MAPPER_NAME = given
+    cfg.DATASETS.TRAIN = [f"mapper_{number}" for number in range(len(kinds))]
+    try:
+        for name, kind in zip(cfg.DATASETS.TRAIN, kinds, strict=True):
+            if kind in files:
+                row = DatasetSplit(name, name, "train", (), "a; b", "images", **files[kind])
+                assert row.kind == kind
+                MetadataCatalog.get(name).dataset_split = row
+        if taken.isidentifier():
+            assert training_mapper(cfg) == taken
+        else:
+            with pytest.raises(ValueError, match=taken):
+                training_mapper(cfg)
+    finally:
+        for name in cfg.DATASETS.TRAIN:
+            MetadataCatalog.pop(name, None)
 
 
 def test_training_sets_must_ignore_the_same_label(registered):
