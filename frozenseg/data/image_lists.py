@@ -26,7 +26,8 @@ def listed(names: Iterable[str], row: DatasetSplit, root: Path, report: Report) 
     lacking = line_of.keys() - chosen - {_stem(name) for name in chosen}
     ordered = sorted(lacking, key=line_of.__getitem__)
     [example] = nearest(ordered[0], names) if lacking and names else ["photo.jpg"]
-    order = f"write one name a line, as they are below {root / row.images}: {example!r}"
+    place = root / (row.panoptic_json or row.instance_json or row.images)
+    order = f"write one name a line, as in {place}: {example!r}"
     for name in ordered:
         problem = "the list of images names one that the dataset does not have"
         report.error(problem, order, f"{path}, line {line_of[name]}: {name!r}")
