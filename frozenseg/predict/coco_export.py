@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from frozenseg.data.coco_writing import (
+    category_entries,
+    encode_mask,
+    write_label_map,
+    write_segment_ids,
+)
 from frozenseg.data.image_files import writable_stem
-from frozenseg.data.reading import rgb_of_ids
 from frozenseg.data.schemas import ImageNames
 from frozenseg.files import read_typed, write_text
-from frozenseg.predict.segmentation_files import write_picture
-from frozenseg.predict.segmented_image import SegmentedImage, encode_mask
-from frozenseg.vocab import Vocabulary
+from frozenseg.predict.segmented_image import SegmentedImage
 
 # Which results a format can be made of, the usual one first.
 KINDS = {
@@ -82,28 +84,11 @@ def save_coco(
     content = {
         "images": images,
         "annotations": annotations,
-        "categories": categories(first.vocabulary),
+        "categories": category_entries(first.vocabulary, first.vocabulary.category_ids),
     }
     path = folder / f"{kind}.json"
     write_text(path, json.dumps(content, ensure_ascii=False))
     return path
-
-
-def categories(vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """The `categories` of COCO's files."""
-    names, things, colors = vocabulary.names, vocabulary.thing_mask, vocabulary.colors
-    return [
-        {
-            "id": number,
-            "name": name,
-            "supercategory": name,
-            "isthing": int(thing),
-            "color": [*color],
-        }
-        for number, name, thing, color in zip(
-            vocabulary.category_ids, names, things, colors, strict=True
-        )
-    ]
 
 
 def _check(segmentation: SegmentedImage, first: SegmentedImage, kind: str) -> None:
@@ -157,8 +142,7 @@ def _panoptic(
     segmentation: SegmentedImage, number: int, folder: Path, name: str
 ) -> Iterator[dict[str, Any]]:
     ids = segmentation.vocabulary.category_ids
-    picture = Image.fromarray(rgb_of_ids(segmentation.label_map_HW))
-    write_picture(folder / "panoptic" / f"{name}.png", picture)
+    write_segment_ids(folder / "panoptic" / f"{name}.png", segmentation.label_map_HW)
     segments_info = [
         {
             "id": segment.id,
@@ -194,9 +178,7 @@ def _semantic(
     category_HW = np.zeros(segmentation.label_map_HW.shape, dtype=np.int32)
     for segment in segmentation.segments:
         category_HW[segmentation.label_map_HW == segment.id] = ids[segment.class_index]
-    dtype = np.uint8 if max(ids) < 256 else np.uint16
-    picture = Image.fromarray(category_HW.astype(dtype))
-    write_picture(folder / "semantic" / f"{name}.png", picture)
+    write_label_map(folder / "semantic" / f"{name}.png", category_HW, max(ids))
     for category in np.unique(category_HW[category_HW > 0]).tolist():
         area, box, rle = encode_mask(category_HW == category)
         yield {

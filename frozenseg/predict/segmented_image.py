@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from frozenseg.data.coco_writing import encode_mask
 from frozenseg.resize import nearest_resize
 from frozenseg.visualization.overlay import SegmentStyle, overlay_label_map, overlay_masks
 from frozenseg.visualization.sheet import side_by_side, to_picture_size
@@ -77,16 +78,6 @@ def make_segment(
     area, box, rle = encode_mask(mask_HW)
     name, is_thing = vocabulary.names[class_index], vocabulary.thing_mask[class_index]
     return Segment(number, class_index, name, is_thing, score, area, box, rle)
-
-
-def encode_mask(
-    mask_HW: NDArray[np.bool_],
-) -> tuple[int, tuple[int, int, int, int], dict[str, Any]]:
-    """Area, box and run-length form of a mask, as `Segment` has them."""
-    rle = coco_mask.encode(np.asfortranarray(mask_HW, dtype=np.uint8))
-    x, y, width, height = (int(value) for value in coco_mask.toBbox(rle))
-    counts = {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-    return int(coco_mask.area(rle)), (x, y, width, height), counts
 
 
 @dataclass(frozen=True, eq=False)
