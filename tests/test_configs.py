@@ -30,9 +30,11 @@ from frozenseg.config import load as config
 from frozenseg.config.legacy import legacy_row
 from frozenseg.data.catalog.lookup import find_split
 from frozenseg.data.catalog.register import register_splits
+from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.encoders.clip.backbone import load_clip
 from frozenseg.encoders.sam.model import load_sam
+from frozenseg.engine.evaluate import Plan, prediction_writers
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.engine.trainer import Trainer
 from frozenseg.files import flatten
@@ -52,7 +54,8 @@ class Change(NamedTuple):
 
     Attributes:
         value: another value than the default.
-        built: what must differ: "model", "train_mapper", "test_mapper", "optimizer", "trainer".
+        built: what must differ: "model", "train_mapper", "test_mapper", "optimizer", "trainer",
+            "prediction_writers".
         refused: the change must be a ValueError that matches this pattern instead.
         given: other keys that the effect needs, set before and after the change.
     """
@@ -202,6 +205,7 @@ CHANGES: dict[str, Change] = {
     "WANDB_PROJECT": Change("mine", "trainer", refused="package wandb is not installed"),
     "TEST.BEST_METRIC": Change("PQ", "trainer", refused=r"BEST_METRIC is 'PQ'.*panoptic/all/PQ"),
     "TEST.PATIENCE": Change(2, "trainer", refused=r"PATIENCE is 2, which needs TEST\.BEST_METRIC"),
+    "TEST.SAVE_PREDICTIONS": Change(True, "prediction_writers"),
     "TEST.VALIDATION_LOSS": Change(
         True, "trainer", refused="no set of DATASETS.TEST has training targets"
     ),
@@ -335,6 +339,11 @@ def build(tiny: Path, built: str, values: Mapping[str, object]) -> object:
         return trainer
     if built in ("train_mapper", "test_mapper"):
         return build_mapper(cfg, is_train=built == "train_mapper")
+    if built == "prediction_writers":
+        name = "test_configs_all"
+        row = DatasetSplit(name, name, "val", ("semantic",), ";".join(WORDS[name]), "images")
+        plan = Plan(cfg, row, None, {"dataset": name})
+        return prediction_writers(tiny.parent, plan, [], ["semantic"])
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     model = architecture(**architecture.from_config(cfg))
     return build_optimizer(cfg, model) if built == "optimizer" else model

@@ -2,17 +2,25 @@
 
     frozenseg compare output/r50/zero_shot/model_final/results.json
     frozenseg compare mine/results.json theirs/results.json --published fcclip/r50
+    frozenseg compare mine/predictions/ade20k_val theirs/predictions/ade20k_val
 
-RESULTS is a results.json of `frozenseg train` or `evaluate`, or a folder with one. The published
-model is found by architecture and CLIP. Below the table are the parts of the protocols that could
-explain a difference.
+RESULTS is a results.json of `frozenseg train` or `evaluate`, a folder with one, or a folder of
+predictions (`frozenseg evaluate --save-predictions`). The published model is found by architecture
+and CLIP. Below the table are the parts of the protocols that could explain a difference.
+
+Predictions are scored on the ground truth, which must be on disk; the classes and images with the
+largest differences are named. Two of them are also scored against each other: the first one is
+taken for the truth.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from frozenseg.cli.options import add_shared, whole
 
 NONE = "none"
 
@@ -23,7 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--published", metavar="MODEL", help=f"such as fcclip/r50, or {NONE} (default: found)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument(
+        "--most",
+        type=whole(0),
+        default=5,
+        metavar="N",
+        help="classes and images that are named, of predictions (default: %(default)s)",
+    )
+    add_shared(parser, "--json")
+
+
+class Kept(NamedTuple):
+    """A run's predictions: the folder, and the scores of each image."""
+
+    folder: Any
+    images: dict[Any, dict[str, float]]
 
 
 def main(args: argparse.Namespace) -> None:
@@ -31,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
     from frozenseg.evaluation.comparison import comparison_text, side_by_side
     from frozenseg.files import write_json
 
-    runs = read_runs(args.results)
+    runs, kept = read_runs(args.results)
     published = choose_published(args.published, runs)
     rows = side_by_side(runs, published)
     notes = notes_by_dataset(runs, published)
@@ -45,21 +67,71 @@ def main(args: argparse.Namespace) -> None:
     for name, sentences in notes.items():
         print(f"\n{name}:")
         print("\n".join(f"- {sentence}" for sentence in sentences))
+    more = print_details(runs, kept, args.most) if kept else {}
     if args.json:
         content = {"published": published.name if published else None, "rows": rows, "notes": notes}
-        write_json(args.json, content)
+        write_json(args.json, {**content, **more})
 
 
-def read_runs(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Name of every run -> dataset -> entry. Raises: as `read_results`."""
+def read_runs(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, Kept]]:
+    """Name of every run -> dataset -> entry; and of those that are predictions these.
+
+    Raises: as `read_results`, `index_of`, `PredictionFolder`, `check_comparable`, `truth_of`.
+    """
+    from frozenseg.evaluation.prediction_folder import PredictionFolder, index_of
+    from frozenseg.evaluation.prediction_scores import check_comparable, score, truth_of
     from frozenseg.evaluation.results import read_results
 
-    files = [path / "results.json" if path.is_dir() else path for path in paths]
-    runs = {}
-    for number, file in enumerate(files, 1):
-        entries = {entry["dataset"]: entry for entry in read_results(file)}
-        runs[f"{number}: {file.absolute().parent.name}"] = entries
-    return runs
+    indices = [index_of(path) for path in paths]
+    folders = [index and PredictionFolder(index) for index in indices]
+    for first, second in combinations(filter(None, folders), 2):
+        check_comparable(first, second)
+    runs: dict[str, dict[str, Any]] = {}
+    kept: dict[str, Kept] = {}
+    truth = None
+    for number, (path, folder) in enumerate(zip(paths, folders, strict=True), 1):
+        if folder is None:
+            file = path / "results.json" if path.is_dir() else path
+            entries = {entry["dataset"]: entry for entry in read_results(file)}
+            runs[f"{number}: {file.absolute().parent.name}"] = entries
+            continue
+        truth = truth or truth_of(folder)
+        scores = score(folder, truth)
+        name = f"{number}: {folder.name}"
+        runs[name] = {folder.about["dataset"]: {**folder.about, "metrics": scores.metrics}}
+        kept[name] = Kept(folder, scores.images)
+    return runs, kept
+
+
+def print_details(
+    runs: dict[str, dict[str, Any]], kept: dict[str, Kept], most: int
+) -> dict[str, Any]:
+    """Prints the classes and images that differ most, and the agreement; returns all, for JSON."""
+    from frozenseg.evaluation.prediction_scores import agreement
+    from frozenseg.evaluation.prediction_tables import class_rows, extremes, image_rows
+    from frozenseg.evaluation.results import column, plain
+
+    (first, (folder, _)), *others = kept.items()
+    name = folder.about["dataset"]
+    metrics = {run: entries[name]["metrics"] for run, entries in runs.items() if name in entries}
+    files = {key: image["file_name"] for key, image in folder.images.items()}
+    classes = class_rows(metrics)
+    images = image_rows({run: one.images for run, one in kept.items()}, files)
+    for what, rows, names in (("class", classes, list(metrics)), ("image", images, list(kept))):
+        for title, table in extremes(rows, what, names, most):
+            print(f"\n{title}\n{table}")
+    agreements = []
+    for other, (second, _) in others:
+        found = agreement(folder, second)
+        scores = {key: column(found.metrics, key).get("all") for key in ("PQ", "SQ", "RQ", "mIoU")}
+        told = ", ".join(f"{key} {value:.2f}" for key, value in scores.items() if value is not None)
+        print(f"\nagreement, {other} scored with {first} as the truth: {told or 'no maps'}")
+        agreements.append({"truth": first, "scored": other, **found._asdict()})
+    return {
+        "classes": [row._asdict() for row in classes],
+        "images": [row._asdict() for row in images],
+        "agreement": plain(agreements),
+    }
 
 
 def choose_published(name: str | None, runs: dict[str, dict[str, Any]]) -> Any:

@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="for results.json and results.md (default: zero_shot/WEIGHTS below OUTPUT_DIR)",
     )
+    add(
+        "--save-predictions",
+        action="store_true",
+        help="keep them, in COCO's formats and as label maps (TEST.SAVE_PREDICTIONS)",
+    )
     add("--overwrite", action="store_true", help="forget the results that are there")
     add_shared(parser, "--num-gpus", "--opts")
 
@@ -50,6 +55,8 @@ def main(args: argparse.Namespace) -> int:
     cfg, args.weights = model_config(args.model or args.config_file, args.weights, args.opts)
     if args.words is not None:
         cfg.DATASETS.WORDS = args.words
+    if args.save_predictions:
+        cfg.TEST.SAVE_PREDICTIONS = True
     register_datasets(cfg)
     names = dataset_names(
         args.benchmarks or cfg.DATASETS.TEST, cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN

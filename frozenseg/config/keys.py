@@ -82,7 +82,8 @@ def _clip_keys(section: str) -> tuple[Key, ...]:
     )
 
 
-# No file of configs/ sets MODEL.FUSIONER.WINDOWS_AT_ONCE (memory) and WANDB_PROJECT: the user does.
+# No file of configs/ sets MODEL.FUSIONER.WINDOWS_AT_ONCE (memory), WANDB_PROJECT and
+# TEST.SAVE_PREDICTIONS (disk): the user does.
 # MODEL.TEXT_CACHE_DIR is for machines whose home folder is not writable, and for tests;
 # INPUT.EPISODES.ROTATION goes with COLOR_JITTER, TEST.SAM_QUERY_MAX_IOU is part of the protocol.
 KEYS: tuple[Key, ...] = (
@@ -476,6 +477,11 @@ KEYS: tuple[Key, ...] = (
         0,
         "evaluations without a better value that end the training; 0: off",
         COUNT_OR_NONE,
+    ),
+    Key(
+        "TEST.SAVE_PREDICTIONS",
+        False,
+        "evaluations keep their predictions below OUTPUT_DIR, in COCO's formats and as label maps",
     ),
     Key("TEST.VALIDATION_LOSS", False, "evaluations also compute the loss on test sets"),
     Key(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
-from detectron2.evaluation import inference_on_dataset
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
 
@@ -34,6 +34,7 @@ from frozenseg.evaluation.evaluators import (
     instance_sources,
     scored_tasks,
 )
+from frozenseg.evaluation.prediction_writer import KINDS, PredictionWriter, prediction_folder
 from frozenseg.evaluation.results import (
     flat_scores,
     format_table,
@@ -63,10 +64,13 @@ def evaluate(
     for name in cfg.DATASETS.TEST:
         registered_split(name)
     weights = identify_weights(model, checkpoint)
-    entries = [evaluate_dataset(model, plan(cfg, name, weights)) for name in cfg.DATASETS.TEST]
+    folder = Path(cfg.OUTPUT_DIR)
+    entries = [
+        evaluate_dataset(model, plan(cfg, name, weights), folder) for name in cfg.DATASETS.TEST
+    ]
     if not comm.is_main_process() or not entries:
         return {}
-    path = Path(cfg.OUTPUT_DIR) / "results.json"
+    path = folder / "results.json"
     write_results(path, entries)
     for entry in entries:
         logger.info("%s", format_table(entry))
@@ -115,10 +119,14 @@ def plan(cfg: CfgNode, name: str, weights: EvaluatedWeights = UNKNOWN_WEIGHTS) -
     return Plan(scored_cfg, row, proposals, about)
 
 
-def evaluate_dataset(model: nn.Module, planned: Plan) -> dict[str, Any]:
+def evaluate_dataset(
+    model: nn.Module, planned: Plan, folder: str | Path | None = None
+) -> dict[str, Any]:
     """The results.json entry of one dataset.
 
     Entries of processes other than the main one have no metrics.
+
+    Args: folder: of results.json; predictions are kept below it if TEST.SAVE_PREDICTIONS is set.
     """
     start = time.perf_counter()
     cfg, row, proposals, about = planned
@@ -146,12 +154,14 @@ def evaluate_dataset(model: nn.Module, planned: Plan) -> dict[str, Any]:
     )
     loader = bar(batches, name, "image", shown=comm.is_main_process())
     scored = scored_tasks(row, tasks)
-    checks = [
+    checks: list[DatasetEvaluator] = [
         CoverageCheck(len(records)),
         TruthCheck(
             meta.get("dataset_file") or name, meta.vocabulary.names, scored, row.ignore_label
         ),
     ]
+    if folder is not None:
+        checks += prediction_writers(Path(folder), planned, records, scored)
     with settings_for(model, cfg, scored):
         metrics = plain(inference_on_dataset(model, loader, [*evaluators, *checks]))
     found = {key: metrics.pop(key, None) for key in FINDINGS}
@@ -164,6 +174,30 @@ def evaluate_dataset(model: nn.Module, planned: Plan) -> dict[str, Any]:
         "seed": cfg.SEED,
         "seconds": round(time.perf_counter() - start, 2),
     }
+
+
+def prediction_writers(
+    folder: Path, planned: Plan, records: Sequence[Mapping[str, Any]], scored: Collection[str]
+) -> list[DatasetEvaluator]:
+    """The evaluator that keeps the predictions below `folder` if the config asks for it.
+
+    None for episodes, of which no format holds the words that an item asks for.
+    """
+    if not planned.cfg.TEST.SAVE_PREDICTIONS:
+        return []
+    kinds, name = [kind for kind in KINDS if kind in scored], planned.about["dataset"]
+    if not kinds:
+        logger.warning("%s: TEST.SAVE_PREDICTIONS keeps nothing of %s", name, ", ".join(scored))
+        return []
+    meta = MetadataCatalog.get(name)
+    dataset_file = meta.get("dataset_file")
+    about = {
+        **planned.about,
+        **({"dataset_file": str(Path(dataset_file).absolute())} if dataset_file else {}),
+    }
+    place = prediction_folder(folder, name)
+    logger.info("%s: predictions are kept in %s", name, place)
+    return [PredictionWriter(place, planned.row, meta.vocabulary, kinds, records, about)]
 
 
 def proposals_of(cfg: CfgNode, name: str) -> ProposalFolder | None:

@@ -30,6 +30,8 @@ from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import Plan, evaluate_dataset, plan
 from frozenseg.engine.inputs import missing
 from frozenseg.engine.protocol import identify_weights
+from frozenseg.evaluation.prediction_folder import read_index
+from frozenseg.evaluation.prediction_writer import INDEX, prediction_folder
 from frozenseg.evaluation.results import (
     format_table,
     overview_table,
@@ -99,7 +101,7 @@ def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: P
     for name in wanted:
         try:
             with retry_out_of_memory(model):
-                _score(plan(cfg, name, identity), model, entries)
+                _score(plan(cfg, name, identity), model, entries, folder)
         except (ValueError, OSError) as error:
             if comm.get_world_size() > 1 or isinstance(error, OtherModelError):
                 raise  # the other processes wait
@@ -109,8 +111,11 @@ def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: P
     _write(folder, names, entries, skipped)
 
 
-def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]]) -> None:
-    """Puts the entry of a dataset among `entries`, unless it is there and nothing has changed."""
+def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Puts the entry of a dataset among `entries`, unless it is there and nothing has changed.
+
+    Predictions that are to be kept must be there, too.
+    """
     about, name = planned.about, planned.about["dataset"]
     for other, entry in entries.items():
         for key in ("config_hash", "checkpoint_hash"):
@@ -122,13 +127,25 @@ def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]]) -> Non
     if name in entries:
         same = json.loads(json.dumps({key: about[key] for key in IDENTITY}))
         images = len(DatasetCatalog.get(name))
-        if {**entries[name], **same, "images": images} == entries[name]:
+        unchanged = {**entries[name], **same, "images": images} == entries[name]
+        if unchanged and not _lacks_predictions(planned, same, folder):
             logger.info("%s: scored before with the same config and checkpoint", name)
             return
         del entries[name]
-    entries[name] = evaluate_dataset(model, planned)
+    entries[name] = evaluate_dataset(model, planned, folder)
     if comm.is_main_process():
         logger.info("%s", format_table(entries[name]))
+
+
+def _lacks_predictions(planned: Plan, same: Mapping[str, Any], folder: Path) -> bool:
+    """Whether predictions are to be kept that are not there, or are those of another model."""
+    if not planned.cfg.TEST.SAVE_PREDICTIONS or planned.row.kind == "episodes":
+        return False
+    try:
+        kept = read_index(prediction_folder(folder, same["dataset"]) / INDEX)
+    except (FileNotFoundError, ValueError):
+        return True
+    return {**kept, **same} != kept
 
 
 class OtherModelError(ValueError):

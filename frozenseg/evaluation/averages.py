@@ -93,6 +93,10 @@ class CountingEvaluator(DatasetEvaluator):
         """Forgets all images."""
         self.counts = np.zeros((len(self.class_names) + self.totals, self.columns))
 
+    def add(self, other: CountingEvaluator) -> None:
+        """Adds the images of another evaluator of the same kind."""
+        self.counts += other.counts
+
     def evaluate(self) -> dict[str, Any] | None:
         """The scores in percent of all processes' images, on the main process."""
         parts = comm.gather(self.counts)

@@ -70,6 +70,12 @@ class InstanceEvaluator(DatasetEvaluator):
             found = {"image_id": image, "category_id": label, "score": score}
             self.predictions.append({**found, "segmentation": encode(mask)})
 
+    def add(self, other: InstanceEvaluator) -> None:
+        """Adds the images of another evaluator of the same kind."""
+        self.images += other.images
+        self.truth += other.truth
+        self.predictions += other.predictions
+
     def evaluate(self) -> dict[str, Any] | None:
         """{key: scores}, on the main process."""
         parts = comm.gather((self.images, self.truth, self.predictions))
