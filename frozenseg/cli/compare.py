@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--most",
-        type=whole(0),
+        type=whole(1),
         default=5,
         metavar="N",
         help="classes and images that are named, of predictions (default: %(default)s)",
@@ -83,23 +83,31 @@ def read_runs(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, K
     from frozenseg.evaluation.results import read_results
 
     indices = [index_of(path) for path in paths]
-    folders = [index and PredictionFolder(index) for index in indices]
+    folders = [PredictionFolder(index) if index else None for index in indices]
     for first, second in combinations(filter(None, folders), 2):
         check_comparable(first, second)
+    dataset = next((folder.about["dataset"] for folder in folders if folder), None)
     runs: dict[str, dict[str, Any]] = {}
+    for number, (path, folder) in enumerate(zip(paths, folders, strict=True), 1):
+        if folder is not None:
+            runs[f"{number}: {folder.name}"] = {folder.about["dataset"]: folder.about}
+            continue
+        file = path / "results.json" if path.is_dir() else path
+        entries = {entry["dataset"]: entry for entry in read_results(file)}
+        if dataset and dataset not in entries:
+            raise ValueError(
+                f"{file}: has results of {', '.join(entries)}, the predictions beside it are of "
+                f"{dataset}: give results or predictions of one dataset"
+            )
+        runs[f"{number}: {file.absolute().parent.name}"] = entries
     kept: dict[str, Kept] = {}
     truth = None
-    for number, (path, folder) in enumerate(zip(paths, folders, strict=True), 1):
-        if folder is None:
-            file = path / "results.json" if path.is_dir() else path
-            entries = {entry["dataset"]: entry for entry in read_results(file)}
-            runs[f"{number}: {file.absolute().parent.name}"] = entries
-            continue
-        truth = truth or truth_of(folder)
-        scores = score(folder, truth)
-        name = f"{number}: {folder.name}"
-        runs[name] = {folder.about["dataset"]: {**folder.about, "metrics": scores.metrics}}
-        kept[name] = Kept(folder, scores.images)
+    for run, folder in zip(runs, folders, strict=True):
+        if folder is not None:
+            truth = truth or truth_of(folder)
+            scores = score(folder, truth)
+            runs[run] = {folder.about["dataset"]: {**folder.about, "metrics": scores.metrics}}
+            kept[run] = Kept(folder, scores.images)
     return runs, kept
 
 
@@ -113,7 +121,7 @@ def print_details(
 
     (first, (folder, _)), *others = kept.items()
     name = folder.about["dataset"]
-    metrics = {run: entries[name]["metrics"] for run, entries in runs.items() if name in entries}
+    metrics = {run: entries[name]["metrics"] for run, entries in runs.items()}
     files = {key: image["file_name"] for key, image in folder.images.items()}
     classes = class_rows(metrics)
     images = image_rows({run: one.images for run, one in kept.items()}, files)

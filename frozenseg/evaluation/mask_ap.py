@@ -45,7 +45,7 @@ def mask_ap(
 
     Args:
         truth, predictions: COCO annotations (image_id, category_id, segmentation as RLE; area and
-            iscrowd, or score); ids are added here.
+            iscrowd, or score); ids are added to copies.
         images: id, height and width of every image.
         most: detections of an image and class that are scored, the best ones.
         open_images: where not all objects are annotated: what matches none is not wrong there.
@@ -62,7 +62,7 @@ def mask_ap(
             "categories": [{"id": index} for index in range(classes)],
         }
         coco.createIndex()
-        found = coco.loadRes(predictions) if predictions else COCO()
+        found = coco.loadRes([dict(one) for one in predictions]) if predictions else COCO()
         evaluation = _OpenEvaluation(coco, found, open_images)
         evaluation.params.imgIds = [image["id"] for image in images]
         evaluation.params.catIds = list(range(classes))

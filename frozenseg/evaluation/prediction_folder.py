@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 from msgspec import Meta
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from typing_extensions import NotRequired, TypedDict
 
-from frozenseg.data.panoptic_pixels import compare_segments
 from frozenseg.data.reading import ids_of_rgb, read_label_png, read_panoptic_png
 from frozenseg.data.schemas import Count, Flag, Id, ImageEntry, RunLengths, SegmentEntry
 from frozenseg.evaluation.prediction_writer import (
@@ -30,11 +28,12 @@ from frozenseg.evaluation.prediction_writer import (
     is_part_folder,
     part_folder,
 )
-from frozenseg.files import file_sha256, read_typed
+from frozenseg.files import file_digest, file_sha256, read_typed
 from frozenseg.structures import BACKGROUND
 
 Label = Annotated[int, Meta(ge=0, le=LARGEST_LABEL)]
 AGAIN = "evaluate again with --save-predictions (TEST.SAVE_PREDICTIONS True)"
+CHANGED = f"was changed after the evaluation wrote it (its SHA-256 is another one): {AGAIN}"
 
 
 class Category(TypedDict):
@@ -77,6 +76,7 @@ class _Map(TypedDict):
 
     image_id: Id
     file_name: str
+    digest: str
     segments_info: NotRequired[list[SegmentEntry]]
 
 
@@ -92,7 +92,6 @@ _SCHEMAS: dict[str, Any] = {
     "instance": list[_Found],
     "semantic": _Maps,
 }
-_UNKNOWN = BACKGROUND - 1  # of label maps: a value that is none of theirs
 
 
 def index_of(path: Path) -> Path | None:
@@ -154,8 +153,7 @@ class PredictionFolder:
             else:
                 self._maps[kind] = {each["image_id"]: each for each in content.annotations}
                 self._check_maps(kind)
-        self._class_of_label = np.full(max(self.about["none"], *self.labels) + 1, _UNKNOWN)
-        self._class_of_label[self.about["none"]] = BACKGROUND
+        self._class_of_label = np.full(max(self.about["none"], *self.labels) + 1, BACKGROUND)
         self._class_of_label[self.labels] = np.arange(len(self.labels))
 
     @property
@@ -168,10 +166,7 @@ class PredictionFolder:
         path = self.folder / f"{what}.json"
         content = read_typed(path, _SCHEMAS[what], AGAIN)
         if file_sha256(path) != self.about["files"].get(path.name):
-            raise ValueError(
-                f"{path}: was changed after the evaluation wrote it ({INDEX} has another SHA-256): "
-                f"{AGAIN}"
-            )
+            raise ValueError(f"{path}: {CHANGED}")
         return content
 
     def _check_maps(self, kind: str) -> None:
@@ -213,15 +208,8 @@ class PredictionFolder:
         ]
 
     def _panoptic(self, image: Id) -> tuple[torch.Tensor, list[dict[str, Any]]]:
-        path = self.map_path("panoptic", image)
-        ids_HW, segments = ids_of_rgb(read_panoptic_png(path)), self.segments(image)
-        self._check_size(path, ids_HW, image)
-        compared = compare_segments(ids_HW, segments)
-        if compared.unlisted or compared.empty or compared.wrong_areas:
-            raise ValueError(
-                f"{path}: its segments are not those of panoptic.json, it was changed: {AGAIN}"
-            )
-        return torch.from_numpy(ids_HW), segments
+        ids_HW = ids_of_rgb(read_panoptic_png(self._unchanged("panoptic", image)))
+        return torch.from_numpy(ids_HW), self.segments(image)
 
     def _instances(self, image: Id) -> Instances:
         height, width = self.size(image)
@@ -236,23 +224,12 @@ class PredictionFolder:
         return found
 
     def _labels(self, image: Id) -> torch.Tensor:
-        path = self.map_path("semantic", image)
-        values_HW = read_label_png(path)
-        self._check_size(path, values_HW, image)
-        known = values_HW < len(self._class_of_label)
-        labels_HW = self._class_of_label[np.where(known, values_HW, 0)]
-        labels_HW[~known] = _UNKNOWN
-        if (unknown := labels_HW == _UNKNOWN).any():
-            raise ValueError(
-                f"{path}: has the value {values_HW[unknown][0]}, which is no label of {INDEX}, it "
-                f"was changed: {AGAIN}"
-            )
-        return torch.from_numpy(labels_HW)
+        values_HW = read_label_png(self._unchanged("semantic", image))
+        return torch.from_numpy(self._class_of_label[values_HW])
 
-    def _check_size(self, path: Path, map_HW: NDArray[Any], image: Id) -> None:
-        if map_HW.shape != self.size(image):
-            raise ValueError(
-                f"{path}: is {map_HW.shape[1]}x{map_HW.shape[0]}, images.json has "
-                f"{self.size(image)[1]}x{self.size(image)[0]} (width x height), it was changed: "
-                f"{AGAIN}"
-            )
+    def _unchanged(self, kind: str, image: Id) -> Path:
+        """The PNG of an image. Raises: ValueError if it is not the one that was written."""
+        path = self.map_path(kind, image)
+        if file_digest(path) != self._maps[kind][image]["digest"]:
+            raise ValueError(f"{path}: {CHANGED}")
+        return path

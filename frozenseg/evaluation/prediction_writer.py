@@ -9,7 +9,8 @@ semantic.json and semantic/*.png: label maps with the values of the dataset's ow
     where it has none), 8 or 16 bits; `label` of a category is its value,
 images.json: id, file name and size of every image,
 predictions.json, last: dataset, protocol, hashes, categories with their words and label values,
-    `none`, the label value of no class, and the SHA-256 of the other JSON files.
+    `none`, the label value of no class, and the SHA-256 of the other JSON files, which have the
+    digests of the PNGs.
 
 Everything is written image by image into the hidden folder .DATASET.part, which gets its name when
 all is there. Each process writes its share; the main one joins them.
@@ -40,7 +41,7 @@ from frozenseg.data.image_files import output_names
 from frozenseg.data.panoptic_pixels import compare_segments
 from frozenseg.evaluation.results import package_versions, plain
 from frozenseg.evaluation.semantic_iou import predicted_labels
-from frozenseg.files import NotWrittenError, file_sha256, write_atomically, write_json
+from frozenseg.files import NotWrittenError, file_digest, file_sha256, write_atomically, write_json
 from frozenseg.vocab import Vocabulary
 
 FORMAT = 1
@@ -165,7 +166,13 @@ class PredictionWriter(DatasetEvaluator):
             }
             for segment in segments
         ]
-        yield {"image_id": image, "file_name": name, "segments_info": segments_info}
+        digest = file_digest(self.part / "panoptic" / name)
+        yield {
+            "image_id": image,
+            "file_name": name,
+            "digest": digest,
+            "segments_info": segments_info,
+        }
 
     def _instance(self, image: Any, output: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         found = output["instances"].to("cpu")
@@ -183,7 +190,8 @@ class PredictionWriter(DatasetEvaluator):
         values = np.array([*self.values, self.none])  # what is no class, -1, is the last one
         labels_HW = values[predicted_labels(output)]
         write_label_map(self.part / "semantic" / name, labels_HW, int(values.max()))
-        yield {"image_id": image, "file_name": name}
+        digest = file_digest(self.part / "semantic" / name)
+        yield {"image_id": image, "file_name": name, "digest": digest}
 
     def _share(self, what: str, rank: int) -> Path:
         return self.part / f".{what}-{rank}.jsonl"

@@ -7,7 +7,13 @@ import json
 import pytest
 
 from frozenseg.cli.main import main
-from frozenseg.evaluation.results import write_results
+from frozenseg.data.catalog.register import register_splits
+from frozenseg.engine.evaluate import evaluate
+from frozenseg.evaluation.results import read_results, write_results
+from tests.evaluation.kept_predictions import NAME, ROW, WrongOften, config, write_dataset
+from tests.stand_in import StandIn
+
+assert StandIn
 
 ADE = "openvocab_ade20k_panoptic_val"
 
@@ -82,3 +88,48 @@ def test_what_cannot_be_compared_is_one_line(call, files):
     assert "the runs are of fcclip/r50 and fcclip/r101: choose one with --published" in error
     assert call(files / "a", "--published", "x")[0] == 2
     assert call(files / "none")[0] == 2
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Two evaluations whose predictions were kept: a/ and b/."""
+    root = tmp_path_factory.mktemp("kept")
+    write_dataset(root)
+    for name, shift in (("a", 2), ("b", 5)):
+        evaluate(config(root / name), WrongOften(shift))
+    return root
+
+
+def test_predictions_side_by_side(call, kept):
+    register_splits([ROW], kept)
+    code, out, _ = call(
+        *(kept / name / "predictions" / NAME for name in "ab"),
+        *("--most", 2, "--json", kept / "out.json"),
+    )
+    assert code == 0
+    content = json.loads((kept / "out.json").read_text())
+    entries = [read_results(kept / name / "results.json")[0] for name in "ab"]
+    values = [entry["metrics"]["panoptic"]["all"]["PQ"] for entry in entries]
+    row = next(row for row in content["rows"] if row["score"] == "PQ")
+    assert [run["value"] for run in row["runs"].values()] == values
+    assert "PQ: 2: b has less than 1: a\n| class " in out
+    assert "PQ: 2: b has less than 1: a\n| image " in out
+    agreement = content["agreement"][0]
+    assert (agreement["truth"], agreement["scored"]) == ("1: a", "2: b")
+    pq = agreement["metrics"]["panoptic"]["all"]["PQ"]
+    assert f"2: b scored with 1: a as the truth: PQ {pq:.2f}, SQ" in out
+    assert len(content["images"]) == 5 * 3
+
+
+def test_predictions_that_cannot_be_compared_are_one_line(call, kept, files):
+    register_splits([ROW], kept)
+    folder = kept / "a/predictions" / NAME
+    for words, error in (
+        ((folder, folder), "is given twice"),
+        ((files / "a", folder), f"has results of {ADE}, the predictions beside it are of {NAME}"),
+        ((folder.parent,), f"has predictions of {NAME}: name one such folder"),
+        ((folder, files / "none"), "none does not exist"),
+    ):
+        code, _, said = call(*words)
+        assert (code, said.count("\n")) == (2, 1), said
+        assert error in said

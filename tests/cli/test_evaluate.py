@@ -57,6 +57,24 @@ def test_scores_what_is_there_and_names_what_is_not(call, capsys):
     assert "skipped" not in again
 
 
+@pytest.mark.slow
+def test_predictions_are_kept_and_compared(call, capsys):
+    benchmark = ("--benchmarks", "miniature")
+    _, output = call(*benchmark)
+    folder = output / "predictions/miniature_val_panoptic"
+    assert not folder.exists()
+    assert call(*benchmark, "--save-predictions")[0] == 0  # scored again: they are not there
+    written = (folder / "predictions.json").stat().st_mtime_ns
+    assert call(*benchmark, "--save-predictions")[0] == 0
+    assert (folder / "predictions.json").stat().st_mtime_ns == written
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(output / "results.json"), str(folder)])
+    assert ended.value.code == 0
+    table = capsys.readouterr().out.split("\n\n")[1]
+    assert [line.split("|")[-2].strip() for line in table.splitlines()[2:]] == ["+0.00"] * 3
+
+
 def test_mistakes_are_one_line(call, capsys, tmp_path):
     assert call("--benchmarks", "miniatur")[0] == 2
     assert "did you mean miniature" in capsys.readouterr().err

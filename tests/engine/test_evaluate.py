@@ -200,10 +200,13 @@ def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypat
         annotation["segments_info"][0]["area"] = -4
     annotations.write_text(json.dumps(content))
     torch.manual_seed(0)
+    stand_in_cfg.TEST.SAVE_PREDICTIONS = True
     expected = evaluate(stand_in_cfg, build_model(stand_in_cfg))
     results = Path(stand_in_cfg.OUTPUT_DIR) / "results.json"
     alone = read_results(results)
     results.unlink()
+    predictions = results.parent / "predictions"
+    predictions.rename(tmp_path / "alone")
     config = tmp_path / "config.yaml"
     config.write_text(stand_in_cfg.dump())
     with socket.socket() as found:
@@ -233,3 +236,10 @@ def test_two_processes_count_three_images_once(stand_in_cfg, tmp_path, monkeypat
     assert any("3 in 3 of 3 images" in text for text in entry["warnings"])
     assert entry["warnings"] == alone[0]["warnings"]
     assert flat_scores(entry["metrics"]) == expected[VAL]
+    kept = {
+        folder: {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+        for folder in (predictions, tmp_path / "alone")
+    }
+    joined, one = ({key: path.read_bytes() for key, path in kept[f].items()} for f in kept)
+    assert len(one) == 3 + 3 + 5
+    assert joined == one
