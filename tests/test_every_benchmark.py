@@ -29,10 +29,19 @@ from frozenseg.config import load_config
 from frozenseg.data.catalog.lookup import DATASET_SPLITS
 from frozenseg.data.catalog.register import register_splits
 from frozenseg.data.image_mask_pairs import read_semantic_labels
-from frozenseg.data.reading import ids_of_rgb, read_panoptic_png, semantic_of_panoptic
+from frozenseg.data.reading import (
+    ids_of_rgb,
+    read_label_png,
+    read_panoptic_png,
+    semantic_of_panoptic,
+)
 from frozenseg.data.verify.run import verify
 from frozenseg.engine.evaluate import evaluate_dataset, plan
 from frozenseg.evaluation.evaluators import build_evaluators
+from frozenseg.evaluation.prediction_folder import PredictionFolder
+from frozenseg.evaluation.prediction_scores import score_predictions, truth_of
+from frozenseg.evaluation.prediction_writer import INDEX
+from frozenseg.evaluation.results import flat_scores
 from tests.data import raw_datasets
 from tests.data.raw_writers import save_json
 from tests.data.test_verify_rows import MAKERS, run
@@ -386,6 +395,47 @@ def test_the_ground_truth_that_is_scored_has_the_pixels_counted_by_hand(row, pre
             assert {label: labels.count(label) for label in labels} == {
                 index_of(vocabulary, key): count for key, count in facts.objects.items()
             }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", COUNTED, ids=lambda row: row.name)
+def test_kept_predictions_have_the_ids_and_labels_of_the_dataset(
+    row, prepared, no_regions, tmp_path, monkeypatch
+):
+    """Those of the oracle are the ground truth's own; read again they have the same scores."""
+    root = prepared(row)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    small = registered(row, root)
+    no_regions.TEST.SAVE_PREDICTIONS = True
+    entry = evaluate_dataset(oracle(small, {}), plan(no_regions, row.name), tmp_path)
+    folder = PredictionFolder(tmp_path / "predictions" / row.name / INDEX)
+    again = flat_scores(score_predictions(folder, truth_of(folder)).metrics)
+    assert again == {k: v for k, v in flat_scores(entry["metrics"]).items() if k in again}
+    assert {key.split("/")[0] for key in again} >= set(row.tasks)
+    if "panoptic" in row.tasks:
+        truth = json.loads((root / row.panoptic_json).read_text())["annotations"]
+        found = json.loads((folder.folder / "panoptic.json").read_text())["annotations"]
+        assert sorted(map(categories_of, found)) == sorted(map(categories_of, truth))
+    if row.kind in ("instances", "lvis"):
+        truth = json.loads((root / row.instance_json).read_text())["annotations"]
+        found = json.loads((folder.folder / "instance.json").read_text())
+        truth = [one for one in truth if not one.get("iscrowd")]
+        assert sorted(map(category_of, found)) == sorted(map(category_of, truth))
+    for record in DatasetCatalog.get(row.name):
+        if "sem_seg_file_name" in record and "semantic" in row.tasks:
+            labels = read_label_png(record["sem_seg_file_name"])
+            mine = read_label_png(folder.map_path("semantic", record["image_id"]))
+            assert (mine == labels)[labels != row.ignore_label].all()
+            assert not (mine == row.ignore_label).any()
+
+
+def category_of(annotation):
+    return annotation["image_id"], annotation["category_id"]
+
+
+def categories_of(annotation):
+    segments = [each for each in annotation["segments_info"] if not each.get("iscrowd")]
+    return annotation["image_id"], sorted(each["category_id"] for each in segments)
 
 
 PANOPTIC = [row for row in COUNTED if row.kind == "panoptic"]

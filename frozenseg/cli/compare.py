@@ -79,7 +79,7 @@ def read_runs(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, K
     Raises: as `read_results`, `index_of`, `PredictionFolder`, `check_comparable`, `truth_of`.
     """
     from frozenseg.evaluation.prediction_folder import PredictionFolder, index_of
-    from frozenseg.evaluation.prediction_scores import check_comparable, score, truth_of
+    from frozenseg.evaluation.prediction_scores import check_comparable, score_predictions, truth_of
     from frozenseg.evaluation.results import read_results
 
     indices = [index_of(path) for path in paths]
@@ -105,7 +105,7 @@ def read_runs(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, K
     for run, folder in zip(runs, folders, strict=True):
         if folder is not None:
             truth = truth or truth_of(folder)
-            scores = score(folder, truth)
+            scores = score_predictions(folder, truth)
             runs[run] = {folder.about["dataset"]: {**folder.about, "metrics": scores.metrics}}
             kept[run] = Kept(folder, scores.images)
     return runs, kept

@@ -106,7 +106,7 @@ def _check_images(folder: PredictionFolder, images: Iterable[Any], other: str) -
         )
 
 
-def score(folder: PredictionFolder, truth: Truth) -> Scores:
+def score_predictions(folder: PredictionFolder, truth: Truth) -> Scores:
     """The scores that the evaluation had, without the split into seen and unseen classes."""
     kinds = folder.about["kinds"]
     evaluators = build_evaluators(truth.row, truth.vocabulary, kinds, json_file=truth.json_file)

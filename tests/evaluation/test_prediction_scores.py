@@ -10,7 +10,12 @@ import pytest
 from frozenseg.data.catalog.register import register_splits
 from frozenseg.engine.evaluate import evaluate
 from frozenseg.evaluation.prediction_folder import PredictionFolder, index_of
-from frozenseg.evaluation.prediction_scores import agreement, check_comparable, score, truth_of
+from frozenseg.evaluation.prediction_scores import (
+    agreement,
+    check_comparable,
+    score_predictions,
+    truth_of,
+)
 from frozenseg.evaluation.prediction_tables import class_rows, extremes, image_rows
 from frozenseg.evaluation.prediction_writer import INDEX
 from frozenseg.evaluation.results import read_results
@@ -50,7 +55,7 @@ def kept(root, run):
 def test_the_scores_are_those_of_the_evaluation(root):
     """Every digit, of every class: both sum up image by image."""
     folder = kept(root, "a")
-    scores = score(folder, truth_of(folder))
+    scores = score_predictions(folder, truth_of(folder))
     [entry] = read_results(root / "a/results.json")
     assert scores.metrics == entry["metrics"]
     assert list(scores.images) == [0, 1, 2, 3, 4]
@@ -73,7 +78,7 @@ def test_agreement_takes_the_first_one_for_the_truth(root):
 def test_tables_name_what_differs_most(root):
     folders = {run: kept(root, run) for run in "ab"}
     truth = truth_of(folders["a"])
-    scores = {run: score(folder, truth) for run, folder in folders.items()}
+    scores = {run: score_predictions(folder, truth) for run, folder in folders.items()}
     rows = class_rows({run: one.metrics for run, one in scores.items()})
     row = next(row for row in rows if (row.name, row.score) == ("red disk", "IoU"))
     values = {
@@ -134,7 +139,7 @@ def test_spoilt_files_are_named(copied, spoil, error):
 
 def score_copy(path):
     folder = PredictionFolder(index_of(path))
-    return score(folder, truth_of(folder))
+    return score_predictions(folder, truth_of(folder))
 
 
 def test_other_images_are_not_compared(root, tmp_path):
