@@ -36,9 +36,9 @@ def evaluated(monkeypatch):
     names: list[str] = []
     plain = zero_shot.evaluate_dataset
 
-    def counted(model, planned):
+    def counted(model, planned, folder):
         names.append(planned.about["dataset"])
-        return plain(model, planned)
+        return plain(model, planned, folder)
 
     monkeypatch.setattr(zero_shot, "evaluate_dataset", counted)
     return names
