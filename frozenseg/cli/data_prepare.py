@@ -16,6 +16,7 @@ import argparse
 import logging
 import os
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -224,12 +225,18 @@ def main(args: argparse.Namespace) -> int:
     """Makes what is not there yet; 1 if an image could not be converted."""
     if args.name == "miniature":
         return _write_miniature(args)
-    row = BENCHMARKS[args.name]
-    convert = resolve_name(f"frozenseg.data.preparation.{row.convert}")
-    values = [getattr(args, option[2:].replace("-", "_")) for option in row.options]
+    convert, values = conversion_of(args)
     preparation = preparation_of(args)
-    convert(preparation, *(tuple(dict.fromkeys(v)) if isinstance(v, list) else v for v in values))
+    convert(preparation, *values)
     return preparation.finish()
+
+
+def conversion_of(args: argparse.Namespace) -> tuple[Callable[..., None], list[Any]]:
+    """The function that makes what is asked for, and what it takes after the `Preparation`."""
+    row = BENCHMARKS[args.name]
+    values = (getattr(args, option[2:].replace("-", "_")) for option in row.options)
+    options = [tuple(dict.fromkeys(v)) if isinstance(v, list) else v for v in values]
+    return resolve_name(f"frozenseg.data.preparation.{row.convert}"), options
 
 
 def preparation_of(args: argparse.Namespace) -> Preparation:

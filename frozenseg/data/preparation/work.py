@@ -78,6 +78,19 @@ class Preparation:
         paths = [p.format(split=s, folder=FOLDERS[s]) for s in self.splits for p in patterns]
         require_tree(source, self.root, list(dict.fromkeys(paths)))
 
+    def lacks(self, convert: Callable[..., None], *options: Any) -> str:
+        """What of the published files `convert` asks for is missing, as a sentence; "" if nothing.
+
+        Nothing is converted: a conversion begins with `require`.
+        """
+        try:
+            convert(_LookedAt(self.root, self.splits), *options)
+        except _AllThereError:
+            return ""
+        except OSError as error:
+            return str(error)
+        raise AssertionError(f"{convert} does not begin with Preparation.require")
+
     def convert(self, title: str, convert: Convert, jobs: Sequence[Any]) -> list[Any] | None:
         """The values of all jobs in their order, or None if one of them failed."""
         results = []
@@ -128,6 +141,18 @@ class Preparation:
                 file=sys.stderr,
             )
         return EXIT_SOME_FAILED if self.failures else 0
+
+
+class _AllThereError(Exception):
+    """The published files are there."""
+
+
+class _LookedAt(Preparation):
+    """Ends a conversion once it has asked for its published files."""
+
+    def require(self, source: Source, *patterns: str) -> None:
+        super().require(source, *patterns)
+        raise _AllThereError
 
 
 def _results(convert: Convert, jobs: Sequence[Any], workers: int) -> Iterator[Done | Failed]:
