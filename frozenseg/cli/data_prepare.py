@@ -231,6 +231,20 @@ def main(args: argparse.Namespace) -> int:
     return preparation.finish()
 
 
+def missing_files(args: argparse.Namespace) -> tuple[str, ...]:
+    """The published files and folders that the command would ask for in vain, below the root."""
+    from frozenseg.data.preparation.work import InspectedError, Inspection
+
+    if args.name == "miniature":
+        return ()
+    convert, values = conversion_of(args)
+    try:
+        convert(Inspection(_root(args), tuple(args.splits)), *values)
+    except InspectedError as inspected:
+        return inspected.missing
+    raise AssertionError(f"{args.name}: the conversion does not begin with Preparation.require")
+
+
 def conversion_of(args: argparse.Namespace) -> tuple[Callable[..., None], list[Any]]:
     """The function that makes what is asked for, and what it takes after the `Preparation`."""
     row = BENCHMARKS[args.name]
