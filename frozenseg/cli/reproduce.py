@@ -108,8 +108,8 @@ def choose_model(name: str) -> tuple[str, Published]:
     chosen = same.get(name, name)
     if chosen not in known:
         raise ValueError(
-            f"no figures of a model {name!r} are published: {did_you_mean(name, known)}there are "
-            f"those of {', '.join(known)}"
+            f"no figures of a model {name!r} are published: {did_you_mean(name.lower(), known)}"
+            f"there are those of {', '.join(known)}"
         )
     return chosen, known[chosen]
 
@@ -117,15 +117,17 @@ def choose_model(name: str) -> tuple[str, Published]:
 def choose_rows(names: Sequence[str], published: Published) -> Rows:
     """The datasets of the benchmarks, by default of all that have figures.
 
-    Args: names: each one or several, with commas between them.
+    Args: names: each one or several, with commas between them, or "all".
     Raises: ValueError with the nearest name.
     """
-    wanted = [name for text in names for name in text.split(",") if name] or published.scores
+    wanted = [name for text in names for name in text.split(",") if name] or names
+    if not wanted or "all" in wanted:
+        wanted = list(published.scores)
     for name in wanted:
         if name not in published.scores:
             raise ValueError(
                 f"--benchmarks: no figures of {published.name} on {name!r} are published: "
-                f"{did_you_mean(name, published.scores)}there are those on "
+                f"{did_you_mean(name.lower(), published.scores)}there are those on "
                 f"{', '.join(published.scores)}"
             )
     splits = fullest_splits()

@@ -58,6 +58,10 @@ def test_scores_what_is_there_and_names_what_is_not(call, capsys):
 
 
 def test_mistakes_are_one_line(call, capsys, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert call("--benchmarks", "miniature")[0] == 2
+    assert "out is a file: name a folder" in capsys.readouterr().err
+    (tmp_path / "out").unlink()
     assert call("--benchmarks", "miniatur")[0] == 2
     assert "did you mean miniature" in capsys.readouterr().err
     assert call("--benchmarks", "miniature", weights=tmp_path / "none.pth")[0] == 2

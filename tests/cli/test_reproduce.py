@@ -105,6 +105,8 @@ MISTAKES = {
         ["fcclip-r50", "--benchmarks", "ade20k_15"],
         "figures of fcclip/r50 on 'ade20k_15' are published: did you mean ade20k_150",
     ),
+    "another spelling": (["FCCLIP-R50"], "did you mean fcclip-r50"),
+    "no name": (["fcclip-r50", "--benchmarks", ","], "figures of fcclip/r50 on ',' are published"),
     "a benchmark without figures": (
         ["frozenseg-r50x64", "--benchmarks", "ade20k_150,cityscapes"],
         "on 'cityscapes' are published: there are those on ade20k_150",
