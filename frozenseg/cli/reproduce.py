@@ -35,7 +35,7 @@ from frozenseg.cli.program import EXIT_USER_ERROR
 from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.catalog.lookup import datasets_root, fullest_splits
 from frozenseg.data.catalog.split import README, DatasetSplit
-from frozenseg.data.catalog.word_sets import WORD_SETS, WordList, list_path
+from frozenseg.data.catalog.word_sets import WORD_SETS, WordList, list_path, words_file
 from frozenseg.data.verify.files import WHAT, missing_paths, path_problem
 from frozenseg.errors import did_you_mean
 from frozenseg.evaluation.comparison import (
@@ -184,6 +184,8 @@ def evaluate(args: argparse.Namespace, published: Published, rows: Rows) -> dict
         raise ValueError("start it without torchrun: --num-gpus N starts a process for every GPU")
     for word_list in word_lists(published, rows):
         data_words.fetch(published.protocol["words"], word_list)
+    for row in rows:
+        words_file(row, published.protocol["words"])  # raises, before a model is built
     command.main(parser_of("evaluate").parse_args(evaluation_words(args, published, rows)))
     return read_skipped(args.output / RESULTS)
 
