@@ -21,6 +21,14 @@ NOTED_POINTS = 0.05  # of mIoU between the two conventions
 SHOWN_DIFFERENCES = 8
 NONE, UNKNOWN = "none", "not known"
 MEAN = "mIoU is a mean over"
+# Key of the protocol -> what takes part, and what is said of it.
+PARTS = {
+    "sam_injection": ("SAM's features", ("sam", "branch")),
+    "mask_ensemble": ("SAM's masks", ("alpha",)),
+    "mask_adapter": ("Mask-Adapter's maps", ("threshold",)),
+    "content_text": ("texts that depend on the image", ("form", "embedding")),
+    "oracle_masks": ("ground-truth masks", ()),
+}
 NOTED_APART = ("words", "images", MEAN)  # with sentences of their own
 
 
@@ -169,7 +177,7 @@ def published_settings(published: Published, row: DatasetSplit) -> dict[str, Any
         "test size": list(row.test_size or expected["test_size"]),
         "ignored label": row.ignore_label,
         "trained on": expected["trained_on"],
-        **_sam_parts(expected),
+        **_parts_of(expected),
         "images": " or ".join(map(str, row.image_counts)) or UNKNOWN,
         MEAN: UNKNOWN,
     }
@@ -192,20 +200,21 @@ def _settings_of(protocol: Mapping[str, Any]) -> dict[str, Any]:
         "test size": protocol.get("test_size"),
         "ignored label": protocol.get("ignore_label"),
         "trained on": ", ".join(sorted(trained)) or "nothing",
-        **_sam_parts(protocol),
+        **_parts_of(protocol),
         MEAN: "classes of the ground truth",
     }
 
 
-def _sam_parts(protocol: Mapping[str, Any]) -> dict[str, str]:
-    """Which of SAM's features and masks take part."""
-    features, masks = protocol.get("sam_injection"), protocol.get("mask_ensemble")
-    if masks and masks != UNKNOWN:
-        masks = f"alpha {masks.get('alpha')}"
-    return {
-        "SAM's features": f"{features.get('sam')}, {features.get('branch')}" if features else NONE,
-        "SAM's masks": masks or NONE,
-    }
+def _parts_of(protocol: Mapping[str, Any]) -> dict[str, str]:
+    """What takes part besides a plain FC-CLIP, and how."""
+    found = {}
+    for key, (name, shown) in PARTS.items():
+        part = protocol.get(key)
+        if isinstance(part, Mapping):
+            found[name] = ", ".join(f"{detail} {part.get(detail)}" for detail in shown)
+        else:
+            found[name] = str(part or NONE)
+    return found
 
 
 def _word_notes(

@@ -108,16 +108,17 @@ def published_of(entry: Mapping[str, Any]) -> Published | None:
     if model.get("architecture") == "Fusioner":
         pairs = (one for one in published_pairings() if one.model)
         return next((one for one in pairs if one.model.items() <= model.items()), None)
-    key = (model.get("architecture"), model.get("clip"), _sam(protocol))
-    found = (
-        one for one in published_models() if (one.architecture, one.clip, _sam(one.protocol)) == key
-    )
-    return next(found, None)
+    key = (model.get("architecture"), model.get("clip"), _parts(protocol))
+    for one in published_models():
+        if (one.architecture, one.clip, _parts(one.protocol)) == key:
+            return one
+    return None
 
 
-def _sam(protocol: Mapping[str, Any]) -> str | None:
-    """Which SAM's features take part; None where there are none."""
-    return (protocol.get("sam_injection") or {}).get("sam")
+def _parts(protocol: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Which SAM's features take part, and whether a Mask-Adapter and content-dependent text do."""
+    sam = (protocol.get("sam_injection") or {}).get("sam")
+    return sam, *(bool(protocol.get(key)) for key in ("mask_adapter", "content_text"))
 
 
 def measured(entry: Mapping[str, Any], score: str) -> tuple[str, float | None] | None:

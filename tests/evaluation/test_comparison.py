@@ -91,10 +91,14 @@ def test_what_frozenseg_was_published_with_is_no_difference(entry):
     entry["protocol"]["sam_injection"]["branch"] = "single_level"
     entry["protocol"]["mask_ensemble"] = {"alpha": 0.2}
     features, masks = notes_of(entry, published)
-    assert features == "SAM's features: vit_b, single_level here, vit_b, released published"
+    assert features == (
+        "SAM's features: sam vit_b, branch single_level here, sam vit_b, branch released published"
+    )
     assert masks.startswith("SAM's masks: alpha 0.2 here; if they take part")
     del entry["protocol"]["sam_injection"]
-    assert "SAM's features: none here, vit_b, released published" in notes_of(entry, published)
+    assert "SAM's features: none here, sam vit_b, branch released published" in notes_of(
+        entry, published
+    )
 
 
 def test_the_protocol_line_by_line(entry):
@@ -117,6 +121,8 @@ CHANGES = {
     "size": (("protocol", "test_size"), [640, 2560], "test size: [640, 2560] here, [800, 1333]"),
     "training": (("protocol", "trained_on"), ["mine"], "trained on: mine here, coco_panoptic"),
     "sam": (("protocol", "sam_injection"), {"layer": 1}, "SAM's features take part here"),
+    "adapter": (("protocol", "mask_adapter"), {"threshold": 0.5}, "Mask-Adapter's maps take part"),
+    "oracle": (("protocol", "oracle_masks"), True, "ground-truth masks take part here"),
     "images": (("images",), 20, "20 images were scored, the official split has 2000"),
 }
 

@@ -114,6 +114,8 @@ def test_figures_of_frozenseg():
 def test_an_entry_finds_its_model():
     entry = {"protocol": {"model": {"architecture": "FCCLIP", "clip": "RN50x4"}}}
     assert published_of(entry) == published_model("fcclip/r50x4")
+    adapted = {"protocol": {**entry["protocol"], "mask_adapter": {"threshold": 0.5}}}
+    assert published_of(adapted) is None  # another model
     entry["protocol"]["model"]["clip"] = "miniature_clip.json"
     assert published_of(entry) is None
     assert published_of({}) is None
