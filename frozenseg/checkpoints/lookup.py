@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frozenseg.checkpoints.download import download
-from frozenseg.checkpoints.reading import tensor_names
 from frozenseg.checkpoints.table import WEIGHTS, WeightFile, find_weights
 from frozenseg.errors import nearest
 from frozenseg.files import PACKAGED_WEIGHTS, cache_folder, check_digest, flatten
@@ -113,6 +112,8 @@ def keep_encoders(cfg: CfgNode, path: Path) -> None:
 
     A file that is on this machine is read all the same: the log then says if it differs.
     """
+    from frozenseg.checkpoints.reading import tensor_names  # imports torch
+
     names = tensor_names(path) if path.is_file() else ()
     values = dict(flatten(cfg))
     section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"

@@ -47,6 +47,7 @@ class WeightFile:
         url: where it is downloaded from; "": a person must fetch it.
         sha256: hexadecimal, 64 digits; "" where none is known.
         size: in bytes, None where it is not known.
+        tensors: bytes of what is in it, about its size; 0 where that is not known either.
         packaged: the file is part of the package.
     """
 
@@ -57,6 +58,7 @@ class WeightFile:
     url: str = ""
     sha256: str = ""
     size: int | None = None
+    tensors: int = 0
     packaged: bool = False
 
 
@@ -64,26 +66,33 @@ def _packaged(name: str, file: str) -> WeightFile:
     return WeightFile(name, file, _MINIATURE, "Apache-2.0", packaged=True)
 
 
-def _on_drive(name: str, file: str, drive_id: str, owner: str, section: str) -> WeightFile:
-    """A file that authors keep on Google Drive, as their README links it."""
+def _on_drive(
+    name: str, file: str, drive_id: str, owner: str, section: str, megabytes: int
+) -> WeightFile:
+    """A file that authors keep on Google Drive, as their README links it.
+
+    Args: megabytes: of its tensors.
+    """
     source = f"{owner}, README, {section!r}: https://drive.google.com/file/d/{drive_id}/view"
     url = f"https://drive.google.com/uc?id={drive_id}"
-    return WeightFile(name, file, source, f"see {owner}", url)
+    return WeightFile(name, file, source, f"see {owner}", url, tensors=megabytes * 1_000_000)
 
 
-def _fcclip(name: str, file: str, drive_id: str) -> WeightFile:
+def _fcclip(name: str, file: str, drive_id: str, megabytes: int) -> WeightFile:
     owner = "github.com/bytedance/fc-clip"
-    return _on_drive(f"fcclip-{name}", file, drive_id, owner, "Model Zoo")
+    return _on_drive(f"fcclip-{name}", file, drive_id, owner, "Model Zoo", megabytes)
 
 
-def _frozenseg(name: str, file: str, drive_id: str) -> WeightFile:
+def _frozenseg(name: str, file: str, drive_id: str, megabytes: int) -> WeightFile:
     owner = "github.com/chenxi52/FrozenSeg"
-    return _on_drive(f"frozenseg-{name}", file, drive_id, owner, "Model Zoo")
+    return _on_drive(f"frozenseg-{name}", file, drive_id, owner, "Model Zoo", megabytes)
 
 
-def _descendant(name: str, file: str, drive_id: str, owner: str, licence: str) -> WeightFile:
+def _descendant(
+    name: str, file: str, drive_id: str, megabytes: int, owner: str, licence: str
+) -> WeightFile:
     """Code of this licence; its authors say nothing of the weights'."""
-    row = _on_drive(name, file, drive_id, f"github.com/{owner}", "checkpoints")
+    row = _on_drive(name, file, drive_id, f"github.com/{owner}", "checkpoints", megabytes)
     return replace(row, licence=f"see {row.licence.removeprefix('see ')} (code: {licence})")
 
 
@@ -101,48 +110,57 @@ _ROWS = (
     _packaged("miniature-sam", "miniature_sam.safetensors"),
     _packaged("miniature-vit", "miniature_vit.safetensors"),
     _packaged("miniature-bert", "miniature_bert.safetensors"),
-    _fcclip("convnext-large", "fcclip_cocopan.pth", "1-91PIns86vyNaL3CzMmDD39zKGnPMtvj"),
-    _fcclip("r50", "fcclip_cocopan_r50.pth", "1tcB-8FNON-LwckXQbUyKcBA2G7TU65Zh"),
-    _fcclip("r101", "fcclip_cocopan_r101.pth", "1P0mdgftReWzVbPQ0O0CSBfW3krHhTOj0"),
-    _fcclip("r50x4", "fcclip_cocopan_r50x4.pth", "1nUpUsNUE22eOV9skxv9IyIkmCbg5jrIF"),
-    _fcclip("r50x16", "fcclip_cocopan_r50x16.pth", "1rJu2UwwtI0VLDl9CyB8Mkgw9qHlnX70W"),
-    _fcclip("r50x64", "fcclip_cocopan_r50x64.pth", "1rvfFVp5p3PZQsHp2NGVEBeYYcqgVVaZX"),
+    _fcclip("convnext-large", "fcclip_cocopan.pth", "1-91PIns86vyNaL3CzMmDD39zKGnPMtvj", 1490),
+    _fcclip("r50", "fcclip_cocopan_r50.pth", "1tcB-8FNON-LwckXQbUyKcBA2G7TU65Zh", 492),
+    _fcclip("r101", "fcclip_cocopan_r101.pth", "1P0mdgftReWzVbPQ0O0CSBfW3krHhTOj0", 563),
+    _fcclip("r50x4", "fcclip_cocopan_r50x4.pth", "1nUpUsNUE22eOV9skxv9IyIkmCbg5jrIF", 798),
+    _fcclip("r50x16", "fcclip_cocopan_r50x16.pth", "1rJu2UwwtI0VLDl9CyB8Mkgw9qHlnX70W", 1250),
+    _fcclip("r50x64", "fcclip_cocopan_r50x64.pth", "1rvfFVp5p3PZQsHp2NGVEBeYYcqgVVaZX", 2583),
     _frozenseg(
-        "convnext-large", "frozenseg_ConvNeXt-Large.pth", "1wiPKPczTXrH1cPrDbf-l9NGdOkMUUikw"
+        "convnext-large", "frozenseg_ConvNeXt-Large.pth", "1wiPKPczTXrH1cPrDbf-l9NGdOkMUUikw", 1888
     ),
-    _frozenseg("r50x64", "frozenseg_R50x64.pth", "1ThjVgY7nawm1AAP1LhrmGVlI3zr1EYMG"),
+    _frozenseg("r50x64", "frozenseg_R50x64.pth", "1ThjVgY7nawm1AAP1LhrmGVlI3zr1EYMG", 2981),
     *(
-        _descendant(name, file, drive_id, "hustvl/MaskAdapter", "Apache-2.0")
-        for name, file, drive_id in (
+        _descendant(name, file, drive_id, megabytes, "hustvl/MaskAdapter", "Apache-2.0")
+        for name, file, drive_id, megabytes in (
             (
                 "mask-adapter-fcclip-convnext-large",
                 "mask_adapter_fcclip_convnext_large.pth",
                 "13_sr30_Q0Geubijik0BpVC_JgyFAmyQU",
+                1550,
             ),
             (
                 "mask-adapter-maftplus-convnext-base",
                 "mask_adapter_maftp_convnext_base.pth",
                 "1v0rdETOJl6oOKmef1L7WbtG16-zKvp2b",
+                866,
             ),
             (
                 "mask-adapter-maftplus-convnext-large",
                 "mask_adapter_maftp_convnext_large.pth",
                 "12eqDnTYaQlj9QUmWO1Vh9vvB81tKABl5",
+                1561,
             ),
         )
     ),
     *(
-        _descendant(f"maftplus-{name}", file, drive_id, "jiaosiyu1999/MAFT-Plus", "MIT")
-        for name, file, drive_id in (
-            ("convnext-base", "maftp_b.pth", "1BeEeKOnWWIWIH-QWK_zLhAPUzCOnHuFG"),
-            ("convnext-large", "maftp_l.pth", "1EQo5guVuKkSSZj4bv0FQN_4X9h_Rwfe5"),
-            ("convnext-large-panoptic", "maftp_l_pano.pth", "1znk_uco8fwvbA0kndy4kGyVp22KbQr6g"),
+        _descendant(f"maftplus-{name}", file, drive_id, megabytes, "jiaosiyu1999/MAFT-Plus", "MIT")
+        for name, file, drive_id, megabytes in (
+            ("convnext-base", "maftp_b.pth", "1BeEeKOnWWIWIH-QWK_zLhAPUzCOnHuFG", 1525),
+            ("convnext-large", "maftp_l.pth", "1EQo5guVuKkSSZj4bv0FQN_4X9h_Rwfe5", 2909),
+            (
+                "convnext-large-panoptic",
+                "maftp_l_pano.pth",
+                "1znk_uco8fwvbA0kndy4kGyVp22KbQr6g",
+                2909,
+            ),
         )
     ),
     _descendant(
         "ovrcoat-convnext-large",
         "ovrcoat.pth",
         "1raLz9TybKGxMCsWVjjdoBnbraUXDgmQ0",
+        2897,
         "nickormushev/OVRCOAT",
         "Apache-2.0",
     ),

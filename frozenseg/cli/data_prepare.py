@@ -16,6 +16,7 @@ import argparse
 import logging
 import os
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -224,12 +225,32 @@ def main(args: argparse.Namespace) -> int:
     """Makes what is not there yet; 1 if an image could not be converted."""
     if args.name == "miniature":
         return _write_miniature(args)
-    row = BENCHMARKS[args.name]
-    convert = resolve_name(f"frozenseg.data.preparation.{row.convert}")
-    values = [getattr(args, option[2:].replace("-", "_")) for option in row.options]
+    convert, values = conversion_of(args)
     preparation = preparation_of(args)
-    convert(preparation, *(tuple(dict.fromkeys(v)) if isinstance(v, list) else v for v in values))
+    convert(preparation, *values)
     return preparation.finish()
+
+
+def missing_files(args: argparse.Namespace) -> tuple[str, ...]:
+    """The published files and folders that the command would ask for in vain, below the root."""
+    from frozenseg.data.preparation.work import InspectedError, Inspection
+
+    if args.name == "miniature":
+        return ()
+    convert, values = conversion_of(args)
+    try:
+        convert(Inspection(_root(args), tuple(args.splits)), *values)
+    except InspectedError as inspected:
+        return inspected.missing
+    raise AssertionError(f"{args.name}: the conversion does not begin with Preparation.require")
+
+
+def conversion_of(args: argparse.Namespace) -> tuple[Callable[..., None], list[Any]]:
+    """The function that makes what is asked for, and what it takes after the `Preparation`."""
+    row = BENCHMARKS[args.name]
+    values = (getattr(args, option[2:].replace("-", "_")) for option in row.options)
+    options = [tuple(dict.fromkeys(v)) if isinstance(v, list) else v for v in values]
+    return resolve_name(f"frozenseg.data.preparation.{row.convert}"), options
 
 
 def preparation_of(args: argparse.Namespace) -> Preparation:

@@ -23,7 +23,14 @@ from pathlib import Path
 from frozenseg.checkpoints.download import download
 from frozenseg.cli.options import WORDS_HELP
 from frozenseg.data.catalog.lookup import find_split, row_vocabulary, splits_of
-from frozenseg.data.catalog.word_sets import OWN, WORD_SETS, check_words, list_path, with_words
+from frozenseg.data.catalog.word_sets import (
+    OWN,
+    WORD_SETS,
+    WordList,
+    check_words,
+    list_path,
+    with_words,
+)
 from frozenseg.predict.words import read_words
 from frozenseg.vocab import Vocabulary
 
@@ -72,8 +79,12 @@ def _vocabulary(text: str, word_set: str) -> Vocabulary:
 def _get(name: str) -> None:
     if name not in WORD_SETS:
         raise ValueError(f"no released set of words {name!r}; there is {', '.join(WORD_SETS)}")
-    lists, source = WORD_SETS[name]
-    for word_list in dict.fromkeys(lists.values()):
-        path = list_path(name, word_list)
-        download(f"{source}/{word_list.file}", path, sha256=word_list.sha256, source=source)
-        print(path, flush=True)
+    for word_list in dict.fromkeys(WORD_SETS[name][0].values()):
+        fetch(name, word_list)
+
+
+def fetch(name: str, word_list: WordList) -> None:
+    """Downloads a list of the set `name` unless it is there, and prints where it is."""
+    path, source = list_path(name, word_list), WORD_SETS[name][1]
+    download(f"{source}/{word_list.file}", path, sha256=word_list.sha256, source=source)
+    print(path, flush=True)

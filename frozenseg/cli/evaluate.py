@@ -63,6 +63,8 @@ def main(args: argparse.Namespace) -> int:
     )
     default = Path(cfg.OUTPUT_DIR) / "zero_shot" / Path(args.weights).stem
     folder = (args.output or default).expanduser().absolute()
+    if folder.is_file():
+        raise ValueError(f"--output: {folder} is a file: name a folder")
     if args.overwrite and process_rank() == 0:
         (folder / RESULTS).unlink(missing_ok=True)
     cfg.MODEL.DEVICE = usable_device(cfg.MODEL.DEVICE, args.num_gpus)

@@ -21,6 +21,7 @@ from frozenseg.errors import nearest
 COMMANDS = {
     "train": "train a decoder from a YAML config, or evaluate its weights",
     "evaluate": "score one model zero-shot on many benchmarks",
+    "reproduce": "score a released model as published, beside the authors' figures",
     "segment": "segment images, videos or a webcam with your own words",
     "app": "the same as a web page",
     "data list": "the datasets, and which of them are on disk",

@@ -11,7 +11,7 @@ from frozenseg.data.catalog.lookup import datasets_root
 from frozenseg.data.catalog.register import registered_split
 from frozenseg.data.findings import Report
 from frozenseg.data.mappers.masks import training_mapper
-from frozenseg.data.verify.files import check_paths, list_samples
+from frozenseg.data.verify.files import list_samples, path_problem
 from frozenseg.engine.best import best_metric
 from frozenseg.engine.evaluate import plan
 from frozenseg.engine.validation_loss import sets_with_loss
@@ -20,14 +20,7 @@ from frozenseg.evaluation.evaluators import scored_tasks
 
 def missing(name: str) -> str:
     """What a dataset lacks, with the remedy; "" if all its files and folders are there."""
-    row = registered_split(name)
-    root = root_of(name)
-    report = Report(row.name, str(root))
-    if check_paths(row, root, report):
-        return ""
-    first = report.findings[0]
-    remedies = "; then ".join(dict.fromkeys(finding.remedy for finding in report.findings))
-    return f"{first.problem} ({first.where[0]}): {remedies}"
+    return path_problem(registered_split(name), root_of(name))
 
 
 def root_of(name: str) -> Path:

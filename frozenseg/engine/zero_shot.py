@@ -18,13 +18,12 @@ from detectron2.utils import comm
 
 from frozenseg.build import load_model
 from frozenseg.checkpoints.reading import require_weights
-from frozenseg.data.catalog.lookup import DATASET_SPLITS
+from frozenseg.data.catalog.lookup import fullest_splits
 from frozenseg.data.catalog.own_datasets import is_dataset_file
 from frozenseg.data.catalog.register import (
     register_dataset_file,
     registered_split,
 )
-from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.catalog.word_sets import OWN
 from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import Plan, evaluate_dataset, plan
@@ -43,7 +42,6 @@ from frozenseg.files import write_text
 
 logger = logging.getLogger(__name__)
 
-SPLIT = "val"
 RESULTS, TABLE = "results.json", "results.md"
 # What must be the same for an entry to be taken instead of a new evaluation.
 IDENTITY = ("benchmark", "dataset", "split", "protocol", "config_hash", "checkpoint_hash")
@@ -59,11 +57,7 @@ def dataset_names(
     with an official validation split. `words` and `trained_on` are for YAML files: `words_for`.
     Raises: ValueError for an unknown name, and the errors of `register_dataset_file`.
     """
-    fullest: dict[str, DatasetSplit] = {}  # of each benchmark
-    for row in DATASET_SPLITS:
-        if row.split == SPLIT:
-            best = fullest.setdefault(row.benchmark, row)
-            fullest[row.benchmark] = max(best, row, key=lambda each: len(each.tasks))
+    fullest = fullest_splits()
     found: list[str] = []
     for name in names:
         if name == "all":

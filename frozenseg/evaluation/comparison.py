@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from frozenseg.data.catalog.lookup import DATASET_SPLITS, row_vocabulary
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split, row_vocabulary
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.catalog.word_sets import OWN
 from frozenseg.evaluation.folds import FoldMean, fold_means, fold_of
@@ -19,6 +19,32 @@ Entry = Mapping[str, Any]
 Runs = Mapping[str, Mapping[str, Entry]]
 NOTED_POINTS = 0.05  # of mIoU between the two conventions
 SHOWN_DIFFERENCES = 8
+NONE, UNKNOWN = "none", "not known"
+MEAN = "mIoU is a mean over"
+# Key of the protocol -> what takes part, and what is said of it.
+PARTS = {
+    "sam_injection": ("SAM's features", ("sam", "branch")),
+    "mask_ensemble": ("SAM's masks", ("alpha",)),
+    "mask_adapter": ("Mask-Adapter's maps", ("threshold",)),
+    "content_text": ("texts that depend on the image", ("form", "embedding")),
+    "oracle_masks": ("ground-truth masks", ()),
+}
+NOTED_APART = ("words", "images", MEAN)  # with sentences of their own
+
+
+class Setting(NamedTuple):
+    """A part of a protocol: what it is, as published (`UNKNOWN`: no source says), and here."""
+
+    name: str
+    published: Any
+    here: Any
+
+    @property
+    def verdict(self) -> str:
+        """Whether both are equal or different; `UNKNOWN` where that cannot be said."""
+        if self.published == UNKNOWN:
+            return UNKNOWN
+        return "equal" if self.published == self.here else "different"
 
 
 def side_by_side(runs: Runs, published: Published | None) -> list[dict[str, Any]]:
@@ -87,10 +113,15 @@ def _row_of(
     ]
 
 
-def comparison_text(rows: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> str:
-    """The rows as a table: published, then each run and its difference to it (or to the first)."""
+def comparison_text(
+    rows: Sequence[Mapping[str, Any]], runs: Sequence[str], published: str = "published"
+) -> str:
+    """The rows as a table: published, then each run and its difference to it (or to the first).
+
+    Args: published: title of the column.
+    """
     any_published = any(row["published"] is not None for row in rows)
-    headers = ["dataset", "score", "published"]
+    headers = ["dataset", "score", published]
     for number, run in enumerate(runs):
         headers += [run, "difference"] if number or any_published else [run]
     lines = []
@@ -118,16 +149,79 @@ def notes_of(entry: Entry, published: Published) -> list[str]:
         return list(episode_notes(entry, row, published))
     return [
         *_word_notes(protocol, expected, row),
-        *_setting_notes(protocol, expected, row),
-        *_score_notes(entry, published, row),
+        *_setting_notes(entry, published),
+        *score_notes(entry, published),
     ]
+
+
+def protocol_lines(entry: Entry, published: Published) -> list[Setting]:
+    """All that a published score depends on, words first, for an entry of a row of the catalog."""
+    row = find_split(entry["dataset"])
+    here = _settings_of(entry["protocol"])
+    wanted = published_settings(published, row)
+    official = entry["images"] if entry["images"] in row.image_counts else wanted["images"]
+    here["images"], wanted["images"] = entry["images"], official
+    return [Setting(name, value, here.get(name)) for name, value in wanted.items()]
+
+
+def published_settings(published: Published, row: DatasetSplit) -> dict[str, Any]:
+    """How a published score of a row was measured; `UNKNOWN` where no source says it."""
+    expected, threshold = published.protocol, row.object_mask_threshold
+    return {
+        "words": expected["words"],
+        "prompt templates": expected["templates"],
+        **{f"class ensemble, {key}": value for key, value in expected["ensemble"].items()},
+        "object-mask threshold": expected["object_mask"] if threshold is None else threshold,
+        "overlap threshold": expected["overlap"],
+        "detections per image": expected["detections_per_image"],
+        "test size": list(row.test_size or expected["test_size"]),
+        "ignored label": row.ignore_label,
+        "trained on": expected["trained_on"],
+        **_parts_of(expected),
+        "images": " or ".join(map(str, row.image_counts)) or UNKNOWN,
+        MEAN: UNKNOWN,
+    }
+
+
+def _settings_of(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of an evaluation; the images are not in its protocol."""
+    ensemble, thresholds = protocol.get("ensemble", {}), protocol.get("thresholds", {})
+    trained = {
+        known.benchmark if (known := _row(name)) else name
+        for name in protocol.get("trained_on", [])
+    }
+    return {
+        "words": protocol.get("words", {"set": OWN})["set"],
+        "prompt templates": protocol.get("templates"),
+        **{f"class ensemble, {key}": value for key, value in ensemble.items()},
+        "object-mask threshold": thresholds.get("object_mask"),
+        "overlap threshold": thresholds.get("overlap"),
+        "detections per image": thresholds.get("detections_per_image"),
+        "test size": protocol.get("test_size"),
+        "ignored label": protocol.get("ignore_label"),
+        "trained on": ", ".join(sorted(trained)) or "nothing",
+        **_parts_of(protocol),
+        MEAN: "classes of the ground truth",
+    }
+
+
+def _parts_of(protocol: Mapping[str, Any]) -> dict[str, str]:
+    """What takes part besides a plain FC-CLIP, and how."""
+    found = {}
+    for key, (name, shown) in PARTS.items():
+        part = protocol.get(key)
+        if isinstance(part, Mapping):
+            found[name] = ", ".join(f"{detail} {part.get(detail)}" for detail in shown)
+        else:
+            found[name] = str(part or NONE)
+    return found
 
 
 def _word_notes(
     protocol: Mapping[str, Any], expected: Mapping[str, Any], row: DatasetSplit
 ) -> Iterator[str]:
     """Other words than the published score's, first of all: they are half of a score."""
-    words = protocol.get("words", {"set": OWN})["set"]
+    words = _settings_of(protocol)["words"]
     if words != expected["words"]:
         yield (
             f"words: {words} here, {expected['words']} published; the scores of other words are "
@@ -142,43 +236,22 @@ def _word_notes(
         )
 
 
-def _setting_notes(
-    protocol: Mapping[str, Any], expected: Mapping[str, Any], row: DatasetSplit
-) -> Iterator[str]:
-    ensemble, thresholds = protocol.get("ensemble", {}), protocol.get("thresholds", {})
-    threshold = row.object_mask_threshold
-    pairs = {
-        "prompt templates": (protocol.get("templates"), expected["templates"]),
-        **{
-            f"class ensemble, {key}": (ensemble.get(key), value)
-            for key, value in expected["ensemble"].items()
-        },
-        "object-mask threshold": (
-            thresholds.get("object_mask"),
-            expected["object_mask"] if threshold is None else threshold,
-        ),
-        "overlap threshold": (thresholds.get("overlap"), expected["overlap"]),
-        "detections per image": (
-            thresholds.get("detections_per_image"),
-            expected["detections_per_image"],
-        ),
-        "test size": (protocol.get("test_size"), list(row.test_size or expected["test_size"])),
-        "ignored label": (protocol.get("ignore_label"), row.ignore_label),
-    }
-    for name, (found, wanted) in pairs.items():
-        if found != wanted:
-            yield f"{name}: {found} here, {wanted} published"
-    names = protocol.get("trained_on", [])
-    trained = {known.benchmark if (known := _row(name)) else name for name in names}
-    if trained != {expected["trained_on"]}:
-        here = ", ".join(sorted(trained)) or "nothing"
-        yield f"trained on {here} here, {expected['trained_on']} published"
-    for key, name in (("sam_injection", "SAM's features"), ("mask_ensemble", "SAM's masks")):
-        if protocol.get(key):
+def _setting_notes(entry: Entry, published: Published) -> Iterator[str]:
+    for setting in protocol_lines(entry, published):
+        name, wanted, here = setting
+        if name in NOTED_APART or wanted == here:
+            continue
+        if wanted == NONE:
             yield f"{name} take part here"
+        elif wanted == UNKNOWN:
+            yield f"{name}: {here} here; if they take part in the published scores is {UNKNOWN}"
+        else:
+            yield f"{name}: {here} here, {wanted} published"
 
 
-def _score_notes(entry: Entry, published: Published, row: DatasetSplit) -> Iterator[str]:
+def score_notes(entry: Entry, published: Published) -> Iterator[str]:
+    """What of the images and of the scores themselves could explain a difference."""
+    row = find_split(entry["dataset"])
     if row.image_counts and entry["images"] not in row.image_counts:
         official = " or ".join(map(str, row.image_counts))
         yield f"{entry['images']} images were scored, the official split has {official}"

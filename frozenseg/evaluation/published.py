@@ -35,6 +35,7 @@ class Published(NamedTuple):
     Attributes:
         name: config without ".yaml", or "fusioner/" and the label that its authors print.
         clip: its CLIP; "" for Fusioner.
+        protocol: how it was measured: that of all, with what its own row says otherwise.
         scores: {benchmark: {score: {"value": percent, "source": key of `sources`, ...}}}. A figure
             with "folds" and "split" is the mean over so many folds of a benchmark.
         model: Fusioner's method, visual and language encoder; {} for others, and where the label
@@ -53,8 +54,13 @@ class Published(NamedTuple):
 def published_models() -> tuple[Published, ...]:
     """Those of published.json."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
-    common = {"protocol": content["protocol"], "sources": content["sources"]}
-    return tuple(Published(**model, **common) for model in content["models"])
+    return tuple(
+        Published(
+            **{**model, "protocol": {**content["protocol"], **model.get("protocol", {})}},
+            sources=content["sources"],
+        )
+        for model in content["models"]
+    )
 
 
 def published_pairings() -> tuple[Published, ...]:
@@ -97,13 +103,22 @@ def published_of(entry: Mapping[str, Any]) -> Published | None:
     Of two rows with the same encoders the one that the paper compares with other methods, which
     has more figures.
     """
-    model = entry.get("protocol", {}).get("model", {})
+    protocol = entry.get("protocol", {})
+    model = protocol.get("model", {})
     if model.get("architecture") == "Fusioner":
         pairs = (one for one in published_pairings() if one.model)
         return next((one for one in pairs if one.model.items() <= model.items()), None)
-    key = (model.get("architecture"), model.get("clip"))
-    found = (one for one in published_models() if (one.architecture, one.clip) == key)
-    return next(found, None)
+    key = (model.get("architecture"), model.get("clip"), _parts(protocol))
+    for one in published_models():
+        if (one.architecture, one.clip, _parts(one.protocol)) == key:
+            return one
+    return None
+
+
+def _parts(protocol: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Which SAM's features take part, and whether a Mask-Adapter and content-dependent text do."""
+    sam = (protocol.get("sam_injection") or {}).get("sam")
+    return sam, *(bool(protocol.get(key)) for key in ("mask_adapter", "content_text"))
 
 
 def measured(entry: Mapping[str, Any], score: str) -> tuple[str, float | None] | None:

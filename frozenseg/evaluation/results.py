@@ -83,6 +83,8 @@ class _Protocol(TypedDict, total=False):
     ensemble: _Mapping
     thresholds: _Mapping
     trained_on: list[str]
+    sam_injection: _Mapping | None
+    mask_ensemble: _Mapping | None
 
 
 class _Entry(TypedDict):

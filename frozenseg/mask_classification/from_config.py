@@ -328,6 +328,7 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
         cfg.MODEL.MASK_FORMER,
     )
     injection = {
+        "sam": Path(cfg.MODEL.SAM_NAME).name,
         "precision": cfg.MODEL.SAM_PRECISION,
         "branch": cfg.MODEL.SAM_BRANCH,
         "feature_layer": decoder.SAM_FEATURE_FUSE_LAYER,

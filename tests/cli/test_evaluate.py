@@ -76,6 +76,10 @@ def test_predictions_are_kept_and_compared(call, capsys):
 
 
 def test_mistakes_are_one_line(call, capsys, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert call("--benchmarks", "miniature")[0] == 2
+    assert "out is a file: name a folder" in capsys.readouterr().err
+    (tmp_path / "out").unlink()
     assert call("--benchmarks", "miniatur")[0] == 2
     assert "did you mean miniature" in capsys.readouterr().err
     assert call("--benchmarks", "miniature", weights=tmp_path / "none.pth")[0] == 2

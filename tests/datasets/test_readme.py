@@ -9,7 +9,8 @@ import pytest
 
 from frozenseg.cli.data_prepare import BENCHMARKS
 from frozenseg.cli.main import parser_of
-from frozenseg.data.catalog.lookup import DATASET_SPLITS
+from frozenseg.data.catalog.downloads import DOWNLOADS
+from frozenseg.data.catalog.lookup import DATASET_SPLITS, fullest_splits
 from frozenseg.data.catalog.own_datasets import KEYS
 from frozenseg.data.catalog.split import PREPARE
 from frozenseg.data.preparation import (
@@ -24,6 +25,7 @@ from frozenseg.data.preparation import (
     pascal,
     pascal_5i,
 )
+from frozenseg.evaluation.published import published_models
 
 FOLDER = Path(__file__).resolve().parents[2] / "datasets"
 TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -56,6 +58,16 @@ def expand(pattern: str) -> list[str]:
 def test_sections_that_messages_name_are_there():
     assert {source.section for source in SOURCES} <= SECTIONS
     assert {row.origin.readme_section for row in DATASET_SPLITS} <= SECTIONS
+
+
+def test_downloads_are_those_of_the_sections():
+    sections = {text.partition("\n")[0]: text for text in TEXT.split("\n## ")}
+    for section, download in DOWNLOADS.items():
+        for page in re.findall(r"http\S+", download.page):
+            assert f"<{page}>" in sections[section]
+    published = {name for model in published_models() for name in model.scores}
+    rows = [row for name, row in fullest_splits().items() if name in published]
+    assert {row.origin.readme_section for row in rows} <= set(DOWNLOADS)
 
 
 def test_every_command_is_described_and_knows_its_options():

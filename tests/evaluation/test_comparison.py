@@ -11,6 +11,7 @@ from frozenseg.evaluation.comparison import (
     comparison_text,
     notes_of,
     protocol_differences,
+    protocol_lines,
     side_by_side,
 )
 from frozenseg.evaluation.published import published_model
@@ -80,14 +81,48 @@ def test_the_same_protocol_leaves_only_the_words(entry):
     assert notes_of(entry, R50) == []
 
 
+def test_what_frozenseg_was_published_with_is_no_difference(entry):
+    """SAM's features belong to it; whether SAM's masks do is said to be unknown."""
+    published = published_model("frozenseg/released_convnext_large")
+    entry["protocol"] |= {"words": {"set": "fcclip"}, "vocabulary": "f" * 64}
+    entry["protocol"]["sam_injection"] = {"sam": "vit_b", "branch": "released"}
+    [note] = notes_of(entry, published)
+    assert note == "SAM's masks: none here; if they take part in the published scores is not known"
+    entry["protocol"]["sam_injection"]["branch"] = "single_level"
+    entry["protocol"]["mask_ensemble"] = {"alpha": 0.2}
+    features, masks = notes_of(entry, published)
+    assert features == (
+        "SAM's features: sam vit_b, branch single_level here, sam vit_b, branch released published"
+    )
+    assert masks.startswith("SAM's masks: alpha 0.2 here; if they take part")
+    del entry["protocol"]["sam_injection"]
+    assert "SAM's features: none here, sam vit_b, branch released published" in notes_of(
+        entry, published
+    )
+
+
+def test_the_protocol_line_by_line(entry):
+    lines = {line.name: line for line in protocol_lines(entry, R50)}
+    assert next(iter(lines)) == "words"
+    different = {name for name, line in lines.items() if line.verdict == "different"}
+    assert different == {"words"}
+    assert lines["test size"] == ("test size", [800, 1333], [800, 1333])
+    assert lines["mIoU is a mean over"].verdict == "not known"
+    assert lines["images"].verdict == "equal"
+    entry["images"] = 20
+    assert protocol_lines(entry, R50)[-2] == ("images", "2000", 20)
+
+
 CHANGES = {
     "words": (("protocol", "vocabulary"), "f" * 64, "not this project's table 'ade20k_150'"),
     "templates": (("protocol", "templates"), "simple", "prompt templates: simple here, vild_14"),
     "alpha": (("protocol", "ensemble", "alpha"), 0.2, "class ensemble, alpha: 0.2 here, 0.4"),
     "threshold": (("protocol", "thresholds", "object_mask"), 0.8, "object-mask threshold: 0.8"),
     "size": (("protocol", "test_size"), [640, 2560], "test size: [640, 2560] here, [800, 1333]"),
-    "training": (("protocol", "trained_on"), ["mine"], "trained on mine here, coco_panoptic"),
+    "training": (("protocol", "trained_on"), ["mine"], "trained on: mine here, coco_panoptic"),
     "sam": (("protocol", "sam_injection"), {"layer": 1}, "SAM's features take part here"),
+    "adapter": (("protocol", "mask_adapter"), {"threshold": 0.5}, "Mask-Adapter's maps take part"),
+    "oracle": (("protocol", "oracle_masks"), True, "ground-truth masks take part here"),
     "images": (("images",), 20, "20 images were scored, the official split has 2000"),
 }
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from frozenseg.build import family
 from frozenseg.config import get_config, load_config
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
+from frozenseg.encoders.clip.backbone import config_section
 from frozenseg.evaluation.published import (
     measured,
     published_model,
@@ -48,14 +50,15 @@ def figures_of(path):
 
 @pytest.mark.parametrize("model", published_models(), ids=lambda model: model.name)
 def test_every_figure_stands_in_the_header_of_its_config(model):
-    path = CONFIGS / f"{model.name}.yaml"
+    names = (model.name, model.name.replace("released_", ""))
+    headers = [CONFIGS / f"{name}.yaml" for name in names]
     own = {
         benchmark: {score: figure["value"] for score, figure in scores.items()}
         for benchmark, scores in model.scores.items()
     }
-    assert own == figures_of(path)
-    assert sum(map(len, own.values())) == 16
-    header = path.read_text(encoding="utf-8")
+    assert [figures_of(path) for path in headers] == [own, own]
+    assert sum(map(len, own.values())) == (3 if model.architecture == "FrozenSeg" else 16)
+    header = headers[0].read_text(encoding="utf-8")
     for scores in model.scores.values():
         for score, figure in scores.items():
             assert model.sources[figure["source"]]
@@ -67,7 +70,8 @@ def test_every_figure_stands_in_the_header_of_its_config(model):
 @pytest.mark.parametrize("model", published_models(), ids=lambda model: model.name)
 def test_the_protocol_is_that_of_the_config(model):
     cfg = load_config(CONFIGS / f"{model.name}.yaml")
-    clip, test, expected = cfg.MODEL.FC_CLIP, cfg.MODEL.MASK_FORMER.TEST, model.protocol
+    clip = cfg.MODEL[config_section(cfg)]
+    test, expected = cfg.MODEL.MASK_FORMER.TEST, model.protocol
     assert (model.architecture, model.clip) == (cfg.MODEL.META_ARCHITECTURE, clip.CLIP_MODEL_NAME)
     assert expected["templates"] == clip.TEMPLATES
     assert expected["ensemble"] == {
@@ -79,14 +83,39 @@ def test_the_protocol_is_that_of_the_config(model):
     assert expected["overlap"] == test.OVERLAP_THRESHOLD
     assert expected["detections_per_image"] == cfg.TEST.DETECTIONS_PER_IMAGE
     assert expected["test_size"] == [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST]
+    injection = family(cfg).protocol(cfg)["sam_injection"] or {}
+    wanted = expected["sam_injection"] or {}
+    assert {key: injection.get(key) for key in wanted} == wanted
+    assert bool(injection) == bool(wanted)
+    assert not cfg.TEST.USE_SAM_MASKS
     [name] = cfg.DATASETS.TRAIN
     assert find_split(name).benchmark == expected["trained_on"]
     assert set(model.scores) <= {row.benchmark for row in DATASET_SPLITS}
 
 
+def test_figures_of_frozenseg():
+    rows = {one.name: one for one in published_models() if one.architecture == "FrozenSeg"}
+    found = {
+        name.removeprefix("frozenseg/released_"): [
+            one.scores["ade20k_150"][score]["value"] for score in ("PQ", "AP", "mIoU")
+        ]
+        for name, one in rows.items()
+    }
+    assert found == {"convnext_large": [25.9, 16.4, 34.4], "r50x64": [23.1, 13.5, 30.7]}
+    large = rows["frozenseg/released_convnext_large"]
+    assert large.protocol["ensemble"] == published_model("fcclip/r50").protocol["ensemble"]
+    model = {"architecture": "FrozenSeg", "clip": "convnext_large_d_320"}
+    entry = {"protocol": {"model": model, "sam_injection": {"sam": "vit_b"}}}
+    assert published_of(entry) == large
+    entry["protocol"]["sam_injection"]["sam"] = "vit_h"
+    assert published_of(entry) is None
+
+
 def test_an_entry_finds_its_model():
     entry = {"protocol": {"model": {"architecture": "FCCLIP", "clip": "RN50x4"}}}
     assert published_of(entry) == published_model("fcclip/r50x4")
+    adapted = {"protocol": {**entry["protocol"], "mask_adapter": {"threshold": 0.5}}}
+    assert published_of(adapted) is None  # another model
     entry["protocol"]["model"]["clip"] = "miniature_clip.json"
     assert published_of(entry) is None
     assert published_of({}) is None

@@ -23,6 +23,7 @@ __all__ = [
     "class_of_category",
     "datasets_root",
     "find_split",
+    "fullest_splits",
     "load_vocabulary",
     "row_vocabulary",
     "splits_of",
@@ -43,6 +44,16 @@ def find_split(name: str, rows: Iterable[DatasetSplit] = DATASET_SPLITS) -> Data
 def splits_of(name: str, split: str = "") -> tuple[DatasetSplit, ...]:
     """The rows of a benchmark ("ade20k_150"), of one split if given; () if there are none."""
     return tuple(r for r in DATASET_SPLITS if r.benchmark == name and split in ("", r.split))
+
+
+def fullest_splits(split: str = "val") -> dict[str, DatasetSplit]:
+    """Benchmark -> its row with the most kinds of ground truth: one pass gives PQ, AP and mIoU."""
+    fullest: dict[str, DatasetSplit] = {}
+    for row in DATASET_SPLITS:
+        if row.split == split:
+            best = fullest.setdefault(row.benchmark, row)
+            fullest[row.benchmark] = max(best, row, key=lambda each: len(each.tasks))
+    return fullest
 
 
 def load_vocabulary(

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_folders
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
@@ -44,7 +45,7 @@ from frozenseg.data.preparation.work import Done, Preparation
 from frozenseg.vocab import Vocabulary
 
 FOLDER = "ADEChallengeData2016"
-SOURCE = Source("ADE20K", "http://sceneparsing.csail.mit.edu/", "ADE20K")
+SOURCE = Source("ADE20K", DOWNLOADS["ADE20K"].page, "ADE20K")
 PARTS = ("semantic", "panoptic", "instance")
 IMAGES, LABELS, INSTANCES = (
     f"{FOLDER}/{kind}/{{folder}}" for kind in ("images", "annotations", "annotations_instance")

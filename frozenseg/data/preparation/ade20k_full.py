@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.catalog.split import FOLDERS
 from frozenseg.data.preparation.ade20k_classes import FullClass, class_list_text, read_classes
 from frozenseg.data.preparation.labels import IGNORED_16
@@ -41,8 +42,7 @@ from frozenseg.data.reading import read_image
 from frozenseg.files import write_text
 
 FOLDER = "ADE20K_2021_17_01"
-PAGE = "https://groups.csail.mit.edu/vision/datasets/ADE20K/"
-SOURCE = Source("ADE20K-Full", PAGE, "ADE20K-Full")
+SOURCE = Source("ADE20K-Full", DOWNLOADS["ADE20K-Full"].page, "ADE20K-Full")
 CLASSES = 847
 SHORT_EDGE = 512
 _VALUES = 26 * 256  # R // 10 * 256 + G is smaller

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.preparation.labels import LabelJob, LabelTable, prepare_labels
 from frozenseg.data.preparation.raw_files import (
     AGAIN,
@@ -29,7 +30,7 @@ from frozenseg.data.preparation.segments import Kind, PanopticJob, categories_of
 from frozenseg.data.preparation.work import Preparation
 from frozenseg.vocab import Vocabulary
 
-SOURCE = Source("Cityscapes", "https://www.cityscapes-dataset.com/downloads/", "Cityscapes")
+SOURCE = Source("Cityscapes", DOWNLOADS["Cityscapes"].page, "Cityscapes")
 PARTS = ("semantic", "panoptic")
 _LABELS = 34  # ids 0..33; the license plate, -1, is in no file
 _INSTANCE_STEP = 1000

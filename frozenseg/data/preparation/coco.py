@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.preparation.labels import IGNORED_8, LabelTable, prepare_folders
 from frozenseg.data.preparation.prepared_files import is_complete, write_mask
 from frozenseg.data.preparation.raw_files import AGAIN, Source, empty_annotation, read_raw
@@ -22,7 +23,7 @@ from frozenseg.data.reading import ids_of_rgb
 from frozenseg.data.schemas import PanopticFile, read_annotations
 from frozenseg.vocab import Vocabulary
 
-COCO = Source("COCO panoptic", "https://cocodataset.org/#download", "COCO")
+COCO = Source("COCO panoptic", DOWNLOADS["COCO"].page, "COCO")
 STUFF = Source("COCO-Stuff 164k", "https://github.com/nightrome/cocostuff", "COCO-Stuff")
 
 

@@ -7,6 +7,7 @@ and need no preparation.
 
 from __future__ import annotations
 
+from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.preparation.labels import LabelTable, prepare_folders
 from frozenseg.data.preparation.raw_files import Source
 from frozenseg.data.preparation.work import Preparation
@@ -14,7 +15,7 @@ from frozenseg.vocab import Vocabulary
 
 SOURCE = Source(
     "Mapillary Vistas v1.2 (in v2.0 take <split>/v1.2/labels as <split>/labels)",
-    "https://www.mapillary.com/dataset/vistas",
+    DOWNLOADS["Mapillary Vistas"].page,
     "Mapillary Vistas",
 )
 IMAGES, LABELS = "mapillary_vistas/{folder}/images", "mapillary_vistas/{folder}/labels"

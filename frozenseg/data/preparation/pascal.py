@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.catalog.split import FOLDERS
 from frozenseg.data.preparation.label_map import read_label_map
 from frozenseg.data.preparation.labels import IGNORED_16, LabelJob, LabelTable, prepare_labels
@@ -27,13 +28,8 @@ from frozenseg.data.preparation.raw_files import (
 from frozenseg.data.preparation.work import Preparation
 from frozenseg.vocab import Vocabulary
 
-VOC = Source("PASCAL VOC 2012", "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/", "Pascal VOC")
-CONTEXT = Source(
-    "PASCAL Context",
-    "https://www.cs.stanford.edu/~roozbeh/pascal-context/ (trainval/, labels.txt) and "
-    "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ (the images)",
-    "Pascal Context",
-)
+VOC = Source("PASCAL VOC 2012", DOWNLOADS["Pascal VOC"].page, "Pascal VOC")
+CONTEXT = Source("PASCAL Context", DOWNLOADS["Pascal Context"].page, "Pascal Context")
 CONTEXT_CLASSES = 459
 _VOC_VALUES = "VOC has 0 (background), 1 to 20 and 255 (border)"
 

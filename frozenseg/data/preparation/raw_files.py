@@ -34,13 +34,17 @@ def require_tree(source: Source, root: Path, paths: Sequence[str]) -> None:
     Args:
         paths: files and folders below `root`; what ends in "/" must be a folder with content.
     """
-    missing = [path for path in paths if not _is_there(root / path, path.endswith("/"))]
-    if missing:
+    if missing := missing_from(root, paths):
         raise FileNotFoundError(
             f"{root} lacks {', '.join(missing)}: {source.name} needs {', '.join(paths)} there. "
             f"Get them from {source.page} (datasets/README.md, section {source.section}); "
             "--root or $DETECTRON2_DATASETS is the folder of all datasets, --splits chooses splits"
         )
+
+
+def missing_from(root: Path, paths: Sequence[str]) -> list[str]:
+    """Those of `paths` (as `require_tree` takes them) that are not there."""
+    return [path for path in paths if not _is_there(root / path, path.endswith("/"))]
 
 
 def _is_there(path: Path, folder: bool) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frozenseg.data.catalog.split import FOLDERS
-from frozenseg.data.preparation.raw_files import Source, require_tree
+from frozenseg.data.preparation.raw_files import Source, missing_from, require_tree
 from frozenseg.files import write_json
 from frozenseg.progress import Progress
 
@@ -75,8 +75,11 @@ class Preparation:
 
     def require(self, source: Source, *patterns: str) -> None:
         """`require_tree` of the patterns (see `path`) for all splits."""
+        require_tree(source, self.root, self._paths(patterns))
+
+    def _paths(self, patterns: Sequence[str]) -> list[str]:
         paths = [p.format(split=s, folder=FOLDERS[s]) for s in self.splits for p in patterns]
-        require_tree(source, self.root, list(dict.fromkeys(paths)))
+        return list(dict.fromkeys(paths))
 
     def convert(self, title: str, convert: Convert, jobs: Sequence[Any]) -> list[Any] | None:
         """The values of all jobs in their order, or None if one of them failed."""
@@ -128,6 +131,23 @@ class Preparation:
                 file=sys.stderr,
             )
         return EXIT_SOME_FAILED if self.failures else 0
+
+
+class Inspection(Preparation):
+    """Ends a conversion where it asks for its published files: raises `InspectedError`."""
+
+    def require(self, source: Source, *patterns: str) -> None:
+        """Raises `InspectedError`."""
+        raise InspectedError(missing_from(self.root, self._paths(patterns)))
+
+
+class InspectedError(Exception):
+    """No error: which published files and folders are not there."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        """`missing`: paths below the root."""
+        super().__init__(missing)
+        self.missing = tuple(missing)
 
 
 def _results(convert: Convert, jobs: Sequence[Any], workers: int) -> Iterator[Done | Failed]:

@@ -40,6 +40,16 @@ def check_paths(row: DatasetSplit, root: Path, report: Report) -> bool:
     return not missing
 
 
+def path_problem(row: DatasetSplit, root: Path) -> str:
+    """What a row lacks, with the remedy; "" if all its files and folders are there."""
+    report = Report(row.name, str(root))
+    if check_paths(row, root, report):
+        return ""
+    first = report.findings[0]
+    remedies = "; then ".join(dict.fromkeys(finding.remedy for finding in report.findings))
+    return f"{first.problem} ({first.where[0]}): {remedies}"
+
+
 def list_samples(
     row: DatasetSplit, vocabulary: Vocabulary, root: Path, report: Report
 ) -> list[Sample]:
