@@ -185,7 +185,8 @@ def published_settings(published: Published, row: DatasetSplit) -> dict[str, Any
 
 def _settings_of(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """The same of an evaluation; the images are not in its protocol."""
-    ensemble, thresholds = protocol.get("ensemble", {}), protocol.get("thresholds", {})
+    thresholds = protocol.get("thresholds", {})
+    ensemble = {"void_trust": 0.0, **protocol.get("ensemble", {})}
     trained = {
         known.benchmark if (known := _row(name)) else name
         for name in protocol.get("trained_on", [])
