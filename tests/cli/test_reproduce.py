@@ -60,7 +60,7 @@ def test_the_plan_of_every_published_figure_is_complete(call, model):
         r"\S+\.pth: to fetch, about \d+\.\d GB, (https://\S+|by hand from .+)", weights
     )
     lists, address = word_sets.WORD_SETS[model.protocol["words"]]
-    for benchmark in (*model.scores, "coco_panoptic"):  # the words of the training, too
+    for benchmark in (*model.scores, model.protocol["trained_on"]):
         file, sha256 = lists[benchmark]
         assert f"/{file}: to fetch, some kB, from {address}/{file}; sha256 {sha256}" in head
     assert [plan.split(":")[0].strip() for plan in plans] == list(model.scores)
