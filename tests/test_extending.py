@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from frozenseg.mask_classification.class_path import DENSE
 
 pytestmark = pytest.mark.slow
 
@@ -52,9 +55,15 @@ def reader(checkout, monkeypatch):
     from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY
 
     import frozenseg.build  # noqa: F401  registers what is ours, for good
+    from frozenseg.mask_classification.class_path import MASK_POOLING_REGISTRY
     from frozenseg.mask_classification.decoder import TRANSFORMER_DECODER_REGISTRY
 
-    registries = (BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, TRANSFORMER_DECODER_REGISTRY)
+    registries = (
+        BACKBONE_REGISTRY,
+        SEM_SEG_HEADS_REGISTRY,
+        TRANSFORMER_DECODER_REGISTRY,
+        MASK_POOLING_REGISTRY,
+    )
     for registry in registries:
         monkeypatch.setattr(registry, "_obj_map", dict(registry._obj_map))
     monkeypatch.chdir(checkout)
@@ -120,6 +129,26 @@ def test_a_decoder(reader):
     namespace, _ = run_section("A decoder", reader)
     assert type(namespace["model"].sem_seg_head).__name__ == "SmoothHead"
     assert type(namespace["model"].sem_seg_head.predictor).__name__ == "MaskVectors"
+
+
+def test_a_pooling(reader):
+    """Sharpened without end it is FC-CLIP's own; its scores say that it was there."""
+    namespace, _ = run_section("A pooling", reader)
+    path = namespace["segmenter"].predictor.model.class_path
+    logits = torch.full((1, 2, 16, 16), -1.0)
+    logits[:, 0, 2:6, 4:9] = 1.0
+    logits[:, 1, 8:, :] = 1.0
+    channels = path.backbone.output_shape()[DENSE].channels
+    features = {DENSE: torch.randn(1, channels, 16, 16)}
+    soft, seen = path.embed_masks(25 * logits, features)
+    hard, seen_by_clip = path.backbone.pool_masks(features[DENSE], logits)
+    torch.testing.assert_close(soft, hard, atol=1e-4, rtol=1e-4)
+    assert torch.equal(seen, seen_by_clip)
+    softer, _ = path.embed_masks(0.1 * logits, features)
+    assert (softer - hard).abs().max() > 0.01
+    results = (reader / "output" / "soft" / "results.json").read_text()
+    assert json.loads(results)
+    assert '"mask_pooling": "SoftMean"' in results
 
 
 def test_a_benchmark(reader):

@@ -35,6 +35,12 @@ FAMILY_KEYS = (
         f'{ADAPTER}: CLIP pools masks by a Mask-Adapter; "": by threshold',
         ("", ADAPTER),
     ),
+    Key(
+        "MODEL.MASK_POOLING",
+        "",
+        "a pooling of your own by its registered name (docs/extending.md); "
+        '"": MODEL.MASK_ADAPTER.NAME decides',
+    ),
     Key("MODEL.MASK_ADAPTER.MASK_IN_CHANNELS", 16, "width of its mask branch", WIDTH),
     Key("MODEL.MASK_ADAPTER.NUM_CHANNELS", 768, "width of its blocks", WIDTH),
     Key("MODEL.MASK_ADAPTER.NUM_OUTPUT_MAPS", 16, "activation maps of a mask", whole(1, 256)),
@@ -153,6 +159,11 @@ FAMILY_RELATIONS = (
         ("MODEL.MASK_ADAPTER.NAME", "MODEL.STUDENT.ENABLED"),
         lambda adapter, student: not (adapter and student),
         "an adapter trains on a CLIP that does not",
+    ),
+    Relation(
+        ("MODEL.MASK_POOLING", "MODEL.MASK_ADAPTER.NAME"),
+        lambda pooling, adapter: not (pooling and adapter),
+        "each says how CLIP looks at masks: leave one empty",
     ),
     Relation(
         ("MODEL.MASK_ADAPTER.MASK_IN_CHANNELS",),

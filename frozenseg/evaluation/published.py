@@ -116,9 +116,10 @@ def published_of(entry: Mapping[str, Any]) -> Published | None:
 
 
 def _parts(protocol: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Which SAM's features take part, and whether a Mask-Adapter and content-dependent text do."""
+    """Which SAM's features take part, and whether other pooling and content-dependent text do."""
     sam = (protocol.get("sam_injection") or {}).get("sam")
-    return sam, *(bool(protocol.get(key)) for key in ("mask_adapter", "content_text"))
+    parts = ("mask_adapter", "mask_pooling", "content_text")
+    return sam, *(bool(protocol.get(key)) for key in parts)
 
 
 def measured(entry: Mapping[str, Any], score: str) -> tuple[str, float | None] | None:

@@ -1,7 +1,7 @@
 """How a mask gets its class: the one path of FC-CLIP and its relatives, made of four parts.
 
-1. Pooling: CLIP looks at a mask through the mean inside it, a ResNet's attention pool, or a
-   Mask-Adapter's maps.
+1. Pooling: CLIP looks at a mask through the mean inside it, a ResNet's attention pool, a
+   Mask-Adapter's maps, or a part of your own (`MASK_POOLING_REGISTRY`).
 2. Text: the words' embeddings as they are, or as the image changes them (MAFT+).
 3. Ensemble: decoder and CLIP share the decision, with an exponent for seen and for unseen classes.
 4. Void: a CLIP that is sure of a class lowers the probability of "no object" (COAT).
@@ -13,10 +13,11 @@ CLIP's joint space, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
+from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from frozenseg.encoders.clip.backbone import FrozenCLIP
@@ -26,6 +27,25 @@ from frozenseg.mask_classification.mask_adapter import MaskAdapter, embed_by_map
 from frozenseg.structures import EnsembleSettings, MaskPrediction, TextClassifier
 
 DENSE, CELLS = "clip_vis_dense", "clip_cells"  # CLIP's last map, and the same in the joint space
+
+MASK_POOLING_REGISTRY = Registry("MASK_POOLING")
+MASK_POOLING_REGISTRY.__doc__ = (
+    "Parts of MODEL.MASK_POOLING: called with (cfg, backbone), each gives a `MaskPooling`."
+)
+
+
+class MaskPooling(Protocol):
+    """A way in which CLIP looks at masks."""
+
+    def __call__(
+        self, mask_logits_BQHW: Tensor, features: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What `ClassPath.embed_masks` gives.
+
+        Args:
+            mask_logits_BQHW: of any size; 1 and -1 where masks do not come from the decoder.
+            features: `clip_vis_dense` (B, V, h, w) is CLIP's last map.
+        """
 
 
 class ClassLogits(NamedTuple):
@@ -48,6 +68,7 @@ class ClassPath:
         void: the learned embedding of "no object", (1, K) as its weight.
         ensemble: the numbers of the third and fourth part.
         mask_adapter: how CLIP looks at masks; None: as its tower does.
+        pooling: how it looks at them instead of both.
         mask_threshold: what it sees of a mask: the pixels of a probability above.
         cdt: changes the text by the image; None: plain text.
         cells: what these two read of CLIP's map, see `dense_embedding`.
@@ -61,12 +82,13 @@ class ClassPath:
         *,
         mask_adapter: MaskAdapter | None = None,
         mask_threshold: float = 0.5,
+        pooling: MaskPooling | None = None,
         cdt: ContentTransfer | None = None,
         cells: str = "per_position",
     ) -> None:
         self.backbone, self.void, self.ensemble = backbone, void, ensemble
         self.mask_adapter, self.mask_threshold, self.cdt = mask_adapter, mask_threshold, cdt
-        self.cells = cells
+        self.pooling, self.cells = pooling, cells
 
     def add_cells(self, features: dict[str, Tensor]) -> None:
         """Adds CLIP's map in the joint space to the maps, where a part reads it."""
@@ -82,6 +104,8 @@ class ClassPath:
 
         Returns: the latter as bool (B, Q). For the Mask-Adapter empty masks are masks like others.
         """
+        if self.pooling is not None:
+            return self.pooling(mask_logits_BQHW, features)
         if self.mask_adapter is None:
             return self.backbone.pool_masks(features[DENSE], mask_logits_BQHW)
         threshold = torch.tensor(self.mask_threshold).logit()

@@ -29,6 +29,7 @@ from frozenseg.errors import did_you_mean
 from frozenseg.files import flatten, read_json
 from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.mask_classification.adapter_masks import MixedMasks
+from frozenseg.mask_classification.class_path import MASK_POOLING_REGISTRY, MaskPooling
 from frozenseg.mask_classification.content_text import ContentTransfer
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.decoder import TRANSFORMER_DECODER_REGISTRY
@@ -47,12 +48,16 @@ _REGISTRIES = {
     "MODEL.SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": SEM_SEG_HEADS_REGISTRY,
     "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME": TRANSFORMER_DECODER_REGISTRY,
+    "MODEL.MASK_POOLING": MASK_POOLING_REGISTRY,
 }
+_MAY_BE_EMPTY = ("MODEL.MASK_POOLING",)
 
 
 def _check_names(cfg: CfgNode) -> None:
     values = dict(flatten(cfg))
     for key, registry in _REGISTRIES.items():
+        if key in _MAY_BE_EMPTY and not values[key]:
+            continue
         if values[key] not in registry:
             near = did_you_mean(values[key], [name for name, _ in registry])
             raise ValueError(f"{key} is {values[key]!r}, which is not registered. {near}".strip())
@@ -91,6 +96,7 @@ def model_arguments(cfg: CfgNode) -> dict[str, Any]:
         "deep_supervision": cfg.MODEL.MASK_FORMER.DEEP_SUPERVISION,
         "mask_adapter": build_mask_adapter(cfg, backbone),
         "mask_threshold": cfg.MODEL.MASK_ADAPTER.MASK_THRESHOLD,
+        "mask_pooling": build_mask_pooling(cfg, backbone),
         "cdt": build_content_transfer(cfg, backbone.embed_dim),
         "oracle_masks": cfg.TEST.ORACLE_MASKS,
         "cells": cfg.MODEL.CDT.EMBEDDING,
@@ -119,6 +125,15 @@ def build_mask_adapter(cfg: CfgNode, backbone: FrozenCLIP) -> MaskAdapter | None
         num_output_maps=adapter.NUM_OUTPUT_MAPS,
         use_checkpoint=adapter.USE_CHECKPOINT,
     )
+
+
+def build_mask_pooling(cfg: CfgNode, backbone: FrozenCLIP) -> MaskPooling | None:
+    """The registered part of `MODEL.MASK_POOLING`; None where the key is empty."""
+    name = cfg.MODEL.MASK_POOLING
+    if not name:
+        return None
+    pooling: MaskPooling = MASK_POOLING_REGISTRY.get(name)(cfg, backbone)
+    return pooling
 
 
 def build_content_transfer(cfg: CfgNode, channels: int) -> ContentTransfer | None:
@@ -344,6 +359,7 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
         "mask_adapter": {"threshold": cfg.MODEL.MASK_ADAPTER.MASK_THRESHOLD}
         if cfg.MODEL.MASK_ADAPTER.NAME
         else None,
+        "mask_pooling": cfg.MODEL.MASK_POOLING or None,
         "content_text": {"form": cfg.MODEL.CDT.FORM, "embedding": cfg.MODEL.CDT.EMBEDDING}
         if cfg.MODEL.CDT.FORM
         else None,

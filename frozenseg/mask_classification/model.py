@@ -26,7 +26,13 @@ from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.encoders.sam.model import FrozenSAM
 from frozenseg.inference.mask_ensemble import Proposals
 from frozenseg.inference.postprocess import TaskSettings, solve_tasks
-from frozenseg.mask_classification.class_path import CELLS, DENSE, ClassLogits, ClassPath
+from frozenseg.mask_classification.class_path import (
+    CELLS,
+    DENSE,
+    ClassLogits,
+    ClassPath,
+    MaskPooling,
+)
 from frozenseg.mask_classification.content_text import ContentTransfer
 from frozenseg.mask_classification.criterion import SetCriterion
 from frozenseg.mask_classification.decoder import DecoderOutput
@@ -79,6 +85,7 @@ class MaskClassificationModel(OpenVocabularyModel):
         mask_generator: Callable[[NDArray[np.uint8]], Tensor] | None = None,
         mask_adapter: MaskAdapter | None = None,
         mask_threshold: float = 0.5,
+        mask_pooling: MaskPooling | None = None,
         oracle_masks: bool = False,
         cdt: ContentTransfer | None = None,
         cells: str = "per_position",
@@ -97,6 +104,7 @@ class MaskClassificationModel(OpenVocabularyModel):
                 any size of the whole image), or else with the masks of `mask_generator`.
             mask_generator: masks (M, H, W) of an RGB uint8 image (H, W, 3).
             mask_adapter: how CLIP looks at masks; None: at the mean inside a mask.
+            mask_pooling: how it looks at them instead; None: as above.
             oracle_masks: at test time CLIP names the samples' `true_masks` (bool (N, H, W), of any
                 size of the whole image), and the decoder is not asked.
             mask_threshold, cells: see `ClassPath`.
@@ -120,13 +128,14 @@ class MaskClassificationModel(OpenVocabularyModel):
         self.sam, self.oracle_masks = sam, oracle_masks
         self.injects_sam, self.use_sam_masks = injects_sam, use_sam_masks
         self._mask_generator = mask_generator
-        self.mask_adapter, self.cdt = mask_adapter, cdt
+        self.mask_adapter, self.mask_pooling, self.cdt = mask_adapter, mask_pooling, cdt
         self.class_path = ClassPath(
             backbone,
             self.void_embedding,
             ensemble,
             mask_adapter=mask_adapter,
             mask_threshold=mask_threshold,
+            pooling=mask_pooling,
             cdt=cdt,
             cells=cells,
         )
