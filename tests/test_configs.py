@@ -38,6 +38,7 @@ from frozenseg.engine.evaluate import Plan, prediction_writers
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.engine.trainer import Trainer
 from frozenseg.files import flatten
+from frozenseg.mask_classification.class_path import MASK_POOLING_REGISTRY
 from frozenseg.mask_classification.decoder import (
     TRANSFORMER_DECODER_REGISTRY,
     MultiScaleMaskedTransformerDecoder,
@@ -72,6 +73,13 @@ class OtherPixelDecoder(MSDeformAttnPixelDecoder):
 
 class OtherDecoder(MultiScaleMaskedTransformerDecoder):
     """Stands in the registry so that another name can be asked for."""
+
+
+class OtherPooling:
+    """Stands in the registry so that a pooling can be asked for."""
+
+    def __init__(self, cfg, backbone):
+        pass
 
 
 _AGREE = "MODEL.SEM_SEG_HEAD.CONVS_DIM, MODEL.SEM_SEG_HEAD.MASK_DIM and MODEL.MASK_FORMER.HIDDEN"
@@ -129,6 +137,7 @@ CHANGES: dict[str, Change] = {
     ),
     "MODEL.TEXT_CACHE_DIR": Change("/elsewhere"),
     "MODEL.SEM_SEG_HEAD.NUM_CLASSES": Change(9, refused="MODEL.SEM_SEG_HEAD.NUM_CLASSES is 9"),
+    "MODEL.MASK_POOLING": Change("OtherPooling"),
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": Change("OtherPixelDecoder"),
     "MODEL.SEM_SEG_HEAD.MASK_DIM": Change(64, refused=_AGREE),
     "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS": Change(2),
@@ -308,6 +317,7 @@ def tiny(tmp_path_factory) -> Path:
     for registry, other in (
         (SEM_SEG_HEADS_REGISTRY, OtherPixelDecoder),
         (TRANSFORMER_DECODER_REGISTRY, OtherDecoder),
+        (MASK_POOLING_REGISTRY, OtherPooling),
     ):
         if other.__name__ not in registry:
             registry.register(other)

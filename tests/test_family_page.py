@@ -22,7 +22,8 @@ PAGE = (ROOT / "docs" / "family.md").read_text(encoding="utf-8")
 SETTINGS = re.findall(r"^(.+), `(configs/\S+\.yaml)`:\n\n```yaml\n(.*?)^```", PAGE, re.M | re.S)
 COMMANDS = [
     shlex.split(line)
-    for block in re.findall(r"^```\n(.*?)^```", PAGE, re.M | re.S)
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.M | re.S)
+    if not language
     for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()
 ]
 
@@ -46,9 +47,7 @@ def test_the_table_has_the_same_systems_and_numbers_as_the_blocks():
     assert [name.removesuffix(" (ours)") for name, *_ in rows] == [name for name, *_ in SETTINGS]
     for (_, exponents, trust), (_, shipped, _) in zip(rows, SETTINGS, strict=True):
         cfg = load_config(ROOT / shipped)
-        section = cfg.MODEL[
-            "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
-        ]
+        section = cfg.MODEL[config_section(cfg)]
         alpha, beta = re.search(r"([\d.]+), ([\d.]+)", exponents).groups()
         found = (section.GEOMETRIC_ENSEMBLE_ALPHA, section.GEOMETRIC_ENSEMBLE_BETA)
         assert (*found, section.VOID_TRUST) == (float(alpha), float(beta), float(trust))
