@@ -19,7 +19,7 @@ from frozenseg.files import flatten
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "family.md").read_text(encoding="utf-8")
 # "MAFT+, `configs/...yaml`:" and the block below it.
-SETTINGS = re.findall(r"^(.+), `(configs/\S+\.yaml)`:\n\n```yaml\n(.*?)^```", PAGE, re.M | re.S)
+SETTINGS = re.findall(r"^([^\n]+), `(configs/\S+\.yaml)`:\n\n```yaml\n(.*?)^```", PAGE, re.M | re.S)
 COMMANDS = [
     shlex.split(line)
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.M | re.S)
