@@ -65,7 +65,7 @@ def locate(name: str) -> Path:
             f"them from {row.source} and put the file at {path} (licence: {row.licence})"
         )
     cache_folder("weights")  # says what to do where there is none
-    download(row.url, path, sha256=row.sha256, source=row.source)
+    download(row.url, path, sha256=row.sha256, size=row.size, source=row.source)
     return path
 
 
