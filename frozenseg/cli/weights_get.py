@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Prints the path of every file."""
+    import logging
+
     from frozenseg.checkpoints.lookup import locate
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in args.names:
         print(f"{name}: {locate(name)}", flush=True)

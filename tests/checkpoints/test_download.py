@@ -226,7 +226,7 @@ def test_a_redirect_out_of_encryption():
         def get(self, url, **options):
             return type("Answer", (), {"url": "http://elsewhere/w.pth", "status_code": 200})
 
-    with pytest.raises(transfer.RefusedError, match="elsewhere/w.pth, which is not encrypted"):
+    with pytest.raises(transfer.RefusedError, match=r"elsewhere/w\.pth, which is not encrypted"):
         transfer._get(Session(), "https://somewhere/w.pth", {})
 
 
