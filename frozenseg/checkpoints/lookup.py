@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ from frozenseg.files import PACKAGED_WEIGHTS, cache_folder, check_digest, flatte
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
-
-logger = logging.getLogger(__name__)
 
 # Config keys for the weights of the frozen encoders.
 ENCODER_KEYS = (
@@ -116,19 +113,31 @@ def keep_encoders(cfg: CfgNode, path: Path) -> None:
 
     names = tensor_names(path) if path.is_file() else ()
     values = dict(flatten(cfg))
-    section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
-    for prefix, key in (
-        ("backbone.", f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"),
-        ("sam.", "MODEL.SAM_PRETRAINED_WEIGHTS"),
-    ):
+    for prefix, key in _encoder_keys_of_masks(cfg).items():
         value = values[key]
         held = any(name.startswith(prefix) for name in names)
         if held and value and not Path(value).expanduser().is_file():
-            clip = cfg.MODEL[section].CLIP_MODEL_NAME
+            clip = values[key.replace("CLIP_PRETRAINED_WEIGHTS", "CLIP_MODEL_NAME")]
             kept = _activation(clip, value) if prefix == "backbone." else ""
-            if kept != value:
-                logger.info("%s* comes from %s, not from %s %s", prefix, path, key, value)
-                cfg.merge_from_list([key, kept])
+            cfg.merge_from_list([key, kept])
+
+
+def encoder_keys(cfg: CfgNode) -> dict[str, str]:
+    """The frozen encoders of a model: prefix of their weights' names -> key for their weights."""
+    if cfg.MODEL.META_ARCHITECTURE == "Fusioner":
+        return {
+            "visual.": "MODEL.FUSIONER.VISUAL_WEIGHTS",
+            "language.": "MODEL.FUSIONER.LANGUAGE_WEIGHTS",
+        }
+    return _encoder_keys_of_masks(cfg)
+
+
+def _encoder_keys_of_masks(cfg: CfgNode) -> dict[str, str]:
+    section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
+    return {
+        "backbone.": f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS",
+        "sam.": "MODEL.SAM_PRETRAINED_WEIGHTS",
+    }
 
 
 def _activation(clip: str, weights: str) -> str:

@@ -18,10 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Prints the path of every file."""
-    import logging
-
     from frozenseg.checkpoints.lookup import locate
+    from frozenseg.progress import lines_on_stderr
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for name in args.names:
-        print(f"{name}: {locate(name)}", flush=True)
+    with lines_on_stderr():
+        for name in args.names:
+            print(f"{name}: {locate(name)}", flush=True)

@@ -149,7 +149,7 @@ def test_nothing_here(cache, run):
 
 
 def test_get_says_the_digest_and_list_what_is_here(cache, run, server, publish, caplog):
-    caplog.set_level(logging.INFO, "frozenseg")
+    caplog.set_level(logging.INFO)
     publish("fcclip-r50", url=server.url)
     server.cut_after = [10**6, 0, 0, 0, 0]
     code, lines = run("get", "fcclip-r50")
@@ -161,7 +161,7 @@ def test_get_says_the_digest_and_list_what_is_here(cache, run, server, publish, 
         return row.split()
 
     assert listed()[1:4] == ["model", "in", "part"]
-    assert run("get", "fcclip-r50")[1][-1] == f"fcclip-r50: {cache / 'fcclip_cocopan_r50.pth'}"
+    assert run("get", "fcclip-r50")[1][0] == f"fcclip-r50: {cache / 'fcclip_cocopan_r50.pth'}"
     assert hashlib.sha256(server.content).hexdigest() in caplog.text
     assert listed()[1:4] == ["model", "yes", "2"]
     code, (line,) = run("verify")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from frozenseg.checkpoints.download import check_hub_file, hub_access
 from frozenseg.checkpoints.reading import BATCH_COUNTER, differences, read_state_dict
-from frozenseg.checkpoints.skip_init import SkipInitialisers, wants_meta
+from frozenseg.checkpoints.skip_init import SkipInitialisers, do_weights_follow, wants_meta
 from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.config import ClipConfig, read_clip_config
 
@@ -73,9 +73,11 @@ def load_clip(
     if name and not tag:
         path = _local_file(config, name, is_openai)
     quick_gelu = is_openai or config.quick_gelu or bool(tag.get("quick_gelu"))
-    if wants_meta(device):
+    is_meta = wants_meta(device)
+    if is_meta or (not name and do_weights_follow()):
         with SkipInitialisers():
-            return _build(config, quick_gelu=quick_gelu).eval().to("meta")
+            model = _build(config, quick_gelu=quick_gelu).eval()
+        return model.to("meta" if is_meta else device)
     if not name:
         logger.warning(
             "CLIP %s has random weights: words and masks mean nothing to it until weights are "
