@@ -128,10 +128,17 @@ def hub_access(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the hub clients raise exceptions of many libraries
-        where = "" if reached else f"{constants.ENDPOINT} cannot be reached; "
+        first: BaseException = error  # the hub's clients wrap it in errors that do not say why
+        while cause := first.__cause__ or first.__context__:
+            first = cause
+        reason = f"{type(first).__name__}: {str(first).partition(chr(10))[0]}"
+        if is_offline:
+            reason = "HF_HUB_OFFLINE is set, and the hub's cache on this machine has no such file"
+        elif not reached:
+            reason = f"{constants.ENDPOINT} cannot be reached"
         raise ConnectionError(
-            f"{what}: download failed ({where}{type(error).__name__}: {error}). Try again with a "
-            f"network; or {remedy}; or take a checkpoint that holds these weights (--weights)"
+            f"{what}: download failed ({reason}). Try again with a network; or {remedy}; or take a "
+            "checkpoint that holds these weights (--weights)"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = is_offline

@@ -99,19 +99,33 @@ def resolve_names(cfg: CfgNode, weights: str = "") -> None:
         value = values.get(key, "")
         # A CLIP's weights are rather a tag of open_clip than a misspelt name of the table.
         if value in WEIGHTS or ".CLIP_" not in key:
-            path = resolve(value, key)
+            path = _resolve_for(key, value)
             if path != value:
                 cfg.merge_from_list([key, path])
+
+
+def _resolve_for(key: str, value: str) -> str:
+    try:
+        return resolve(value, key)
+    except ConnectionError as error:
+        if key not in ENCODER_KEYS:
+            raise
+        raise ConnectionError(
+            f"{key}: {error}; or name another file there; or take a checkpoint that holds these "
+            "weights (--weights)"
+        ) from error
 
 
 def keep_encoders(cfg: CfgNode, path: Path) -> None:
     """Empties the keys for the weights of CLIP and SAM where a checkpoint holds them.
 
     A file that is on this machine is read all the same: the log then says if it differs.
+    Raises: FileNotFoundError.
     """
-    from frozenseg.checkpoints.reading import tensor_names  # imports torch
+    from frozenseg.checkpoints.reading import require_weights, tensor_names  # imports torch
 
-    names = tensor_names(path) if path.is_file() else ()
+    require_weights(path)  # before anything is downloaded for it
+    names = tensor_names(path)
     values = dict(flatten(cfg))
     for prefix, key in _encoder_keys_of_masks(cfg).items():
         value = values[key]

@@ -74,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_file()
 
+    do_HEAD = do_GET
+
     def _send_file(self) -> None:
         content, first = self.server.content, self._first_byte()
         headers = {"ETag": self.server.version} if self.server.version else {}
@@ -97,6 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
             if value:
                 self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         cut = self.server.cut_after.pop(0) if self.server.cut_after else len(body)
         self.wfile.write(body[:cut])
 

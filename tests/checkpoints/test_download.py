@@ -340,3 +340,33 @@ def test_addresses_of_the_hub_follow_its_mirror(server, content, tmp_path, monke
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
         download(url, tmp_path / "other.pth")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"status": 404}, "404"),
+        ({"page": "<html>"}, "Error: "),
+        ({}, ""),
+    ],
+)
+def test_the_hubs_own_client_fails_with_one_line(server, tmp_path, monkeypatch, fault, said):
+    for name, value in fault.items():
+        setattr(server, name, value)
+    monkeypatch.setenv("HF_ENDPOINT", server.root if fault else "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    code = (
+        "from frozenseg.checkpoints.download import hub_access\n"
+        "from huggingface_hub import hf_hub_download\n"
+        "try:\n"
+        "    with hub_access('weights of x', 'give a file'):\n"
+        "        hf_hub_download('owner/model', 'model.safetensors')\n"
+        "except ConnectionError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("weights of x: download failed (")
+    assert (said or "http://127.0.0.1:9 cannot be reached") in line
+    remedies = "Try again with a network; or give a file; or take a checkpoint that holds these"
+    assert remedies in line

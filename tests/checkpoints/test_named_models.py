@@ -83,6 +83,27 @@ def test_encoders_that_the_file_holds_are_not_fetched(yaml, section, clip, tmp_p
     assert str(here) == cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS  # read, and compared
 
 
+def test_a_missing_checkpoint_is_said_before_anything_is_downloaded_for_it(tmp_path):
+    opts = ("MODEL.SAM_PRETRAINED_WEIGHTS", "sam-vit-b")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist"):
+        model_config(config_path("frozenseg/convnext_large.yaml"), "nowhere.pth", opts)
+
+
+def test_an_encoder_that_cannot_be_downloaded_names_all_ways_out(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise ConnectionError("cannot download it: put it at cache/sam.pth")
+
+    monkeypatch.setattr("frozenseg.checkpoints.lookup.download", refuse)
+    torch.save({"void_embedding.weight": torch.zeros(1)}, tmp_path / "own.pth")
+    opts = ("MODEL.SAM_PRETRAINED_WEIGHTS", "sam-vit-b")
+    with pytest.raises(
+        ConnectionError,
+        match=r"MODEL\.SAM_PRETRAINED_WEIGHTS: cannot .* put it at .*; or name another file .* "
+        "or take a checkpoint that holds",
+    ):
+        model_config(config_path("frozenseg/convnext_large.yaml"), str(tmp_path / "own.pth"), opts)
+
+
 def test_a_yaml_file(tmp_path):
     own = tmp_path / "model_final.pth"
     own.touch()

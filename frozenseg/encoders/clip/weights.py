@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 _OPENAI_PREFIX = "openai:"
 # What `load_clip` takes as weights and that brings none: nothing, and OpenAI's activation alone.
 NO_WEIGHTS = ("", _OPENAI_PREFIX)
+_FILE = (
+    "give the path of a file with them (CLIP_PRETRAINED_WEIGHTS; of a Fusioner VISUAL_WEIGHTS or "
+    "LANGUAGE_WEIGHTS)"
+)
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 # What OpenAI's archives carry beside the parameters; nobody else's files have all three.
 _OPENAI_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
@@ -102,7 +106,10 @@ def _local_file(config: ClipConfig, weights: str, is_openai: bool) -> Path:
     if path.is_file():
         return path
     if is_openai or path.suffix.lower() in _WEIGHT_SUFFIXES or len(path.parts) > 1:
-        raise FileNotFoundError(f"CLIP weights file not found: {path}")
+        raise FileNotFoundError(
+            f"CLIP weights file not found: {path}; {_FILE}, or an open_clip tag to download them, "
+            "or take a checkpoint that holds them (--weights)"
+        )
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.name)) or "none"
     raise ValueError(
         f"unknown weights {weights!r} for CLIP {config.name}: its tags are {tags}; or give the "
@@ -112,7 +119,7 @@ def _local_file(config: ClipConfig, weights: str, is_openai: bool) -> Path:
 
 def _download(tag: dict[str, Any], label: str) -> Path:
     repository, file = os.path.split(tag.get("hf_hub", ""))
-    with hub_access(label, "give the path of a file with them as the weights"):
+    with hub_access(label, _FILE):
         if repository:
             revision = HUB_REVISIONS.get(repository)
             path = open_clip.pretrained.download_pretrained_from_hf(repository, file, revision)
