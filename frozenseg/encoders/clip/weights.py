@@ -37,7 +37,8 @@ def no_weights(key: str) -> str:
     """Why a file must hold an encoder for which the config key `key` names no weights."""
     return (
         "the config gives none: this encoder would be random. Set "
-        f"{key} to the weights that the file was trained with"
+        f"{key} to the name (it is then downloaded) or the file of the weights that it was trained "
+        "with, or take a checkpoint that holds them"
     )
 
 
