@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -16,9 +17,11 @@ import detectron2.modeling
 from detectron2.config import CfgNode
 
 from frozenseg.checkpoints.loading import LoadReport, load_weights
-from frozenseg.checkpoints.lookup import resolve
+from frozenseg.checkpoints.lookup import encoder_keys, resolve
+from frozenseg.checkpoints.skip_init import weights_follow
 from frozenseg.data.catalog.register import REGISTRATION, register_datasets
 from frozenseg.encoders.clip.backbone import CONFIG_SECTIONS
+from frozenseg.files import flatten
 from frozenseg.fusioner import from_config as fusioner
 from frozenseg.fusioner import model as fusioner_model
 from frozenseg.mask_classification import from_config as mask_classification
@@ -92,7 +95,8 @@ def load_model(cfg: CfgNode, weights: str | Path = "") -> tuple[Any, LoadReport 
     Raises: ValueError or FileNotFoundError of the config, the datasets' words and the weights.
     """
     path = resolve(str(weights)) or cfg.MODEL.WEIGHTS
-    with REGISTRATION:  # registering again takes them away for a moment
+    bare = weights_follow() if path else nullcontext()
+    with REGISTRATION, bare:  # registering again takes the datasets away for a moment
         register_datasets(cfg)
         model = build_model(cfg)
     if not path:
@@ -100,4 +104,17 @@ def load_model(cfg: CfgNode, weights: str | Path = "") -> tuple[Any, LoadReport 
     encoders = family(cfg).encoders_without_weights(cfg)
     report = load_weights(model, path, encoders_without_weights=encoders)
     logger.info("%s: %s", path, report)
+    logger.info("weights: %s", _origins(cfg, str(path), report))
     return model, report
+
+
+def _origins(cfg: CfgNode, path: str, report: LoadReport) -> str:
+    """Where each part of a model came from, as in "decoder and backbone.* from model.pth"."""
+    values, keys = dict(flatten(cfg)), encoder_keys(cfg)
+    held = [f"{part}*" for part in keys if any(each.startswith(part) for each in report.frozen)]
+    others = [
+        f"{part}* from {key} {values[key]}"
+        for part, key in keys.items()
+        if f"{part}*" not in held and any(each.startswith(part) for each in report.skipped)
+    ]
+    return "; ".join([f"{' and '.join(['decoder', *held])} from {path}", *others])

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 15.0
+_SHOWN = (__name__, "frozenseg.build", "frozenseg.checkpoints")
 
 
 def on_terminal() -> bool:
@@ -24,15 +25,21 @@ def on_terminal() -> bool:
 
 @contextlib.contextmanager
 def lines_on_stderr() -> Iterator[None]:
-    """Within it the lines of `Progress` are printed, for programs that set up no logging."""
-    handler, level = logging.StreamHandler(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """Within it `Progress` and what says where weights come from are printed.
+
+    For programs that set up no logging.
+    """
+    handler = logging.StreamHandler()
+    levels = {name: logging.getLogger(name).level for name in _SHOWN}
+    for name in levels:
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).removeHandler(handler)
+            logging.getLogger(name).setLevel(level)
 
 
 def bar(items: Iterable[T], title: str, unit: str, *, shown: bool = True) -> Iterable[T]:

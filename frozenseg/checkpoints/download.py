@@ -1,4 +1,4 @@
-"""Resumable, checksum-verified downloads: gdown's, which also knows Google Drive."""
+"""Downloads that appear whole and checked, or not at all; files of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -7,57 +7,98 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from filelock import FileLock  # torch and huggingface_hub need it: always installed
+from filelock import FileLock, Timeout  # torch and huggingface_hub need it: always installed
 
 from frozenseg.files import check_digest, file_sha256, record_digest
-from frozenseg.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-RETRIES = 3  # in a row without a single new byte
+HUB = "https://huggingface.co"
 HUB_TIMEOUT = 5.0  # seconds for a connection to the hub
-TIMEOUT = 30.0  # seconds without an answer
-_MEGABYTE = 1e6
 _SHA256_DIGITS = 64
 
 
-def download(url: str, target: Path, *, sha256: str = "", source: str = "") -> None:
+def download(
+    url: str, target: Path, *, sha256: str = "", size: int | None = None, source: str = ""
+) -> None:
     """Fetches `url` to `target`, which appears only when it is complete and its checksum right.
 
     What arrived lies in the folder TARGET.download; a later call continues from there. Processes
-    that want the same file wait for the one that fetches it.
+    that want the same file wait for the one that fetches it. Of the Hugging Face hub's addresses
+    $HF_ENDPOINT may name a mirror.
 
     Args:
         sha256: hexadecimal; "" where none is published: that of the file is then logged and kept
             beside it, for `check_digest`.
+        size: in bytes; None where none is published.
         source: where a person finds the file, for the message of an error.
-    Raises: ConnectionError that says what to put where; ValueError for a wrong checksum (the
-        partial file is then removed).
+    Raises: ConnectionError that says what to put where; ValueError for a wrong checksum or size
+        (the partial file is then removed); OSError for a folder that cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = target.with_name(f"{target.name}.download")
-    with FileLock(f"{target}.lock"):
+    with _locked(target):
         if target.is_file():
             return
         folder.mkdir(exist_ok=True)
-        whole = _fetch(url, folder, target, source)
-        found = file_sha256(whole)
-        if sha256 and found != sha256:
+        whole = folder / target.name
+        _fetch(url, whole, target, size, source)
+        found, length = file_sha256(whole), whole.stat().st_size
+        expected = sha256 or found
+        if found != expected or length != (size or length):
             shutil.rmtree(folder)
             raise ValueError(
-                f"{url} is damaged or has changed: its sha256 is {found}, expected {sha256}; "
-                "nothing was kept; try again"
+                f"{url} is damaged or has changed: it has {length:,} bytes and its sha256 is "
+                f"{found}, expected {f'{size:,} bytes and ' if size else ''}{expected}; nothing "
+                "was kept; try again"
             )
         if not sha256:
             logger.info("%s: no checksum is published; its sha256 is %s", target.name, found)
             record_digest(target, found)
         os.replace(whole, target)
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Within it no other process fetches `target`."""
+    lock = FileLock(f"{target}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("%s: another process fetches it; waiting", target.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetch(url: str, whole: Path, target: Path, size: int | None, source: str) -> None:
+    from huggingface_hub import constants
+
+    from frozenseg.checkpoints.transfer import RefusedError, fetch
+
+    on_hub = url.startswith(f"{HUB}/")
+    address = constants.ENDPOINT + url.removeprefix(HUB) if on_hub else url
+    try:
+        if on_hub and constants.HF_HUB_OFFLINE:
+            raise RefusedError("HF_HUB_OFFLINE is set")
+        fetch(address, whole, size)
+    except RefusedError as error:
+        kept = whole.stat().st_size if whole.is_file() else 0
+        note = f" {kept:,} bytes are kept: the next try continues from there." if kept else ""
+        if not kept:
+            shutil.rmtree(whole.parent)
+        raise ConnectionError(
+            f"cannot download {address} ({error}).{note} Otherwise fetch it with a browser or on "
+            f"another machine{f' from {source}' if source else ''} and put it at {target}"
+        ) from error
 
 
 def check_hub_file(path: Path) -> Path:
@@ -87,10 +128,17 @@ def hub_access(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the hub clients raise exceptions of many libraries
-        where = "" if reached else f"{constants.ENDPOINT} cannot be reached; "
+        first: BaseException = error  # the hub's clients wrap it in errors that do not say why
+        while cause := first.__cause__ or first.__context__:
+            first = cause
+        reason = f"{type(first).__name__}: {str(first).partition(chr(10))[0]}"
+        if is_offline:
+            reason = "HF_HUB_OFFLINE is set, and the hub's cache on this machine has no such file"
+        elif not reached:
+            reason = f"{constants.ENDPOINT} cannot be reached"
         raise ConnectionError(
-            f"{what}: download failed ({where}{type(error).__name__}: {error}). Try again with a "
-            f"network; or {remedy}; or take a checkpoint that holds these weights (--weights)"
+            f"{what}: download failed ({reason}). Try again with a network; or {remedy}; or take a "
+            "checkpoint that holds these weights (--weights)"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = is_offline
@@ -107,71 +155,3 @@ def _is_reachable(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _fetch(url: str, folder: Path, target: Path, source: str) -> Path:
-    """The whole file in `folder`; continues as long as every attempt brings something new."""
-    from gdown.exceptions import DownloadError
-    from requests import HTTPError, RequestException
-
-    while True:
-        before = _bytes_in(folder)
-        try:
-            return _transfer(url, folder / target.name)
-        except HTTPError as error:
-            answer = error.response
-            reason = f"HTTP {answer.status_code} {answer.reason}" if answer is not None else ""
-            raise _failure(url, folder, target, source, reason) from error
-        except (RequestException, DownloadError) as error:
-            if before and "byte range" in str(error):  # the server only sends whole files
-                shutil.rmtree(folder)
-                folder.mkdir()
-            elif _bytes_in(folder) <= before:
-                reason = str(error).split("\n")[0]
-                raise _failure(url, folder, target, source, reason) from error
-
-
-def _transfer(url: str, whole: Path) -> Path:
-    """One call of gdown, with our progress bar.
-
-    What it has, in steps of 512 kB, it keeps in the folder of `whole`.
-    """
-    import gdown
-
-    with ExitStack() as stack:
-        bars: list[Progress] = []
-        shown = 0.0
-
-        def progress(done: int, total: int | None) -> None:
-            nonlocal shown
-            if not bars:
-                title = f"download {whole.name}"
-                bar = Progress(round((total or 0) / _MEGABYTE), title, "MB")
-                bars.append(stack.enter_context(bar))
-            bars[0].advance(done / _MEGABYTE - shown)
-            shown = done / _MEGABYTE
-
-        gdown.download(
-            url,
-            str(whole),
-            quiet=True,
-            use_cookies=False,
-            resume=True,
-            timeout=TIMEOUT,
-            retries=RETRIES,
-            progress=progress,
-        )
-    return whole
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
-
-
-def _failure(url: str, folder: Path, target: Path, source: str, reason: str) -> ConnectionError:
-    kept = _bytes_in(folder)
-    note = f" {kept:,} bytes are kept: the next try continues from there." if kept else ""
-    return ConnectionError(
-        f"cannot download {url} ({reason}).{note} Otherwise fetch it with a browser or on another "
-        f"machine{f' from {source}' if source else ''} and put it at {target}"
-    )

@@ -54,6 +54,7 @@ SHAPE_KEYS: tuple[tuple[str, int | None, str], ...] = (
     ("*.mask_embed.layers.2.*", 0, "MODEL.SEM_SEG_HEAD.MASK_DIM"),
     ("*.transformer_ffn_layers.*.linear1.*", 0, "MODEL.MASK_FORMER.DIM_FEEDFORWARD"),
     ("*.transformer_ffn_layers.*.linear2.weight", 1, "MODEL.MASK_FORMER.DIM_FEEDFORWARD"),
+    ("*.sam_transformer.level_embed", 0, "MODEL.SAM_BRANCH (released files: released)"),
     ("*.sampling_offsets.*", 0, "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES"),
     ("*.pixel_decoder.*", None, "MODEL.SEM_SEG_HEAD.CONVS_DIM"),
     ("*.predictor.*", None, "MODEL.MASK_FORMER.HIDDEN_DIM"),

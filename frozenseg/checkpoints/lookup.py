@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ from frozenseg.files import PACKAGED_WEIGHTS, cache_folder, check_digest, flatte
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
-
-logger = logging.getLogger(__name__)
 
 # Config keys for the weights of the frozen encoders.
 ENCODER_KEYS = (
@@ -65,7 +62,7 @@ def locate(name: str) -> Path:
             f"them from {row.source} and put the file at {path} (licence: {row.licence})"
         )
     cache_folder("weights")  # says what to do where there is none
-    download(row.url, path, sha256=row.sha256, source=row.source)
+    download(row.url, path, sha256=row.sha256, size=row.size, source=row.source)
     return path
 
 
@@ -102,33 +99,59 @@ def resolve_names(cfg: CfgNode, weights: str = "") -> None:
         value = values.get(key, "")
         # A CLIP's weights are rather a tag of open_clip than a misspelt name of the table.
         if value in WEIGHTS or ".CLIP_" not in key:
-            path = resolve(value, key)
+            path = _resolve_for(key, value)
             if path != value:
                 cfg.merge_from_list([key, path])
+
+
+def _resolve_for(key: str, value: str) -> str:
+    try:
+        return resolve(value, key)
+    except ConnectionError as error:
+        if key not in ENCODER_KEYS:
+            raise
+        raise ConnectionError(
+            f"{key}: {error}; or name another file there; or take a checkpoint that holds these "
+            "weights (--weights)"
+        ) from error
 
 
 def keep_encoders(cfg: CfgNode, path: Path) -> None:
     """Empties the keys for the weights of CLIP and SAM where a checkpoint holds them.
 
     A file that is on this machine is read all the same: the log then says if it differs.
+    Raises: FileNotFoundError.
     """
-    from frozenseg.checkpoints.reading import tensor_names  # imports torch
+    from frozenseg.checkpoints.reading import require_weights, tensor_names  # imports torch
 
-    names = tensor_names(path) if path.is_file() else ()
+    require_weights(path)  # before anything is downloaded for it
+    names = tensor_names(path)
     values = dict(flatten(cfg))
-    section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
-    for prefix, key in (
-        ("backbone.", f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS"),
-        ("sam.", "MODEL.SAM_PRETRAINED_WEIGHTS"),
-    ):
+    for prefix, key in _encoder_keys_of_masks(cfg).items():
         value = values[key]
         held = any(name.startswith(prefix) for name in names)
         if held and value and not Path(value).expanduser().is_file():
-            clip = cfg.MODEL[section].CLIP_MODEL_NAME
+            clip = values[key.replace("CLIP_PRETRAINED_WEIGHTS", "CLIP_MODEL_NAME")]
             kept = _activation(clip, value) if prefix == "backbone." else ""
-            if kept != value:
-                logger.info("%s* comes from %s, not from %s %s", prefix, path, key, value)
-                cfg.merge_from_list([key, kept])
+            cfg.merge_from_list([key, kept])
+
+
+def encoder_keys(cfg: CfgNode) -> dict[str, str]:
+    """The frozen encoders of a model: prefix of their weights' names -> key for their weights."""
+    if cfg.MODEL.META_ARCHITECTURE == "Fusioner":
+        return {
+            "visual.": "MODEL.FUSIONER.VISUAL_WEIGHTS",
+            "language.": "MODEL.FUSIONER.LANGUAGE_WEIGHTS",
+        }
+    return _encoder_keys_of_masks(cfg)
+
+
+def _encoder_keys_of_masks(cfg: CfgNode) -> dict[str, str]:
+    section = "FROZEN_SEG" if cfg.MODEL.META_ARCHITECTURE == "FrozenSeg" else "FC_CLIP"
+    return {
+        "backbone.": f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS",
+        "sam.": "MODEL.SAM_PRETRAINED_WEIGHTS",
+    }
 
 
 def _activation(clip: str, weights: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,6 +16,27 @@ def wants_meta(device: torch.device | str) -> bool:
     """Whether `device`, or torch's default device, is "meta": only names and shapes are wanted."""
     # A new tensor tells: torch.get_default_device of 2.6 overlooks `with torch.device("meta")`.
     return "meta" in (torch.device(device).type, torch.empty(0).device.type)
+
+
+_FOLLOW: ContextVar[bool] = ContextVar("weights follow", default=False)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Within it models are built that `load_weights` fills at once.
+
+    Encoders without weights of their own then need no starting values and no warning.
+    """
+    token = _FOLLOW.set(True)
+    try:
+        yield
+    finally:
+        _FOLLOW.reset(token)
+
+
+def do_weights_follow() -> bool:
+    """Whether `weights_follow` is on."""
+    return _FOLLOW.get()
 
 
 class SkipInitialisers(TorchFunctionMode):

@@ -83,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, folder: Path) -> None:
     """Serves the page, its first model loaded, until the program is stopped."""
+    from frozenseg.progress import lines_on_stderr
     from frozenseg.web.actions import Actions
     from frozenseg.web.examples import write_examples
     from frozenseg.web.limits import Limits
@@ -95,7 +96,8 @@ def _serve(args: argparse.Namespace, folder: Path) -> None:
     check_port(args.host, args.port)  # before the model: an answer at once
     models = _models(args)
     print(f"loading {models.names[0]}", flush=True)
-    models.get(models.names[0])  # an error ends the program here, with what to do
+    with lines_on_stderr():
+        models.get(models.names[0])  # an error ends the program here, with what to do
     results = ResultFolder(folder / "results", limits)
     actions = Actions(models, limits, results)
     words = FIRST_WORDS if args.vocabulary is None else args.vocabulary

@@ -57,6 +57,7 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     """The model of the config, in test mode on the device, with the wanted words."""
     from frozenseg.benchmarking.measures import benchmark_config, benchmark_model
     from frozenseg.predict.words import read_vocabulary
+    from frozenseg.progress import lines_on_stderr
 
     own = {"MODEL.DEVICE": args.device, "MODEL.TEXT_CACHE_DIR": cache}
     if args.weights:
@@ -67,7 +68,8 @@ def build(args: argparse.Namespace, cache: str) -> Any:
         raise ValueError(
             f"{args.config_file} is a Fusioner: frozenseg benchmark fusioner measures it"
         )
-    model = benchmark_model(cfg)
+    with lines_on_stderr():
+        model = benchmark_model(cfg)
     if args.vocabulary:
         model.set_vocabulary(read_vocabulary(args.vocabulary))
     return model

@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
     from frozenseg.engine.evaluate import seen_of, with_row
     from frozenseg.files import write_atomically
     from frozenseg.predict.predictor import build_predictor
-    from frozenseg.progress import bar
+    from frozenseg.progress import bar, lines_on_stderr
 
     cfg = load_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = pick_device(args.device)
@@ -66,7 +66,8 @@ def main(args: argparse.Namespace) -> None:
             f"--dataset {name} has no panoptic ground truth to draw, only {', '.join(row.tasks)}"
         )
     records = DatasetCatalog.get(name)[: args.count]
-    predictor, report = build_predictor(cfg, weights=args.weights)
+    with lines_on_stderr():
+        predictor, report = build_predictor(cfg, weights=args.weights)
     if report is None:
         print("warning: no --weights: the mask decoder is random, its segments mean nothing")
     vocabulary: Vocabulary = MetadataCatalog.get(name).vocabulary

@@ -30,6 +30,7 @@ COMMANDS = {
     "data words": "the classes that a text, file, table or benchmark stands for",
     "weights list": "the weights that have a name, and which of them are here",
     "weights get": "download weights by name",
+    "weights verify": "whether files of weights are whole and the ones that they should be",
     "weights convert": "rewrite a weights file as .safetensors",
     "weights join": "join a Mask-Adapter's weights and a model's",
     "draw": "image, ground truth and prediction side by side",

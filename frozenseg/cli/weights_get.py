@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Prints the path of every file."""
     from frozenseg.checkpoints.lookup import locate
+    from frozenseg.progress import lines_on_stderr
 
-    for name in args.names:
-        print(f"{name}: {locate(name)}", flush=True)
+    with lines_on_stderr():
+        for name in args.names:
+            print(f"{name}: {locate(name)}", flush=True)

@@ -21,5 +21,10 @@ def main(args: argparse.Namespace) -> None:
     for name, row in WEIGHTS.items():
         path = path_of(row) if row.file else None
         here = "open_clip" if path is None else "yes" if path.is_file() else "no"
-        rows.append((name, "model" if name in MODELS else "", here, row.licence, path or ""))
-    print(tabulate(rows, headers=("name", "", "here", "licence", "file")))
+        if path and path.with_name(f"{path.name}.download").is_dir():
+            here = "in part"
+        size = path.stat().st_size if path and path.is_file() else row.size
+        megabytes = f"{size / 1e6:,.0f}" if size else ""
+        kind = "model" if name in MODELS else ""
+        rows.append((name, kind, here, megabytes, row.licence, path or ""))
+    print(tabulate(rows, headers=("name", "", "here", "MB", "licence", "file")))

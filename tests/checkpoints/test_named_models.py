@@ -70,19 +70,38 @@ def test_weights_of_ones_own_need_the_encoders_of_the_config(tmp_path):
         ("frozenseg/released_convnext_large.yaml", "FROZEN_SEG", ""),
     ],
 )
-def test_encoders_that_the_file_holds_are_not_fetched(yaml, section, clip, tmp_path, caplog):
-    caplog.set_level("INFO")
+def test_encoders_that_the_file_holds_are_not_fetched(yaml, section, clip, tmp_path):
     whole_file(tmp_path / "whole.pth")
     opts = ("MODEL.SAM_PRETRAINED_WEIGHTS", "sam-vit-b")  # not here: it would be fetched
     cfg, _ = model_config(config_path(yaml), str(tmp_path / "whole.pth"), opts)
     assert clip == cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS
     assert cfg.MODEL.SAM_PRETRAINED_WEIGHTS == ""
-    assert "backbone.* comes from" in caplog.text
     here = tmp_path / "clip.pt"
     here.touch()
     opts = (f"MODEL.{section}.CLIP_PRETRAINED_WEIGHTS", str(here))
     cfg, _ = model_config(config_path(yaml), str(tmp_path / "whole.pth"), opts)
     assert str(here) == cfg.MODEL[section].CLIP_PRETRAINED_WEIGHTS  # read, and compared
+
+
+def test_a_missing_checkpoint_is_said_before_anything_is_downloaded_for_it(tmp_path):
+    opts = ("MODEL.SAM_PRETRAINED_WEIGHTS", "sam-vit-b")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist"):
+        model_config(config_path("frozenseg/convnext_large.yaml"), "nowhere.pth", opts)
+
+
+def test_an_encoder_that_cannot_be_downloaded_names_all_ways_out(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise ConnectionError("cannot download it: put it at cache/sam.pth")
+
+    monkeypatch.setattr("frozenseg.checkpoints.lookup.download", refuse)
+    torch.save({"void_embedding.weight": torch.zeros(1)}, tmp_path / "own.pth")
+    opts = ("MODEL.SAM_PRETRAINED_WEIGHTS", "sam-vit-b")
+    with pytest.raises(
+        ConnectionError,
+        match=r"MODEL\.SAM_PRETRAINED_WEIGHTS: cannot .* put it at .*; or name another file .* "
+        "or take a checkpoint that holds",
+    ):
+        model_config(config_path("frozenseg/convnext_large.yaml"), str(tmp_path / "own.pth"), opts)
 
 
 def test_a_yaml_file(tmp_path):

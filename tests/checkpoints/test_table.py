@@ -6,6 +6,9 @@ from frozenseg.checkpoints.lookup import path_of
 from frozenseg.checkpoints.table import WEIGHTS, find_weights
 from frozenseg.encoders.sam.config import SAM_CONFIGS
 
+# How the names of models begin that their authors keep on Google Drive.
+_ON_DRIVE = ("fcclip-", "frozenseg-", "mask-adapter-", "maftplus-", "ovrcoat-")
+
 
 def test_rows_are_complete():
     for name, row in WEIGHTS.items():
@@ -18,7 +21,7 @@ def test_rows_are_complete():
 def test_addresses_are_encrypted_and_end_in_the_file_or_are_google_drives():
     rows = [row for row in WEIGHTS.values() if row.url]
     drive = [row.name for row in rows if row.url.startswith("https://drive.google.com/uc?id=")]
-    assert drive == [name for name in WEIGHTS if name.startswith(("fcclip-", "frozenseg-"))]
+    assert drive == [name for name in WEIGHTS if name.startswith(_ON_DRIVE)]
     for row in rows:
         if row.name not in drive:
             assert row.url.startswith("https://"), row.name

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from frozenseg.checkpoints.download import check_hub_file, hub_access
 from frozenseg.checkpoints.reading import BATCH_COUNTER, differences, read_state_dict
-from frozenseg.checkpoints.skip_init import SkipInitialisers, wants_meta
+from frozenseg.checkpoints.skip_init import SkipInitialisers, do_weights_follow, wants_meta
 from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.config import ClipConfig, read_clip_config
 
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 _OPENAI_PREFIX = "openai:"
 # What `load_clip` takes as weights and that brings none: nothing, and OpenAI's activation alone.
 NO_WEIGHTS = ("", _OPENAI_PREFIX)
+_FILE = (
+    "give the path of a file with them (CLIP_PRETRAINED_WEIGHTS; of a Fusioner VISUAL_WEIGHTS or "
+    "LANGUAGE_WEIGHTS)"
+)
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 # What OpenAI's archives carry beside the parameters; nobody else's files have all three.
 _OPENAI_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
@@ -33,7 +37,8 @@ def no_weights(key: str) -> str:
     """Why a file must hold an encoder for which the config key `key` names no weights."""
     return (
         "the config gives none: this encoder would be random. Set "
-        f"{key} to the weights that the file was trained with"
+        f"{key} to the name (it is then downloaded) or the file of the weights that it was trained "
+        "with, or take a checkpoint that holds them"
     )
 
 
@@ -73,9 +78,11 @@ def load_clip(
     if name and not tag:
         path = _local_file(config, name, is_openai)
     quick_gelu = is_openai or config.quick_gelu or bool(tag.get("quick_gelu"))
-    if wants_meta(device):
+    is_meta = wants_meta(device)
+    if is_meta or (not name and do_weights_follow()):
         with SkipInitialisers():
-            return _build(config, quick_gelu=quick_gelu).eval().to("meta")
+            model = _build(config, quick_gelu=quick_gelu).eval()
+        return model.to("meta" if is_meta else device)
     if not name:
         logger.warning(
             "CLIP %s has random weights: words and masks mean nothing to it until weights are "
@@ -100,7 +107,10 @@ def _local_file(config: ClipConfig, weights: str, is_openai: bool) -> Path:
     if path.is_file():
         return path
     if is_openai or path.suffix.lower() in _WEIGHT_SUFFIXES or len(path.parts) > 1:
-        raise FileNotFoundError(f"CLIP weights file not found: {path}")
+        raise FileNotFoundError(
+            f"CLIP weights file not found: {path}; {_FILE}, or an open_clip tag to download them, "
+            "or take a checkpoint that holds them (--weights)"
+        )
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(config.name)) or "none"
     raise ValueError(
         f"unknown weights {weights!r} for CLIP {config.name}: its tags are {tags}; or give the "
@@ -110,7 +120,7 @@ def _local_file(config: ClipConfig, weights: str, is_openai: bool) -> Path:
 
 def _download(tag: dict[str, Any], label: str) -> Path:
     repository, file = os.path.split(tag.get("hf_hub", ""))
-    with hub_access(label, "give the path of a file with them as the weights"):
+    with hub_access(label, _FILE):
         if repository:
             revision = HUB_REVISIONS.get(repository)
             path = open_clip.pretrained.download_pretrained_from_hf(repository, file, revision)

@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
-from frozenseg.checkpoints.skip_init import SkipInitialisers, wants_meta
+from frozenseg.checkpoints.skip_init import SkipInitialisers, do_weights_follow, wants_meta
 from frozenseg.encoders.frozen import Frozen
 from frozenseg.encoders.sam.attention import SamViT
 from frozenseg.encoders.sam.config import read_sam_config
@@ -95,14 +95,15 @@ def load_sam(
     config = read_sam_config(name)
     is_meta = wants_meta(device)
     # Initial values take seconds to compute for large models, and the weights overwrite them.
-    with SkipInitialisers() if weights or is_meta else nullcontext():
+    follow = do_weights_follow()
+    with SkipInitialisers() if weights or is_meta or follow else nullcontext():
         sam = FrozenSAM(*config.build_modules(), precision=precision)
     if is_meta:
         return sam.to("meta")
     if weights:
         state = read_sam_weights(config, weights, sam.state_dict())
         sam.load_state_dict(state, assign=True)
-    else:
+    elif not follow:
         logger.warning(
             "SAM %s has random weights: its features mean nothing until weights are loaded. %s",
             name,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from frozenseg.checkpoints.reading import differences, read_state_dict
+from frozenseg.checkpoints.table import WEIGHTS
 from frozenseg.encoders.sam.config import SAM_CONFIGS, SamConfig
 
 KEY = "MODEL.SAM_PRETRAINED_WEIGHTS"
@@ -55,9 +56,11 @@ def where_to_get(config: SamConfig) -> str:
     """One sentence for whoever has no weights."""
     if not config.official_file:
         return f"Set {KEY} to the file with the weights of {config.name}, or to '' for random ones"
+    name = next((row.name for row in WEIGHTS.values() if row.file == config.official_file), "")
     return (
-        f"Get {config.official_file} from {config.source}, and set {KEY} to its path (or to '' "
-        "where a FrozenSeg checkpoint brings SAM's weights)"
+        f"Set {KEY} to {name!r}, which downloads it; or get {config.official_file} from "
+        f"{config.source}, and set {KEY} to its path; or take a FrozenSeg checkpoint that brings "
+        f"SAM's weights (then {KEY} may be '')"
     )
 
 
