@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 
+from frozenseg.config import get_config
 from frozenseg.encoders.clip.backbone import FrozenCLIP
 from frozenseg.encoders.clip.weights import load_clip
 from tests.golden_models import load_golden_clip, network_input
@@ -123,7 +124,7 @@ def test_logit_scale_is_the_clamped_exponential(make_clip):
 @pytest.fixture
 def make_cfg(clip_config):
     def make(architecture="FCCLIP", section="FC_CLIP", **values):
-        cfg = get_cfg()
+        cfg = get_config()
         cfg.MODEL.DEVICE = "cpu"
         cfg.MODEL.BACKBONE.NAME = "CLIP"
         cfg.MODEL.META_ARCHITECTURE = architecture
