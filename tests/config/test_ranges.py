@@ -50,7 +50,10 @@ def wrong_values(row: Key) -> list[object]:
         return [in_type(row, value) for value in (*wrong, True)]
     if isinstance(accepted, Text):
         wrong = ["\0", *([] if accepted.empty else ["", "  "])]
-        return [*(in_type(row, value) for value in wrong), 7, {"a": 1}]
+        wrong = [in_type(row, value) for value in wrong]
+        if isinstance(DEFAULTS[row.name], str):  # as a command line gives them
+            wrong += ["[3,5]", "(1,)", "{}", "True", *([] if accepted.empty else ["None"])]
+        return [*wrong, 7, {"a": 1}]
     kinds = (type(default), *([int] if isinstance(default, float) else []))
     wrong = [value for value in WRONG_TYPES if type(value) not in kinds]
     return [*wrong, math.nan, *(["no such choice"] if accepted else [])]
