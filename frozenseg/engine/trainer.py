@@ -180,7 +180,7 @@ class Trainer(DefaultTrainer):
 
     def after_train(self) -> None:
         """The last evaluation. detectron2 is one iteration too far where none was left to do."""
-        self.iter = min(self.iter, self.max_iter)
+        self.iter: int = min(self.iter, self.max_iter)
         super().after_train()
 
     def _stop_early(self) -> None:
