@@ -101,10 +101,11 @@ def _check_lvis(
     content: InstanceFile, classes: Mapping[int, int], json_file: Path, repair: str, report: Report
 ) -> None:
     """Checks what LVIS' federated AP needs: how frequent a class is, where it was looked for."""
-    for category in content.categories:
-        if category["id"] in classes and category.get("frequency") not in FREQUENCIES.values():
+    letters = {category["id"]: category.get("frequency") for category in content.categories}
+    for key in classes:
+        if letters.get(key) not in FREQUENCIES.values():
             problem = 'a category has no frequency "r", "c" or "f"'
-            report.error(problem, repair, f"{json_file}: category {category['id']}")
+            report.error(problem, repair, f"{json_file}: category {key}")
     for image in content.images:
         for key in LVIS_KEYS:
             found: Any = image.get(key)

@@ -142,6 +142,7 @@ def test_lvis_finds_its_images_by_their_url_and_keeps_its_lists(tmp_path):
     [
         ("categories", "frequency", "x", "i.json: category 7: a category has no frequency"),
         ("categories", "frequency", None, "category 7: a category has no frequency"),
+        ("categories", "id", 0, "i.json: category 7: a category has no frequency"),
         ("images", "neg_category_ids", None, "image 5: None: an image has no neg_category_ids"),
         ("images", "not_exhaustive_category_ids", [4], r"image 5: \[4\]: .*that is no class"),
     ],
