@@ -102,10 +102,10 @@ def _check_lvis(
 ) -> None:
     """Checks what LVIS' federated AP needs: how frequent a class is, where it was looked for."""
     letters = {category["id"]: category.get("frequency") for category in content.categories}
-    for key in classes:
-        if letters.get(key) not in FREQUENCIES.values():
+    for category_id in classes:
+        if letters.get(category_id) not in FREQUENCIES.values():
             problem = 'a category has no frequency "r", "c" or "f"'
-            report.error(problem, repair, f"{json_file}: category {key}")
+            report.error(problem, repair, f"{json_file}: category {category_id}")
     for image in content.images:
         for key in LVIS_KEYS:
             found: Any = image.get(key)
