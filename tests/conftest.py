@@ -41,6 +41,15 @@ def _repeatable() -> None:
             torch.set_num_threads(THREADS)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_new_files() -> Iterator[None]:
+    """Tests write into temporary folders: a name that is new in this folder is an error."""
+    before = set(os.listdir(ROOT))
+    yield
+    new = {name for name in set(os.listdir(ROOT)) - before if not name.startswith(".")}
+    assert not new, f"tests wrote {sorted(new)} into {ROOT}"
+
+
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread here and in the programs that the test starts.

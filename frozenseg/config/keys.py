@@ -19,6 +19,7 @@ from frozenseg.config.ranges import (
     PIXELS,
     POSITIVE,
     SCALE,
+    SMALLEST,
     TEXT,
     TEXT_OR_NONE,
     WIDTH,
@@ -511,7 +512,11 @@ DETECTRON2_KEYS: tuple[Key, ...] = tuple(
         ),
         ("DATASETS.TEST", "datasets that are evaluated", TEXT),
         ("DATASETS.TRAIN", "datasets that are trained on", TEXT),
-        ("INPUT.MAX_SIZE_TEST", "limit of the longest side of a test image, in pixels", PIXELS),
+        (
+            "INPUT.MAX_SIZE_TEST",
+            "limit of the longest side of a test image, in pixels",
+            whole(SMALLEST, 65_536),
+        ),
         (
             "INPUT.MIN_SIZE_TEST",
             "shortest side of a test image, in pixels; 0 keeps its size",
@@ -635,6 +640,11 @@ RELATIONS: tuple[Relation, ...] = (
         ("SOLVER.NESTEROV", "SOLVER.MOMENTUM"),
         lambda nesterov, momentum: momentum > 0 or not nesterov,
         "Nesterov's momentum needs one above 0",
+    ),
+    Relation(
+        ("INPUT.MIN_SIZE_TEST",),
+        lambda shortest: shortest == 0 or shortest >= SMALLEST,
+        f"0, which keeps the size, or at least {SMALLEST} is needed",
     ),
     Relation(
         ("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST"),

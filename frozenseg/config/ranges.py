@@ -88,6 +88,7 @@ def whole(low: int, high: int = LARGEST) -> Range:
 WIDTH = whole(1, 65_536)  # channels, heads, points, queries
 LAYERS = whole(1, 1000)
 PIXELS = whole(1, 65_536)  # a side
+SMALLEST = 32  # pixels: one position of the coarsest features; in less no model finds anything
 SCALE = Range(0, 100, without=(0,))
 COUNT = whole(1)
 COUNT_OR_NONE = whole(0)

@@ -98,10 +98,10 @@ def coerce(value: Any, default: Any, key: str, source: str, expected: str = "") 
     Raises: ValueError naming the source and the key.
     """
     decoded = decode(value)
-    if isinstance(default, str):
-        value = "" if value is None else decoded if isinstance(decoded, str) else value
-    else:
-        value = decoded
+    if isinstance(default, str) and decoded is None:
+        value = ""
+    elif not (isinstance(default, str) and isinstance(value, str) and _is_number(decoded)):
+        value = decoded  # for a text key "12" is a name, as of a folder; "[12]" and "True" are not
     if isinstance(default, float) and type(value) is int:
         with contextlib.suppress(OverflowError):
             return float(value)
@@ -146,6 +146,10 @@ def shorten(value: Any, width: int = 60) -> str:
     except ValueError:  # Python writes no number of more than 4300 digits
         return "a number of thousands of digits"
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _alike(item: Any, example: Any) -> bool:

@@ -5,16 +5,24 @@ Formats: https://cocodataset.org/#format-data, section 1, and https://www.lvisda
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.catalog.lookup import class_of_category
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.findings import Report
-from frozenseg.data.object_masks import is_polygon, polygon_problems, rle_problem
+from frozenseg.data.object_masks import (
+    areas_differ,
+    boxes_and_areas,
+    boxes_differ,
+    is_polygon,
+    polygon_problems,
+    rle_problem,
+)
 from frozenseg.data.samples import Sample, check_categories, images_by_id, report_repeated
 from frozenseg.data.schemas import Id, InstanceFile, ObjectEntry, read_annotations
 from frozenseg.vocab import Vocabulary
@@ -22,6 +30,9 @@ from frozenseg.vocab import Vocabulary
 XYWH_ABS = 1  # detectron2.structures.BoxMode.XYWH_ABS, an IntEnum
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 FREQUENCIES = {"rare": "r", "common": "c", "frequent": "f"}  # of LVIS' classes
+AT_ONCE = 10_000  # objects whose boxes and areas are computed together
+WRONG_BOX = "the box of an object is not that of its mask"
+WRONG_AREA = "the area of an object, by which AP knows small and large ones, is not its mask's"
 AREA_TOLERANCE = 1.01  # of an object's area over that of its image: some are those of boxes
 
 
@@ -64,7 +75,8 @@ def instance_samples(
             where = f"{_where(json_file, entry)}: image_id {entry['image_id']}"
             report.error("an annotation has an unknown image_id", repair, where)
     report.images = len(images)
-    samples = []
+    samples: list[Sample] = []
+    unseen: list[tuple[dict[str, Any], tuple[int, int]]] = []
     for key in sorted(images, key=lambda key: (isinstance(key, str), key)):
         size = (images[key]["height"], images[key]["width"])
         objects, faults = read_objects(entries_of[key], classes, size)
@@ -76,6 +88,12 @@ def instance_samples(
         lists = {name: value for name, value in images[key].items() if name in LVIS_KEYS}
         image = root / row.images / row.image_file(images[key])
         samples.append(Sample(image, key, size, objects=objects, lists=lists))
+        if not any(fault.level == "error" for fault in faults):
+            unseen += [(each, size) for each in objects]
+        if unseen and (len(unseen) >= AT_ONCE or len(samples) == len(images)):
+            for problem, each, values in _other_masks(*zip(*unseen, strict=True)):
+                report.warning(problem, repair, f"{_where(json_file, each)}: {values}")
+            unseen = []
     return samples
 
 
@@ -83,10 +101,11 @@ def _check_lvis(
     content: InstanceFile, classes: Mapping[int, int], json_file: Path, repair: str, report: Report
 ) -> None:
     """Checks what LVIS' federated AP needs: how frequent a class is, where it was looked for."""
-    for category in content.categories:
-        if category["id"] in classes and category.get("frequency") not in FREQUENCIES.values():
+    letters = {category["id"]: category.get("frequency") for category in content.categories}
+    for category_id in classes:
+        if letters.get(category_id) not in FREQUENCIES.values():
             problem = 'a category has no frequency "r", "c" or "f"'
-            report.error(problem, repair, f"{json_file}: category {category['id']}")
+            report.error(problem, repair, f"{json_file}: category {category_id}")
     for image in content.images:
         for key in LVIS_KEYS:
             found: Any = image.get(key)
@@ -120,11 +139,29 @@ def read_objects(
             segmentation = coco_mask.frPyObjects(segmentation, *size)
         if segmentation:
             objects.append(_object(entry, classes, segmentation))
-    found = [
+    faults += [
         Fault(level, problem, owners[index])
         for index, level, problem in polygon_problems(polygons, size)
     ]
-    return objects, faults + found
+    return objects, faults
+
+
+def _other_masks(
+    objects: Sequence[Mapping[str, Any]], sizes: Sequence[tuple[int, int]]
+) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """(problem, object, values) of objects whose box and area are those of another mask.
+
+    Args: sizes: (height, width) of the image of each.
+    """
+    boxes_O4, areas_O = boxes_and_areas([each["segmentation"] for each in objects], sizes)
+    given_O4 = np.array([each["bbox"] for each in objects], np.float64)
+    for index in np.flatnonzero(boxes_differ(given_O4, boxes_O4)):
+        found = boxes_O4[index].round(2).tolist()
+        yield WRONG_BOX, objects[index], f"box {objects[index]['bbox']}, of the mask {found}"
+    given_O = np.array([each.get("area", np.nan) for each in objects])
+    for index in np.flatnonzero(areas_differ(given_O, areas_O)):
+        found = round(areas_O[index], 2)
+        yield WRONG_AREA, objects[index], f"area {objects[index]['area']}, of the mask {found}"
 
 
 def _object(entry: ObjectEntry, classes: Mapping[int, int], segmentation: Any) -> dict[str, Any]:
@@ -174,5 +211,5 @@ def run_length(segmentation: Any, size: tuple[int, ...]) -> dict[str, Any]:
     return segmentation
 
 
-def _where(json_file: Path, entry: ObjectEntry) -> str:
+def _where(json_file: Path, entry: Mapping[str, Any]) -> str:
     return f"{json_file}, annotation {entry.get('id')}"

@@ -1,6 +1,7 @@
-"""Whether an object's mask, polygons or RLE, is one, before the C code of pycocotools sees it.
+"""Whether an object's mask, polygons or RLE, is one, before the C code of pycocotools sees it;
+where it lies, and how large it is.
 
-Legend: H and W pixels, P polygons.
+Legend: H and W pixels, P polygons, O objects.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 # As many pixels as Pillow reads of an image: 2 * Image.MAX_IMAGE_PIXELS.
 MAX_PIXELS = 178_956_970
 FAR = 16  # image sizes: pycocotools walks along every edge of a polygon, wherever it lies
 TOLERANCE = 2.0  # pixels by which annotation tools draw over the edge
+# Annotation files count pixels, or compute with polygons; boxes end at pixels or behind them.
+BOX_TOLERANCE = 0.05  # of a box's side, beside `TOLERANCE`
+AREA_TOLERANCE = (16, 1 / 3)  # pixels, and share of the larger area
 _BITS, _LONGEST = 5, 7  # of a run length per character, and characters of 2^32
 
 
@@ -97,3 +102,52 @@ def polygon_problems(
         for index in np.flatnonzero(where_P2.any(axis=1)).tolist():
             found.setdefault(index, (index, level, f"a polygon {problem}"))
     return [found[index] for index in sorted(found)]
+
+
+def boxes_and_areas(
+    masks: Sequence[Any], sizes: Sequence[tuple[int, int]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The box x, y, width, height (O, 4) of each mask, and its area (O,); of polygons their sum.
+
+    Args:
+        masks: polygons in order, or compressed RLE.
+        sizes: (H, W) of their images, which boxes do not leave.
+    """
+    boxes_O4, areas_O = np.zeros((len(masks), 4)), np.zeros(len(masks))
+    drawn = [index for index, mask in enumerate(masks) if isinstance(mask, list)]
+    coded = [index for index, mask in enumerate(masks) if not isinstance(mask, list)]
+    if coded:
+        rles = [masks[index] for index in coded]
+        boxes_O4[coded], areas_O[coded] = coco_mask.toBbox(rles), coco_mask.area(rles)
+    if drawn:
+        polygons = [polygon for index in drawn for polygon in masks[index]]
+        first_O = np.cumsum([0, *(len(masks[index]) for index in drawn[:-1])])  # polygon of each
+        lengths = np.array([len(polygon) // 2 for polygon in polygons])
+        starts = np.cumsum(lengths) - lengths
+        x, y = np.concatenate(polygons).reshape(-1, 2).T
+        after = np.arange(1, len(x) + 1)
+        after[starts + lengths - 1] = starts
+        areas_P = np.abs(np.add.reduceat(x * y[after] - x[after] * y, starts)) / 2
+        areas_O[drawn] = np.add.reduceat(areas_P, first_O)
+        ends_O2 = np.array([sizes[index] for index in drawn])
+        for axis, (values, end_O) in enumerate(((x, ends_O2[:, 1]), (y, ends_O2[:, 0]))):
+            low_O, high_O = (
+                extreme.reduceat(values, starts[first_O]).clip(0, end_O)
+                for extreme in (np.minimum, np.maximum)
+            )
+            boxes_O4[drawn, axis], boxes_O4[drawn, axis + 2] = low_O, high_O - low_O
+    return boxes_O4, areas_O
+
+
+def boxes_differ(given_O4: NDArray[Any], found_O4: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which boxes (x, y, width, height) are other ones, by more than rounding."""
+    ends = [np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], 1) for b in (given_O4, found_O4)]
+    most_O4 = np.maximum(TOLERANCE, BOX_TOLERANCE * np.tile(found_O4[:, 2:], 2))
+    differ: NDArray[np.bool_] = (np.abs(ends[0] - ends[1]) > most_O4).any(1)
+    return differ
+
+
+def areas_differ(given: Any, found: Any) -> Any:
+    """Whether areas, or arrays of them, are other ones by more than rounding."""
+    pixels, share = AREA_TOLERANCE
+    return np.abs(given - found) > pixels + share * np.maximum(given, found)

@@ -178,6 +178,11 @@ class Trainer(DefaultTrainer):
         except StoppedEarly:
             self._stop_early()
 
+    def after_train(self) -> None:
+        """The last evaluation. detectron2 is one iteration too far where none was left to do."""
+        self.iter: int = min(self.iter, self.max_iter)
+        super().after_train()
+
     def _stop_early(self) -> None:
         self.checkpointer.save("model_final", iteration=self.done)
         logger.info(

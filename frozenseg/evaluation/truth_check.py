@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 
 from frozenseg.data.coco_instances import run_length
 from frozenseg.data.image_mask_pairs import read_semantic_labels
+from frozenseg.data.object_masks import areas_differ
 from frozenseg.data.panoptic_pixels import compare_segments
 from frozenseg.data.reading import ids_of_rgb, read_panoptic_png
 from frozenseg.evaluation.instance_truth import usable_area
@@ -34,9 +35,12 @@ CONSEQUENCES = {
     "segments of the annotation file without a pixel in the panoptic map": "they are not scored",
     "ids of the panoptic map that the annotation file lacks": "their pixels are not scored",
     "objects whose area is not a number of pixels of the image": "their pixels were counted",
+    "objects whose area in the annotation file is not that of their mask": (
+        "AP of small, medium and large objects goes by the file"
+    ),
     "objects without a pixel": "nothing can match them, which lowers AP",
 }
-WRONG_AREA, EMPTY_SEGMENT, UNLISTED, WRONG_OBJECT_AREA, EMPTY_OBJECT = CONSEQUENCES
+WRONG_AREA, EMPTY_SEGMENT, UNLISTED, NO_AREA, OTHER_AREA, EMPTY_OBJECT = CONSEQUENCES
 
 
 @dataclass
@@ -174,23 +178,18 @@ class TruthCheck(DatasetEvaluator):
         size = (int(record["height"]), int(record["width"]))
         objects = record["annotations"]
         where = f"image {record['image_id']}: annotation"
-        self._note(
-            WRONG_OBJECT_AREA,
-            [
-                f"{where} {one.get('id')} has area {one['area']}"
-                for one in objects
-                if "area" in one and not usable_area(one["area"], size)
-            ],
-        )
-        masks = [run_length(one["segmentation"], size) for one in objects]
-        self._note(
-            EMPTY_OBJECT,
-            [
-                f"{where} {one.get('id')}"
-                for one, mask in zip(objects, masks, strict=True)
-                if not int(coco_mask.area(mask))
-            ],
-        )
+        places: dict[str, list[str]] = {NO_AREA: [], OTHER_AREA: [], EMPTY_OBJECT: []}
+        for one in objects:
+            pixels = int(coco_mask.area(run_length(one["segmentation"], size)))
+            here, area = f"{where} {one.get('id')}", one.get("area", pixels)
+            if "area" in one and not usable_area(area, size):
+                places[NO_AREA].append(f"{here} has area {area}")
+            elif areas_differ(area, pixels):
+                places[OTHER_AREA].append(f"{here} has {pixels} pixels, area {area}")
+            if not pixels:
+                places[EMPTY_OBJECT].append(here)
+        for problem, found in places.items():
+            self._note(problem, found)
         labels = np.array([one["category_id"] for one in objects], dtype=np.int64)
         self._add("instance", np.bincount(labels, minlength=len(self.class_names)))
         return True

@@ -14,25 +14,60 @@ MODEL = "model"  # all that asks for the model waits in this queue, one at a tim
 MOST_WAITING, MOST_WAITING_EACH, MOST_WAITING_SESSION = 64, 32, 4
 # Open pages that are remembered, with answers that nobody has fetched, about 1 MB each.
 MOST_SESSIONS = 200
+USUAL = 1.0  # seconds that a request takes, until it is known
 
 
 class FairList(list[Event]):
-    """Waiting requests in the order of their turns.
+    """Waiting requests in the order of their turns: who has had least of the model's time is next.
 
-    A visitor's second request comes after the first one of everybody who waits, and so on.
+    As in fair queueing of networks (Demers, Keshav and Shenker, 1989), by seconds of computing: a
+    visitor whose requests are ten times as long has every tenth turn. Seconds of the past are
+    forgotten as soon as everybody else could have had as many.
     """
 
+    def __init__(self) -> None:
+        """Of nobody yet."""
+        self._share = 0.0  # seconds that a visitor who always waits has had
+        self._had: dict[str, float] = {}  # seconds of those who have had more, or wait
+        self._running: Event | None = None
+
     def append(self, event: Event) -> None:
-        """Takes in a request."""
+        """Takes in a request. The time that the model was idle counts for nobody."""
         visitor = _visitor(event)
-        turn = 1 + sum(_visitor(other) == visitor for other in self)
-        turns: Counter[str] = Counter()
-        for place, other in enumerate(self):
-            turns[_visitor(other)] += 1
-            if turns[_visitor(other)] > turn:
-                self.insert(place, event)
-                return
+        self._had[visitor] = max(self._had.get(visitor, 0.0), self._share)
         super().append(event)
+        self._order()
+
+    def __getitem__(self, place: Any) -> Any:
+        """Of gradio: it asks for the first one when the model is free, the one before has ended."""
+        self._count_running()
+        event = super().__getitem__(place)
+        self._running = event
+        self._share = max(self._share, self._had[_visitor(event)])
+        return event
+
+    def _count_running(self) -> None:
+        if self._running is None:
+            return
+        visitor, seconds = _visitor(self._running), self._running.run_time
+        self._running = None
+        waiting = {_visitor(event) for event in self}
+        self._share += seconds / len(waiting | {visitor})
+        self._had[visitor] += seconds
+        self._had = {
+            name: had for name, had in self._had.items() if had > self._share or name in waiting
+        }
+        self._order()
+
+    def _order(self) -> None:
+        """Of several requests of a visitor, each further one is taken to come `USUAL` later."""
+        earlier: Counter[str] = Counter()
+        turns: dict[int, float] = {}
+        for event in self:
+            visitor = _visitor(event)
+            turns[id(event)] = self._had[visitor] + USUAL * earlier[visitor]
+            earlier[visitor] += 1
+        self.sort(key=lambda event: turns[id(event)])
 
 
 class Turns:

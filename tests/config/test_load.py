@@ -177,6 +177,8 @@ def test_a_clip_file_is_found_beside_its_yaml_file_wherever_one_stands(write, mo
         ("DATASETS: {TEST: '(\"a\",)'}", "DATASETS.TEST", ("a",)),
         ("MODEL: {WEIGHTS: }", "MODEL.WEIGHTS", ""),
         ("MODEL: {WEIGHTS: '12'}", "MODEL.WEIGHTS", "12"),
+        ("MODEL: {WEIGHTS: None}", "MODEL.WEIGHTS", ""),
+        ("MODEL: {WEIGHTS: ./None}", "MODEL.WEIGHTS", "./None"),
         ("MODEL: {PIXEL_STD: [1, 2, 3]}", "MODEL.PIXEL_STD", [1, 2, 3]),
         ("INPUT: {FORMAT: RGB}", "INPUT.FORMAT", "RGB"),
     ],

@@ -50,7 +50,10 @@ def wrong_values(row: Key) -> list[object]:
         return [in_type(row, value) for value in (*wrong, True)]
     if isinstance(accepted, Text):
         wrong = ["\0", *([] if accepted.empty else ["", "  "])]
-        return [*(in_type(row, value) for value in wrong), 7, {"a": 1}]
+        wrong = [in_type(row, value) for value in wrong]
+        if isinstance(DEFAULTS[row.name], str):  # as a command line gives them
+            wrong += ["[3,5]", "(1,)", "{}", "True", *([] if accepted.empty else ["None"])]
+        return [*wrong, 7, {"a": 1}]
     kinds = (type(default), *([int] if isinstance(default, float) else []))
     wrong = [value for value in WRONG_TYPES if type(value) not in kinds]
     return [*wrong, math.nan, *(["no such choice"] if accepted else [])]
@@ -155,6 +158,7 @@ def test_the_value_is_named_with_its_file_and_the_range(key, value, tmp_path):
         (["INPUT.MIN_SCALE", 3.0], "INPUT.MIN_SCALE = 3.0, INPUT.MAX_SCALE = 2.0: the second"),
         (["MODEL.FUSIONER.STRIDE", 300], "STRIDE = 300, .*CROP = 224: the windows would leave"),
         (["SOLVER.WARMUP_EPOCHS", 2.0, "SOLVER.EPOCHS", 1.0], "SOLVER.EPOCHS = 1.0: the warm-up"),
+        (["INPUT.MIN_SIZE_TEST", 31], "INPUT.MIN_SIZE_TEST = 31: 0, .* or at least 32 is needed"),
         (["SOLVER.WEIGHT_DECAY_END", -0.5], "SOLVER.WEIGHT_DECAY_END = -0.5: -1, or a number"),
         (["SOLVER.NESTEROV", True, "SOLVER.MOMENTUM", 0.0], "SOLVER.MOMENTUM = 0.0: Nesterov's"),
     ],

@@ -16,6 +16,7 @@ from frozenseg.data.catalog.lookup import find_split
 from frozenseg.data.catalog.split import DatasetSplit, Origin
 from frozenseg.data.coco_instances import XYWH_ABS
 from frozenseg.data.records import load_records
+from frozenseg.data.verify.run import verify
 from frozenseg.vocab import Vocabulary
 
 ROW = DatasetSplit(
@@ -75,6 +76,43 @@ def test_objects_have_class_indices_and_the_masks_that_pycocotools_reads(tmp_pat
     assert "an object has no valid polygon and is left out (1 times)" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            {"bbox": [100, 0, 220, 60]},
+            "box [100.0, 0.0, 220.0, 60.0], of the mask [100.0, ",
+        ),
+        ({"area": 16000}, "area 16000, of the mask 7237.5"),
+        ({"area": 1}, "area 1, of the mask 7237.5"),
+        (
+            {"segmentation": [[0, 0, 120, 0, 120, 60, 0, 60]]},
+            "box [100.0, 0.0, 120.0, 60.0], of the mask [0.0, 0.0, 120.0",
+        ),
+        ({"segmentation": {"size": [200, 400], "counts": [0, 200, 79800]}}, "of the mask [0.0, "),
+    ],
+)
+def test_a_box_or_area_of_another_mask_is_a_warning_with_its_count(tmp_path, caplog, entry, said):
+    size = {"height": 200, "width": 400}
+    right = {
+        **{"id": 1, "image_id": 2, "category_id": 7, "bbox": [100, 0, 120, 60], "area": 7150.5},
+        "segmentation": [[100, -1.5, 150, 0, 150, 60, 100, 60], [150, 0, 220, 0, 220, 60, 150, 60]],
+    }
+    data = {**content(), "images": [{**image, **size} for image in content()["images"]]}
+    data["annotations"] = [right, {**right, "id": 4, "bbox": [99, 0, 122.4, 61]}]
+    load(tmp_path, data)
+    assert "of an object" not in caplog.text
+    data["annotations"] += [{**right, "id": 3, **entry}]
+    caplog.clear()
+    load(tmp_path, data)
+    assert "of an object" in caplog.text
+    assert "(1 times)" in caplog.text
+    report = verify(ROW, tmp_path, images=0, progress=False)
+    (found,) = [each for each in report.findings if said in each.where[0]]
+    assert (found.level, found.count) == ("warning", 1)
+    assert found.where[0].startswith(f"{tmp_path / 'i.json'}, annotation 3: ")
+
+
 def test_lvis_finds_its_images_by_their_url_and_keeps_its_lists(tmp_path):
     row = replace(find_split("openvocab_lvis_v1_val"), classes=2)
     data = content()
@@ -104,6 +142,7 @@ def test_lvis_finds_its_images_by_their_url_and_keeps_its_lists(tmp_path):
     [
         ("categories", "frequency", "x", "i.json: category 7: a category has no frequency"),
         ("categories", "frequency", None, "category 7: a category has no frequency"),
+        ("categories", "id", 0, "i.json: category 7: a category has no frequency"),
         ("images", "neg_category_ids", None, "image 5: None: an image has no neg_category_ids"),
         ("images", "not_exhaustive_category_ids", [4], r"image 5: \[4\]: .*that is no class"),
     ],

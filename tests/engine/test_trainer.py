@@ -115,6 +115,8 @@ def test_resuming_a_finished_run_scores_the_file_that_it_resumes_from(stand_in_c
     (entry,) = read_results(results)
     final = results.with_name("model_final.pth")
     assert (entry["checkpoint"], entry["checkpoint_hash"]) == (final.name, file_digest(final))
+    last = results.with_name("metrics.json").read_text().splitlines()[-1]
+    assert json.loads(last)["iteration"] == max_iter
 
 
 def test_a_run_without_loss_scale_resumes_into_one_with(stand_in_cfg):

@@ -181,6 +181,13 @@ def test_areas_of_objects_that_cannot_be_are_counted(area):
     assert f"1 in 1 of 1 images, such as image 3: annotation 1 has area {area}" in warnings[0]
 
 
+def test_areas_of_objects_that_are_not_those_of_their_masks_are_named():
+    warnings, _ = findings(object_record(6, 40, 7.5, 36), tasks=["instance"], names=("cat",))
+    assert len(warnings) == 1
+    assert "2 in 1 of 1 images, such as image 3: annotation 2 has 6 pixels, area 40" in warnings[0]
+    assert "AP of small, medium and large objects goes by the file" in warnings[0]
+
+
 def test_objects_without_a_pixel_are_named():
     record = object_record(6, 6)
     record["annotations"][1]["segmentation"] = encode(IDS == -1)

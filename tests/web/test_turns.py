@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -13,10 +14,18 @@ from frozenseg.web.pace import BURST, RATE, Pace
 from frozenseg.web.turns import FairList
 
 
-def event(name):
-    client = SimpleNamespace(host=name[0])
+def event(name, seconds=1.0):
+    """A request of the visitor `name` without its last letter, that computes so long."""
+    client = SimpleNamespace(host=name[:-1])
     request = SimpleNamespace(client=client)
-    return SimpleNamespace(name=name, request=request, session_hash="one")
+    return SimpleNamespace(name=name, request=request, session_hash="one", run_time=seconds)
+
+
+def take(waiting):
+    """The name of the next one, taken as gradio takes it."""
+    first = waiting[0]
+    waiting.remove(first)
+    return first.name
 
 
 @pytest.mark.parametrize(
@@ -39,12 +48,59 @@ def test_who_floods_delays_another_by_one_turn_at_most():
     waiting, served = FairList(), []
     for number in range(8):
         waiting.append(event(f"a{number}"))
-    for number in range(20):
-        waiting.append(event(f"b{number}"))
-        waiting.append(event(f"a{8 + number}"))
-        while not any(name.startswith(f"b{number}") for name in served[-1:]):
-            served.append(waiting.pop(0).name)
+    for _ in range(20):
+        waiting.append(event("b0"))
+        waiting.append(event("a9"))
+        while served[-1:] != ["b0"]:
+            served.append(take(waiting))
+        served.append(take(waiting))
     assert all(first[0] != second[0] for first, second in itertools.pairwise(served))
+
+
+@pytest.mark.parametrize(("long", "waits"), [(1.0, 1), (15.0, 1), (15.0, 8)])
+def test_who_asks_for_much_waits_longer_and_others_hardly(long, waits):
+    waiting = FairList()
+    visitors = [f"v{number} " for number in range(20)]
+    seconds, turns = Counter(), Counter()
+    for name in visitors:
+        waiting.append(event(name))
+    for _ in range(waits):
+        waiting.append(event("heavy ", long))
+    while sum(seconds.values()) < 2000:
+        name = take(waiting)
+        used = long if name == "heavy " else 1.0
+        seconds[name] += used
+        turns[name] += 1
+        waiting.append(event(name, used))  # and again at once
+    fair = sum(seconds.values()) / 21
+    assert all(abs(each - fair) <= long + 1 for each in seconds.values())
+    assert min(turns[name] for name in visitors) >= 0.8 * (2000 / 20)
+
+
+def test_the_past_is_forgotten_when_others_could_have_had_as_much():
+    waiting = FairList()
+    for number in range(1000):  # one after the other: nobody waited
+        waiting.append(event(f"v{number} ", 100.0))
+        take(waiting)
+    assert len(waiting._had) <= 2
+    for name in ("v999 ", "a ", "b ", "c "):  # the last three came while it had 100 seconds
+        waiting.append(event(name))
+    served = []
+    while served[-1:] != ["v999 "]:
+        served.append(take(waiting))
+        waiting.append(event(served[-1]))
+    assert 220 <= len(served) <= 310  # until each of them has had as much as it, or nearly
+    assert len(waiting._had) == 4
+
+
+def test_who_has_left_takes_no_turn_and_no_time():
+    waiting = FairList()
+    for name in ("a1", "b1", "a2"):
+        waiting.append(event(name, 0.0))
+    gone = next(each for each in waiting if each.name == "b1")
+    waiting.remove(gone)
+    waiting.append(event("b2"))
+    assert [take(waiting) for _ in range(3)] == ["a1", "b2", "a2"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 from typing_extensions import TypedDict
 
+from frozenseg.config.ranges import SMALLEST
 from frozenseg.config.sources import read_yaml
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, class_of_category, load_vocabulary
 from frozenseg.data.catalog.split import (
@@ -166,9 +167,10 @@ def _check_keys(entry: Mapping[str, Any], where: str) -> None:
 def _check_values(entry: Mapping[str, Any], where: str) -> None:
     check_typed(entry, OwnDataset, where, "see 'Datasets of your own' in datasets/README.md")
     shortest, longest = entry.get("test_size", (0, 0))
-    if shortest > longest:
+    if shortest > longest or 0 < shortest < SMALLEST:
         raise ValueError(
-            f"{where}: test_size must be [shortest edge, longest edge], got {entry['test_size']}"
+            f"{where}: test_size must be [shortest edge, longest edge], of {SMALLEST} pixels or "
+            f"more ([0, 0] keeps the size), got {entry['test_size']}"
         )
     for key, choices in CHOICES.items():
         if entry.get(key, choices[0]) not in choices:

@@ -9,6 +9,7 @@ import pytest
 from panopticapi.evaluation import pq_compute
 from panopticapi.utils import rgb2id
 
+from frozenseg.files import file_digest
 from tests.data.preparation.conftest import content, counts, leftovers, pixels, summary
 from tests.data.raw_datasets import make_cityscapes
 from tests.data.raw_writers import save
@@ -66,14 +67,22 @@ def test_panopticapi_scores_the_annotations_against_themselves_with_100(root):
     assert result["All"]["n"] == 4  # road, car, terrain, sky
 
 
+# file_digest of the images and annotations that cityscapesscripts 2.3.0 makes of the files below.
+OFFICIAL = "6cdd37292f6c2063"
+
+
 def test_the_official_converter_agrees(root, tmp_path):
+    """With what it made in version 2.3.0; and with itself where it is installed."""
+    name = "cityscapes_panoptic_val"
+    ours = json.loads((root / f"{name}.json").read_text())
+    made = json.dumps([ours["images"], ours["annotations"]], sort_keys=True)
+    (tmp_path / "made.json").write_text(made, encoding="utf-8")
+    assert file_digest(tmp_path / "made.json") == OFFICIAL
     official = pytest.importorskip("cityscapesscripts.preparation.createPanopticImgs")
     (tmp_path / "official").mkdir()
     for split in ("train", "test"):  # it wants all three
         make_cityscapes(tmp_path, split)
     official.convert2panoptic(str(root), str(tmp_path / "official"))
-    name = "cityscapes_panoptic_val"
-    ours = json.loads((root / f"{name}.json").read_text())
     theirs = json.loads((tmp_path / "official" / f"{name}.json").read_text())
     assert ours["images"] == theirs["images"]
     assert ours["annotations"] == theirs["annotations"]
