@@ -141,6 +141,7 @@ def zeros(keys: Path, *prefixes: str):
 
 @pytest.mark.slow
 @pytest.mark.golden
+@pytest.mark.filterwarnings("ignore:for .* meta parameter")
 def test_frozenseg_with_fcclips_adapter_loads_strictly_at_full_size(shared_dir, tmp_path):
     folder = shared_dir / "state_dict_keys"
     released = zeros(folder / "frozenseg_convnext_large_vit_b.json", "sem_seg_head", "void")

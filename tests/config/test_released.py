@@ -92,15 +92,15 @@ def test_the_warm_up(load, on_maft):
     cfg = load(text + ADAPTER + f"    TRAIN_MAFT: {on_maft}\n")
     assert cfg.TEST.ORACLE_MASKS
     assert cfg.MODEL.SEM_SEG_HEAD.NAME == "FCCLIPHead"
-    assert cfg.MODEL.CDT.FORM == ("semantic" if on_maft else "")
-    assert cfg.MODEL.CDT.EMBEDDING == ("released" if on_maft else "per_position")
+    assert ("semantic" if on_maft else "") == cfg.MODEL.CDT.FORM
+    assert ("released" if on_maft else "per_position") == cfg.MODEL.CDT.EMBEDDING
     assert not cfg.MODEL.STUDENT.ENABLED
 
 
 @pytest.mark.parametrize(("panoptic", "form"), [("False", "semantic"), ("True", "panoptic")])
 def test_maft_plus(load, panoptic, form):
     cfg = load(MAFT + DATA, "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", panoptic)
-    assert (cfg.MODEL.CDT.FORM, cfg.MODEL.CDT.HEADS) == (form, 8)
+    assert (form, 8) == (cfg.MODEL.CDT.FORM, cfg.MODEL.CDT.HEADS)
     assert (cfg.MODEL.CDT.EMBEDDING, cfg.MODEL.FC_CLIP.EMBED_DIM) == ("released", 640)
     clip, student = cfg.MODEL.FC_CLIP, cfg.MODEL.STUDENT
     assert (clip.GEOMETRIC_ENSEMBLE_ALPHA, clip.GEOMETRIC_ENSEMBLE_BETA) == (1, 1)
