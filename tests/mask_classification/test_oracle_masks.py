@@ -63,6 +63,7 @@ def test_right_names_of_true_masks_are_the_truth(model, monkeypatch):
     assert {(c, int(m.sum())) for c, m in found} == wanted
 
 
+@pytest.mark.slow
 def test_an_image_without_segments_has_no_result(model):
     nothing, something = sample(torch.zeros(0, *SIZE, dtype=torch.bool)), sample(quarters())
     [empty, full] = model([nothing, something])
