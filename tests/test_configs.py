@@ -88,6 +88,8 @@ _FROZEN_SEG = {"MODEL.META_ARCHITECTURE": "FrozenSeg"}
 _FUSIONER = {"MODEL.META_ARCHITECTURE": "Fusioner"}
 _COSINE = {"SOLVER.LR_SCHEDULER_NAME": "CosineGroups"}
 _EPISODES = {"INPUT.DATASET_MAPPER_NAME": "episodes"}
+_ADAPTER = {"MODEL.MASK_ADAPTER.NAME": "MASKAdapterHead", "MODEL.MASK_ADAPTER.NUM_CHANNELS": 8}
+_CDT, _STUDENT = {"MODEL.CDT.FORM": "semantic"}, {"MODEL.STUDENT.ENABLED": True}
 _CLIPPED = {"SOLVER.CLIP_GRADIENTS.ENABLED": True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "full_model"}
 
 CLIP_CHANGES: dict[str, Change] = {
@@ -99,6 +101,8 @@ CLIP_CHANGES: dict[str, Change] = {
     "GEOMETRIC_ENSEMBLE_BETA": Change(0.1),
     "ENSEMBLE_ON_VALID_MASK": Change(True),
     "TEMPLATES": Change("simple"),
+    "VOID_TRUST": Change(0.5),
+    "VOID_TRUST_EVERYWHERE": Change(True),
 }
 
 # Every key of frozenseg.config.KEYS, in its order.
@@ -219,6 +223,46 @@ CHANGES: dict[str, Change] = {
         True, "trainer", refused="no set of DATASETS.TEST has training targets"
     ),
     "MODEL.MASK_FORMER.CLASS_WEIGHTS": Change([1.0, 2.0]),
+    "MODEL.MASK_ADAPTER.NAME": Change("MASKAdapterHead"),
+    **{
+        f"MODEL.MASK_ADAPTER.{name}": Change(value, given=_ADAPTER)
+        for name, value in (
+            ("MASK_IN_CHANNELS", 8),
+            ("NUM_CHANNELS", 4),
+            ("NUM_OUTPUT_MAPS", 4),
+            ("USE_CHECKPOINT", True),
+            ("MASK_THRESHOLD", 0.4),
+            ("NUM_GT_MASKS", 4),
+            ("NUM_PRED_MASKS", 4),
+            ("IOU_THRESHOLD", 0.6),
+            ("COS_WEIGHT", 1.0),
+        )
+    },
+    "MODEL.MASK_ADAPTER.TRAIN_MAFT": Change(
+        True, given={**_ADAPTER, "MODEL.META_ARCHITECTURE": "MASK_Adapter"}
+    ),
+    "MODEL.CDT.FORM": Change("semantic"),
+    "MODEL.CDT.HEADS": Change(4, given=_CDT),
+    "MODEL.CDT.EMBEDDING": Change("released", given=_CDT),
+    "MODEL.STUDENT.ENABLED": Change(True),
+    **{
+        f"MODEL.STUDENT.{name}": Change(value, given=_STUDENT)
+        for name, value in (
+            ("LOGIT_SCALE", True),
+            ("DROP_PATH", 0.1),
+            ("DETACHED", True),
+            ("CLASS_WEIGHT", 0.5),
+            ("RANKING_WEIGHT", 0.5),
+            ("COMPENSATION_WEIGHT", 0.5),
+            ("GRAM_WEIGHT", 0.5),
+        )
+    },
+    "MODEL.RELEASED_LOSSES": Change(True, given=_STUDENT),
+    "TEST.ORACLE_MASKS": Change(True),
+    "SOLVER.POLY_LR_POWER": Change(
+        0.5, "trainer", given={"SOLVER.LR_SCHEDULER_NAME": "WarmupPolyLR"}
+    ),
+    "SOLVER.BACKBONE_MULTIPLIER": Change(0.5, "optimizer", given=_STUDENT),
 }
 
 # Keys of detectron2's own that our borders read.
@@ -395,7 +439,7 @@ def _parts(thing: Any) -> list[tuple[object, Any]]:
     if getattr(thing, "__closure__", None):
         return [(f"closure{i}", cell.cell_contents) for i, cell in enumerate(thing.__closure__)]
     ours = type(thing).__module__.split(".")[0] in (
-        *("frozenseg", "detectron2", "torch", "segment_anything"),
+        *("frozenseg", "detectron2", "fvcore", "torch", "segment_anything"),
     )
     if ours or isinstance(thing, nn.Module):
         return list(getattr(thing, "__dict__", {}).items())
@@ -483,6 +527,9 @@ def test_every_yaml_merges_without_keys_that_have_no_effect(path, caplog):
         ("fcclip", "arXiv:2308.02487"),
         ("frozenseg", "arXiv:2409.03525"),
         ("fusioner", "arXiv:2210.15138"),
+        ("mask_adapter", "arXiv:2412.04533"),
+        ("maftplus", "arXiv:2408.00744"),
+        ("ovrcoat", "arXiv:2603.21386"),
     ],
 )
 def test_every_model_states_paper_command_cost_and_expected_score(folder, paper):

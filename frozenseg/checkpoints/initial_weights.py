@@ -18,6 +18,9 @@ SAM_PARTS = (
     "sem_seg_head.pixel_decoder.fpn3.",
     "sem_seg_head.predictor.transformer_cross_attention_layers_sam.",
 )
+# What a new run initialises itself, if it trains it and the file has nothing of it.
+NEW_PARTS = (SAM_PARTS, ("mask_adapter.",), ("cdt.",))
+DECODER = "sem_seg_head."  # of no use to a Mask-Adapter that learns from true masks
 # Class weights of the loss: they come from the config and belong to its number of classes.
 FROM_CONFIG = "criterion."
 
@@ -62,17 +65,25 @@ def load_initial_weights(
 ) -> InitialReport:
     """Loads a weights file strictly, except for parts that a new run initialises itself.
 
-    SAM's branch and the query injectors keep their initial values if the file has nothing of them
-    (FC-CLIP's files); the class weights of the loss are the config's. All else must fit, as in
-    `load_weights`; nothing of the model changes unless it does.
+    Parts that the model trains beyond those of the file (`NEW_PARTS`: SAM's branch, a Mask-Adapter,
+    MAFT+'s transfer) keep their initial values if the file has nothing of them; the class weights
+    of the loss are the config's, and a model without a decoder leaves the file's out. All else must
+    fit, as in `load_weights`; nothing of the model changes unless it does.
     Raises: FileNotFoundError or ValueError with the names that do not fit.
     """
     content = read_state_dict(path)
-    weights = {name: value for name, value in content.items() if not name.startswith(FROM_CONFIG)}
-    initial = {}
-    if not any(name.startswith(SAM_PARTS) for name in weights):
-        own = model.named_parameters()
-        initial = {n: p.detach().clone() for n, p in own if n.startswith(SAM_PARTS)}
+    own = dict(model.named_parameters())
+    left_out: tuple[str, ...] = (FROM_CONFIG,)
+    if not any(name.startswith(DECODER) for name in own):
+        left_out = (FROM_CONFIG, DECODER)
+    weights = {name: value for name, value in content.items() if not name.startswith(left_out)}
+    initial = {
+        name: parameter.detach().clone()
+        for part in NEW_PARTS
+        if not any(name.startswith(part) for name in weights)
+        for name, parameter in own.items()
+        if name.startswith(part) and parameter.requires_grad
+    }
     report = load_state(model, {**weights, **initial}, str(path), encoders_without_weights)
     read = {*report.loaded, *report.frozen}
     return InitialReport(

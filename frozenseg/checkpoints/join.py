@@ -50,6 +50,10 @@ def join_adapter(adapter: Path, model: Path, target: Path) -> dict[str, int]:
 def _check_fit(
     adapter: Path, first: Mapping[str, Tensor], model: Path, second: Mapping[str, Tensor]
 ) -> None:
+    for path, name, value, rank in ((adapter, _FUSE, first, 4), (model, _VOID, second, 2)):
+        if value[name].ndim != rank:
+            shape = tuple(value[name].shape)
+            raise ValueError(f"{path}: {name} has shape {shape}, which is no such weight's")
     width, needed = first[_FUSE].shape[1], second[_VOID].shape[1]
     if width != needed:
         raise ValueError(

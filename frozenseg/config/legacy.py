@@ -54,6 +54,7 @@ _ANY_VALUE = {
         "INPUT.CROP.*",
     ),
     "masks are bitmaps from the panoptic PNG files": ("INPUT.MASK_FORMAT",),
+    "there is no colour augmentation; the released LSJ mappers have none": ("INPUT.COLOR_AUG_SSD",),
     _LOADER: ("DATALOADER.ASPECT_RATIO_GROUPING",),
     "use MODEL.MASK_FORMER.TEST.INSTANCE_ON": ("MODEL.MASK_ON",),
     # detectron2's detectors; its main branch has more keys in these sections
@@ -104,7 +105,6 @@ _ONE_VALUE: dict[str, tuple[object, str]] = {
     "VERSION": (2, "only detectron2's config version 2 is understood"),
     "SOLVER.BIAS_LR_FACTOR": (1.0, "biases learn at SOLVER.BASE_LR"),
     "INPUT.CROP.ENABLED": (False, _MAPPER),
-    "INPUT.COLOR_AUG_SSD": (False, "there is no colour augmentation"),
     "INPUT.SIZE_DIVISIBILITY": (-1, "use MODEL.MASK_FORMER.SIZE_DIVISIBILITY"),
     "DATALOADER.REPEAT_SQRT": (True, "repeat factors are square roots"),
     "TEST.AUG.ENABLED": (False, "there is no test-time augmentation"),

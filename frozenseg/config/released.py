@@ -10,16 +10,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from frozenseg.config.family_keys import ADAPTER
-from frozenseg.config.sources import Source, decode
+from frozenseg.config.sources import Source, decode, wrong_value
 
 # Key of theirs -> ours, with the same values.
+_RC_WEIGHTS = "MODEL.rc_weights"
 _RENAMED = {
-    "MODEL.rc_weights": "MODEL.STUDENT.COMPENSATION_WEIGHT",
+    _RC_WEIGHTS: "MODEL.STUDENT.COMPENSATION_WEIGHT",
     "MODEL.OVRCOAT.RC_WEIGHTS": "MODEL.STUDENT.COMPENSATION_WEIGHT",
     "MODEL.OVRCOAT.DIST_WEIGHT": "MODEL.STUDENT.GRAM_WEIGHT",
     "MODEL.OVRCOAT.CE_WEIGHT": "MODEL.STUDENT.CLASS_WEIGHT",
     "MODEL.OVRCOAT.CLIP_TRUST_WEIGHT": "MODEL.FC_CLIP.VOID_TRUST",
     "TRAIN.DETACH_SEG_HEAD": "MODEL.STUDENT.DETACHED",
+}
+# (key, their value) -> ours. The head of the second is named there, but never built.
+_OTHER_NAMES = {
+    ("INPUT.DATASET_MAPPER_NAME", "mask_former_semantic"): "semantic_lsj",
+    ("MODEL.SEM_SEG_HEAD.NAME", "FCCLIPMASKHead"): "FCCLIPHead",
 }
 _FREEZE, _CDT_PARAMS = "MODEL.BACKBONE.FREEZE", "MODEL.cdt_params"
 _ARCHITECTURES = ("MAFT_Plus", "OVRCOAT", "MASK_Adapter")
@@ -31,12 +37,15 @@ def in_our_keys(sources: Sequence[Source]) -> list[Source]:
     """The sources of a config with the keys of released files translated.
 
     What such files leave to their code comes first, so that any value given takes precedence.
+    Raises: ValueError for a value that cannot be translated.
     """
     given = {key: decode(value) for source in sources for key, value in source.leaves}
     architecture = given.get("MODEL.META_ARCHITECTURE")
     translated = [
-        source._replace(leaves=[pair for leaf in source.leaves for pair in _translate(*leaf)])
+        source._replace(name=name, leaves=pairs)
         for source in sources
+        for leaf in source.leaves
+        for name, pairs in [_translate(source.name, *leaf)]
     ]
     implied = _implied(given, str(architecture))
     if not implied:
@@ -45,18 +54,23 @@ def in_our_keys(sources: Sequence[Source]) -> list[Source]:
     return [first, *translated]
 
 
-def _translate(key: str, value: Any) -> list[tuple[str, Any]]:
-    if key in _EXPONENTS and decode(value) == -1:
-        return []
-    if key == _FREEZE and isinstance(decode(value), bool):
-        return [("MODEL.STUDENT.ENABLED", not decode(value))]
+def _translate(source: str, key: str, value: Any) -> tuple[str, list[tuple[str, Any]]]:
+    """One value in our keys; the source's name for messages, with the key that was written."""
+    decoded = decode(value)
+    if (key in _EXPONENTS and decoded == -1) or (key == _RC_WEIGHTS and decoded is None):
+        return source, []
+    if isinstance(value, str) and (key, value) in _OTHER_NAMES:
+        return source, [(key, _OTHER_NAMES[key, value])]
+    written = f"{source} ({key})"
+    if key == _FREEZE:
+        trains = not decoded if isinstance(decoded, bool) else decoded
+        return written, [("MODEL.STUDENT.ENABLED", trains)]
     if key == _CDT_PARAMS:
-        params = decode(value)
-        if isinstance(params, (list, tuple)) and len(params) == 2:  # width and heads
-            return [("MODEL.FC_CLIP.EMBED_DIM", params[0]), ("MODEL.CDT.HEADS", params[1])]
-    if (key, value) == ("INPUT.DATASET_MAPPER_NAME", "mask_former_semantic"):
-        value = "semantic_lsj"
-    return [(_RENAMED.get(key, key), value)]
+        if not isinstance(decoded, (list, tuple)) or len(decoded) != 2:
+            raise wrong_value(source, key, value, "[width, heads]", "such as [768, 8]")
+        names = ("MODEL.FC_CLIP.EMBED_DIM", "MODEL.CDT.HEADS")
+        return written, list(zip(names, decoded, strict=True))
+    return (written, [(_RENAMED[key], value)]) if key in _RENAMED else (source, [(key, value)])
 
 
 def _implied(given: dict[str, Any], architecture: str) -> dict[str, Any]:

@@ -126,8 +126,10 @@ class Checkpointer(FvcoreCheckpointer):
         An empty path means: start from the initial weights. If the file changes frozen weights,
         they are saved from now on: the config alone would not bring them back.
         Returns: the rest of the file's contents.
+        Raises: ValueError also where there is no file for a part that does not train.
         """
         if not path:
+            self._check_nothing_random_is_frozen()
             logger.info("MODEL.WEIGHTS is empty: the decoder starts from its initial weights")
             return {}
         content = read_checkpoint(path)
@@ -152,6 +154,19 @@ class Checkpointer(FvcoreCheckpointer):
         if checkpointables is None:  # a run goes on: the file is one of its own
             self._newest = (content.get("iteration"), path)
         return content
+
+    def _check_nothing_random_is_frozen(self) -> None:
+        parts = {
+            name.split(".")[0]
+            for name, parameter in self.model.named_parameters()
+            if not parameter.requires_grad and not name.startswith(FROZEN_PREFIXES)
+        }
+        if parts:
+            raise ValueError(
+                f"MODEL.INIT_FROM and MODEL.WEIGHTS are empty, but {', '.join(sorted(parts))} does "
+                "not train here and would stay random: name the weights that the training builds "
+                "on by MODEL.INIT_FROM"
+            )
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Notes the newest checkpoint's name in the file that resuming reads."""

@@ -82,7 +82,7 @@ def test_full_dumps_of_the_released_code_load_with_one_warning(name, golden_dir,
     message = caplog.records[0].getMessage()
     assert "\n" not in message
     assert str(path) in message
-    for key in ("MODEL.MASK_FORMER.DROPOUT", "MODEL.SWIN.* (16 keys)", "SOLVER.POLY_LR_POWER"):
+    for key in ("MODEL.MASK_FORMER.DROPOUT", "MODEL.SWIN.* (16 keys)", "SOLVER.POLY_LR_CONST"):
         assert key in message or "frozenseg" in name
     given = yaml.safe_load(path.read_text())
     reasons = [row.reason for key, _ in flatten(given) if (row := legacy_row(key))]
@@ -279,9 +279,9 @@ def test_command_line_pairs_win_and_their_errors_say_command_line(write):
 
 def test_legacy_keys_warn_once_and_only_where_the_value_has_no_effect(write, caplog):
     text = "MODEL: {SWIN: {DEPTHS: [2]}, BACKBONE: {FREEZE_AT: 0}}\nTEST: {PKL_SAM_MODEL_NAME: x}"
-    cfg = load_config(write(text), ["SOLVER.BACKBONE_MULTIPLIER", "0.1"])
+    cfg = load_config(write(text), ["MODEL.relu", "relu"])
     [record] = caplog.records
-    for key in ("MODEL.SWIN.DEPTHS", "FREEZE_AT", "PKL_SAM_MODEL_NAME", "BACKBONE_MULTIPLIER"):
+    for key in ("MODEL.SWIN.DEPTHS", "FREEZE_AT", "PKL_SAM_MODEL_NAME", "MODEL.relu"):
         assert key in record.getMessage()
     assert "SWIN" not in cfg.MODEL
     assert "PKL_SAM_MODEL_NAME" not in cfg.TEST
@@ -332,12 +332,12 @@ def test_a_key_of_detectron2_without_effect_warns_unless_it_has_its_default(writ
 
 def test_the_warning_gives_each_reason_once_and_sections_as_a_whole(write, caplog):
     text = "MODEL: {SWIN: {DEPTHS: [2], APE: true}, FPN: {NORM: BN}, BACKBONE: {FREEZE_AT: 0}}"
-    load_config(write(text), ["SOLVER.BACKBONE_MULTIPLIER", "0.1"])
+    load_config(write(text), ["MODEL.relu", "relu", "DATALOADER.DATASET_BS", "[2, 2]"])
     [record] = caplog.records
     assert record.getMessage().endswith(
-        "config.yaml: 5 keys have no effect here: "
-        "MODEL.BACKBONE.FREEZE_AT, SOLVER.BACKBONE_MULTIPLIER: "
-        f"{legacy_row('MODEL.BACKBONE.FREEZE_AT').reason}; "
+        "config.yaml: 6 keys have no effect here: "
+        f"DATALOADER.DATASET_BS, MODEL.relu: {legacy_row('MODEL.relu').reason}; "
+        f"MODEL.BACKBONE.FREEZE_AT: {legacy_row('MODEL.BACKBONE.FREEZE_AT').reason}; "
         f"MODEL.FPN.NORM: {legacy_row('MODEL.FPN.NORM').reason}; "
         "MODEL.SWIN.* (2 keys): there is no Swin backbone here"
     )

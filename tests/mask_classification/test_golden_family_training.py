@@ -217,3 +217,35 @@ def test_ovrcoat(golden_dir, tmp_path, train, form):
     assert trained(model) == set(golden["trainable"])
     found = step(model, training_batch(train), config["seed"])
     check_step(*found, golden["train"][form])
+
+
+@pytest.mark.parametrize("form", ["fcclip", "maft_semantic_form", "maft_panoptic_form"])
+def test_names_of_true_masks_after_the_warm_up(golden_dir, tmp_path, adapter_parts, form):
+    """Released scores are a softmax of the probabilities; ours are these, with the same maximum."""
+    golden = read(golden_dir / "mask_adapter_tiny" / "train_ground_truth.pt")
+    expected = golden[form]["ground_truth_mask_eval"]
+    config = read(golden_dir / "mask_adapter_tiny" / "eval.pt")["config"]
+    parts, opts = dict(adapter_parts), []
+    if form != "fcclip":
+        parts |= golden["cdt_state_dict"]
+        opts = options("MODEL.CDT", FORM=form.split("_")[1], EMBEDDING="released")
+    model = build_golden_model(
+        golden_dir / BASE,
+        tmp_path,
+        *("MODEL.META_ARCHITECTURE", "MASK_Adapter", "TEST.ORACLE_MASKS", "True"),
+        *adapter_options(config),
+        *opts,
+        parts=parts,
+    )
+    truth = expected["sem_seg"].long()
+    masks = torch.stack([truth == label for label in expected["mask_labels"]])
+    image = read(golden_dir / BASE / "inputs.pt")[0]
+    with torch.no_grad():
+        [result] = model([{**image, "true_masks": masks}])
+        _, features = model.encode([image])
+        probabilities = model.classify_proposals(2.0 * masks[None] - 1, features)[0].exp()
+    inside = masks.any(0)  # elsewhere the released scores are 0
+    labels = result["sem_seg"].argmax(0)[inside]
+    assert (labels == expected["sem_seg_argmax"][inside]).float().mean() >= 0.999
+    scores = probabilities.softmax(-1)[:, :-1].T @ masks.flatten(1).float()
+    close(scores.view(-1, *truth.shape)[:, ::20, ::20], expected["sem_seg_scores_at_mask_centres"])
