@@ -82,9 +82,10 @@ def _implied(given: dict[str, Any], architecture: str) -> dict[str, Any]:
     if architecture == "MASK_Adapter":
         implied["TEST.ORACLE_MASKS"] = True
     own = any(key.startswith(("MODEL.CDT.", "MODEL.STUDENT.")) for key in given)
-    if own or architecture not in _ARCHITECTURES:
-        return implied
     released = {"MODEL.RELEASED_LOSSES": True}
+    if own or architecture not in _ARCHITECTURES:  # FC-CLIP's adapter: our files name it
+        theirs = adapter and not own and "MODEL.MASK_ADAPTER.NAME" not in given
+        return implied | (released if theirs else {})
     if architecture == "OVRCOAT":
         return implied | released | {"MODEL.STUDENT.LOGIT_SCALE": True}
     if architecture == "MASK_Adapter" and not given.get("MODEL.MASK_ADAPTER.TRAIN_MAFT"):
