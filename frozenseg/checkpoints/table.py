@@ -106,6 +106,7 @@ _ROWS = (
     _packaged("miniature-fcclip", "miniature_fcclip.safetensors"),
     _packaged("miniature-frozenseg", "miniature_frozenseg.safetensors"),
     _packaged("miniature-fusioner", "miniature_fusioner.safetensors"),
+    _packaged("miniature-mask-adapter", "miniature_mask_adapter.safetensors"),
     _packaged("miniature-clip", "miniature_clip.safetensors"),
     _packaged("miniature-sam", "miniature_sam.safetensors"),
     _packaged("miniature-vit", "miniature_vit.safetensors"),

@@ -13,6 +13,7 @@ from frozenseg.config.load import computed_values
 # They are part of the states of optimizer, schedule and random draws.
 IN_THE_STATES = (
     *("SEED", "SOLVER.BASE_LR", "SOLVER.MOMENTUM", "SOLVER.NESTEROV", "SOLVER.WEIGHT_DECAY"),
+    "SOLVER.BACKBONE_MULTIPLIER",
     *("SOLVER.WEIGHT_DECAY_BIAS", "SOLVER.WEIGHT_DECAY_EMBED", "SOLVER.WEIGHT_DECAY_NORM"),
 )
 # The states of one value make no sense for another.

@@ -23,10 +23,10 @@ def half(stand_in_cfg):
 
 def resumed(cfg, caplog, **options):
     """The trainer after resuming, and the three lines that it said."""
-    caplog.clear()
-    caplog.set_level(logging.INFO, "frozenseg")
     cfg.merge_from_list([part for pair in options.items() for part in pair])
     trainer = Trainer(cfg)
+    caplog.clear()
+    caplog.set_level(logging.INFO, "frozenseg")
     trainer.resume_or_load(resume=True)
     return trainer, [r.getMessage() for r in caplog.records if r.name.endswith("engine.trainer")]
 

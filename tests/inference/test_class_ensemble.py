@@ -170,3 +170,28 @@ def test_golden_class_ensemble(golden_dir, call) -> None:
         beta=0.8,
     )
     torch.testing.assert_close(result, values["mask_cls_after_ensemble"], atol=1e-3, rtol=0)
+
+
+def test_without_void_trust_nothing_changes_and_with_it_void_alone() -> None:
+    in_logits, out_logits, seen = _case(3)
+    plain = ensemble_classes(in_logits, out_logits, seen)
+    assert torch.equal(ensemble_classes(in_logits, out_logits, seen, void_trust=0.0), plain)
+    trusted = ensemble_classes(in_logits, out_logits, seen, void_trust=0.5)
+    void = in_logits.softmax(-1)[..., -1]
+    sure = out_logits.softmax(-1).amax(-1)
+    close = torch.testing.assert_close
+    close(trusted[..., -1].exp(), void * (1 - 0.5 * sure), atol=1e-6, rtol=1e-5)
+    close(trusted[..., :-1].softmax(-1), plain[..., :-1].softmax(-1), atol=1e-6, rtol=1e-5)
+
+
+def test_void_trust_leaves_masks_without_a_cell_to_the_decoder() -> None:
+    in_logits, out_logits, seen = _case(4)
+    valid = torch.rand(2, 5, generator=torch.Generator().manual_seed(0)) > 0.5
+    trusted = ensemble_classes(in_logits, out_logits, seen, valid_BQ=valid, void_trust=1.0)
+    torch.testing.assert_close(trusted[~valid].exp(), in_logits[~valid].softmax(-1))
+
+
+@pytest.mark.parametrize("trust", [-0.1, 1.1, NAN])
+def test_void_trust_is_a_share(trust) -> None:
+    with pytest.raises(ValueError, match="void_trust"):
+        ensemble_classes(*_case(5), void_trust=trust)
