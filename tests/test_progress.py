@@ -72,6 +72,8 @@ def test_items_keep_their_length_and_are_counted_on_a_terminal_alone(monkeypatch
 
 def test_without_a_total_and_a_terminal_lines_are_printed(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    # Without what commands that ran in this process have left there.
+    monkeypatch.setattr(logging.getLogger("frozenseg"), "handlers", [])
     with progress.lines_on_stderr(), Progress(None, "clip.mp4", "frame") as work:
         work.advance()
         work.advance()

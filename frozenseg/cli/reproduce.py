@@ -36,7 +36,6 @@ from frozenseg.data.catalog.downloads import DOWNLOADS
 from frozenseg.data.catalog.lookup import datasets_root, fullest_splits
 from frozenseg.data.catalog.split import README, DatasetSplit
 from frozenseg.data.catalog.word_sets import WORD_SETS, WordList, list_path, words_file
-from frozenseg.data.verify.files import WHAT, missing_paths, path_problem
 from frozenseg.errors import did_you_mean
 from frozenseg.evaluation.comparison import (
     comparison_text,
@@ -136,6 +135,8 @@ def choose_rows(names: Sequence[str], published: Published) -> Rows:
 
 def prepare(row: DatasetSplit, root: Path) -> str:
     """Makes what a dataset lacks if its published files are there; what it lacks then."""
+    from frozenseg.data.verify.files import path_problem
+
     problem, command = missing_data(row, root), preparation_of(row)
     if problem or not command or not path_problem(row, root):
         return problem
@@ -147,6 +148,8 @@ def prepare(row: DatasetSplit, root: Path) -> str:
 
 def missing_data(row: DatasetSplit, root: Path) -> str:
     """What a person must get before a dataset can be prepared or scored; "" if nothing."""
+    from frozenseg.data.verify.files import missing_paths
+
     missing = [path for _, path in missing_paths(row, root)]
     command = preparation_of(row)
     if missing and command:
@@ -274,6 +277,8 @@ def dataset_lines(
     row: DatasetSplit, published: Published, root: Path, lacking: str
 ) -> Iterator[str]:
     """The plan of one benchmark: expected scores, protocol, and what of its data is there."""
+    from frozenseg.data.verify.files import WHAT, missing_paths
+
     scores, settings = published.scores[row.benchmark], published_settings(published, row)
     figures = ", ".join(f"{score} {figure['value']}" for score, figure in scores.items())
     sources = dict.fromkeys(published.sources[figure["source"]] for figure in scores.values())

@@ -5,7 +5,16 @@ Every model here can have their parts: see "The family" in docs/family.md.
 
 from __future__ import annotations
 
-from frozenseg.config.ranges import FRACTION, NOT_NEGATIVE, POSITIVE, WIDTH, Key, Relation, whole
+from frozenseg.config.ranges import (
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    TEXT_OR_NONE,
+    WIDTH,
+    Key,
+    Relation,
+    whole,
+)
 
 ADAPTER = "MASKAdapterHead"
 
@@ -40,6 +49,7 @@ FAMILY_KEYS = (
         "",
         "a pooling of your own by its registered name (docs/extending.md); "
         '"": MODEL.MASK_ADAPTER.NAME decides',
+        TEXT_OR_NONE,
     ),
     Key("MODEL.MASK_ADAPTER.MASK_IN_CHANNELS", 16, "width of its mask branch", WIDTH),
     Key("MODEL.MASK_ADAPTER.NUM_CHANNELS", 768, "width of its blocks", WIDTH),

@@ -7,6 +7,7 @@ import torch
 from frozenseg.checkpoints import named_models as module
 from frozenseg.checkpoints.named_models import MODELS, config_path, model_config
 from frozenseg.checkpoints.table import WEIGHTS
+from frozenseg.encoders.clip.backbone import CONFIG_SECTIONS
 
 MINIATURE = Path(module.__file__).parents[2] / "configs" / "miniature" / "fcclip.yaml"
 
@@ -33,7 +34,7 @@ def test_every_model_has_weights_a_config_and_fitting_keys(name, monkeypatch, tm
     whole_file(tmp_path / name)
     cfg, weights = model_config(name)
     assert weights == str(tmp_path / name)
-    sections = {"FCCLIP": "FC_CLIP", "FrozenSeg": "FROZEN_SEG", "Fusioner": "FUSIONER"}
+    sections = {**CONFIG_SECTIONS, "Fusioner": "FUSIONER"}
     section = cfg.MODEL[sections[cfg.MODEL.META_ARCHITECTURE]]
     miniature = name.startswith("miniature")
     assert miniature == cfg.DATASETS.TRAIN[0].startswith("miniature")

@@ -180,7 +180,7 @@ def test_a_failed_download_says_which_files_to_put_where(monkeypatch):
     monkeypatch.setattr(hub, "hf_hub_download", refuse)
     with pytest.raises(
         ConnectionError,
-        match=r"no network.*config\.json, vocab\.txt and model\.safetensors of https",
+        match=r"cannot be reached.*config\.json, vocab\.txt and model\.safetensors of https",
     ):
         load_language_encoder("bert-large", "hub")
 
