@@ -37,7 +37,7 @@ def test_no_two_rows_share_a_file():
 
 def test_files_of_the_package_are_there():
     packaged = [row for row in WEIGHTS.values() if row.packaged]
-    assert len(packaged) == 7
+    assert len(packaged) == 8
     assert [row.name for row in packaged if not path_of(row).is_file()] == []
 
 
