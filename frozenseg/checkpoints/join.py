@@ -53,7 +53,7 @@ def _check_fit(
     for path, name, value, rank in ((adapter, _FUSE, first, 4), (model, _VOID, second, 2)):
         if value[name].ndim != rank:
             shape = tuple(value[name].shape)
-            raise ValueError(f"{path}: {name} has shape {shape}, which is no such weight's")
+            raise ValueError(f"{path}: {name} has shape {shape}, which this weight never has")
     width, needed = first[_FUSE].shape[1], second[_VOID].shape[1]
     if width != needed:
         raise ValueError(

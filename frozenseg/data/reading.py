@@ -188,7 +188,7 @@ def read_label_png(path: str | Path) -> NDArray[np.int64]:
 
 
 def check_one_channel(path: str | Path, values: NDArray[Any], mode: str) -> None:
-    """Raises ValueError if what `read_values` gave is no label map (H, W)."""
+    """Raises ValueError if what `read_values` gave is not a label map (H, W)."""
     if values.ndim != 2:
         raise ValueError(
             f"{path}: has {values.shape[-1]} channels (mode {mode}): it is a coloured picture, not "

@@ -187,7 +187,7 @@ class PredictionWriter(DatasetEvaluator):
 
     def _semantic(self, image: Any, output: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         name = f"{self.names[image]}.png"
-        values = np.array([*self.values, self.none])  # what is no class, -1, is the last one
+        values = np.array([*self.values, self.none])  # the background, -1, is the last one
         labels_HW = values[predicted_labels(output)]
         write_label_map(self.part / "semantic" / name, labels_HW, int(values.max()))
         digest = file_digest(self.part / "semantic" / name)

@@ -121,28 +121,32 @@ class ClassPath:
     def text(self, text_SK: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         """The text of CLIP's decision: `text_SK`, or what each image makes of it, (B, S, K).
 
-        The latter are no unit vectors. Source: MAFT+, arXiv:2408.00744, content-dependent
+        The latter are not unit vectors. Source: MAFT+, arXiv:2408.00744, content-dependent
         transfer.
         """
         return text_SK if self.cdt is None else self.cdt(text_SK, features[CELLS])
 
     def clip_logits(
-        self, embeddings_BQK: Tensor, classifier: TextClassifier, features: Mapping[str, Tensor]
+        self,
+        embeddings_BQK: Tensor,
+        classifier: TextClassifier,
+        features: Mapping[str, Tensor],
+        *,
+        with_void: bool = False,
     ) -> Tensor:
-        """CLIP's class logits (B, Q, C) of mask embeddings: of a class, its nearest synonym's."""
-        unit_BQK = F.normalize(embeddings_BQK, dim=-1)
-        text = self.text(classifier.embeddings_SK, features)
-        cosine = classifier.max_over_synonyms(unit_BQK @ text.mT)
-        return self.backbone.logit_scale * cosine
+        """CLIP's class logits (B, Q, C) of mask embeddings: of a class, its nearest synonym's.
 
-    def clip_logits_with_void(
-        self, embeddings_BQK: Tensor, classifier: TextClassifier, features: Mapping[str, Tensor]
-    ) -> Tensor:
-        """`clip_logits` and behind them the logit of void: (B, Q, C + 1)."""
+        Args: with_void: the logit of void behind them, (B, Q, C + 1).
+        """
         unit_BQK = F.normalize(embeddings_BQK, dim=-1)
-        void_1K = F.normalize(self.void.weight, dim=-1)
-        void_BQ1 = self.backbone.logit_scale * (unit_BQK @ self.text(void_1K, features).mT)
-        return torch.cat((self.clip_logits(embeddings_BQK, classifier, features), void_BQ1), dim=-1)
+        text_SK, words = classifier.embeddings_SK, len(classifier.embeddings_SK)
+        if with_void:
+            text_SK = torch.cat((text_SK, F.normalize(self.void.weight, dim=-1)))
+        text = self.text(text_SK, features)
+        cosine = classifier.max_over_synonyms(unit_BQK @ text[..., :words, :].mT)
+        if with_void:
+            cosine = torch.cat((cosine, unit_BQK @ text[..., words:, :].mT), dim=-1)
+        return self.backbone.logit_scale * cosine
 
     def __call__(
         self,

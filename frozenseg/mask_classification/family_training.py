@@ -75,7 +75,7 @@ class AdapterTraining:
         else:
             chosen = mixed_masks(targets, mask_logits_BQhw, self.masks)
         embeddings = class_path.embed_by_adapter(chosen.masks_BNHW, features)
-        logits = class_path.clip_logits_with_void(embeddings, classifier, features)
+        logits = class_path.clip_logits(embeddings, classifier, features, with_void=True)
         losses = {"loss_ce": self.class_weight * slot_class_loss(logits, chosen.classes_BN)}
         if mask_logits_BQhw is not None:
             predicted, paired = self.masks.predicted, self.masks.paired

@@ -253,8 +253,8 @@ class MaskClassificationModel(OpenVocabularyModel):
         Source: FrozenSeg, arXiv:2409.03525, section 3.3 (mask proposals at inference).
         """
         embeddings, _ = self.class_path.embed_masks(logits_BMHW, features)
-        logits = self.class_path.clip_logits_with_void(
-            embeddings, self.classifier(self.vocabulary), features
+        logits = self.class_path.clip_logits(
+            embeddings, self.classifier(self.vocabulary), features, with_void=True
         )
         return logits.float().log_softmax(-1)
 

@@ -46,7 +46,7 @@ class FileServer(ThreadingHTTPServer):
         self.gzipped = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has seen enough is no error."""
+        """A client that has seen enough is not an error."""
 
     @property
     def root(self) -> str:

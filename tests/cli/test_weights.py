@@ -165,4 +165,4 @@ def test_get_says_the_digest_and_list_what_is_here(cache, run, server, publish, 
     assert hashlib.sha256(server.content).hexdigest() in caplog.text
     assert listed()[1:4] == ["model", "yes", "2"]
     code, (line,) = run("verify")
-    assert (code, "UNREADABLE" in line) == (1, True)  # what the server sends is no model
+    assert (code, "UNREADABLE" in line) == (1, True)  # what the server sends is not a model

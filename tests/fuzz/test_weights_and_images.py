@@ -74,6 +74,14 @@ def finite(module):
     return all(tensor.isfinite().all() for tensor in module.state_dict().values())
 
 
+def load_or_refuse(path, content):
+    """Loads a file of this content; what was loaded is finite, and an error names the file."""
+    path.write_bytes(content)
+    loaded = model()
+    attempt(f"load {path.suffix}", lambda: load_weights(loaded, path), (path.name,))
+    outcomes.require(finite(loaded), f"load {path.suffix}: weights that are not finite")
+
+
 @pytest.mark.slow
 def test_pytorch_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "w.pth"
@@ -82,10 +90,7 @@ def test_pytorch_weights(tmp_path_factory):
     @budget
     @given(files | files | damaged(saved(model().state_dict())))
     def check(content):
-        path.write_bytes(content)
-        loaded = model()
-        attempt("load .pth", lambda: load_weights(loaded, path), ("w.pth",))
-        outcomes.require(finite(loaded), "load .pth: weights that are not finite")
+        load_or_refuse(path, content)
 
     check()
 
@@ -100,10 +105,7 @@ def test_safetensors_weights(tmp_path_factory):
     @budget
     @given(states().filter(is_savable).map(save) | damaged(save(model().state_dict())))
     def check(content):
-        path.write_bytes(content)
-        loaded = model()
-        attempt("load .safetensors", lambda: load_weights(loaded, path), ("w.safetensors",))
-        outcomes.require(finite(loaded), "load .safetensors: weights that are not finite")
+        load_or_refuse(path, content)
 
     check()
 

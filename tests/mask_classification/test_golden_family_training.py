@@ -114,16 +114,14 @@ def test_mixed_masks(golden_dir, tmp_path, train, mixed, adapter_parts, case):
     check_step(*step(model, batch_of(train, mixed, case), mixed["seed"]), mixed["cases"][case])
 
 
-@pytest.mark.parametrize("case", ["plain", "matches", "more_than_32"])
-@pytest.mark.parametrize("form", ["fcclip", "maft_semantic_form", "maft_panoptic_form"])
-def test_warm_up(golden_dir, tmp_path, train, mixed, adapter_parts, form, case):
-    golden = read(golden_dir / "mask_adapter_tiny" / "train_ground_truth.pt")
+def warm_up_model(golden_dir, tmp_path, golden, adapter_parts, form):
+    """The model without a decoder that `golden` (train_ground_truth.pt) was made with."""
     config = read(golden_dir / "mask_adapter_tiny" / "eval.pt")["config"]
     parts, opts = dict(adapter_parts), []
     if form != "fcclip":
         parts |= golden["cdt_state_dict"]
         opts = options("MODEL.CDT", FORM=form.split("_")[1], EMBEDDING="released")
-    model = build_golden_model(
+    return build_golden_model(
         golden_dir / BASE,
         tmp_path,
         *("MODEL.META_ARCHITECTURE", "MASK_Adapter", "TEST.ORACLE_MASKS", "True"),
@@ -132,6 +130,13 @@ def test_warm_up(golden_dir, tmp_path, train, mixed, adapter_parts, form, case):
         *opts,
         parts=parts,
     )
+
+
+@pytest.mark.parametrize("case", ["plain", "matches", "more_than_32"])
+@pytest.mark.parametrize("form", ["fcclip", "maft_semantic_form", "maft_panoptic_form"])
+def test_warm_up(golden_dir, tmp_path, train, mixed, adapter_parts, form, case):
+    golden = read(golden_dir / "mask_adapter_tiny" / "train_ground_truth.pt")
+    model = warm_up_model(golden_dir, tmp_path, golden, adapter_parts, form)
     assert trained(model) == set(golden[form]["trainable"])
     batch = batch_of(train, mixed, case)
     check_step(*step(model, batch, golden["seed"]), golden[form]["cases"][case])
@@ -224,19 +229,7 @@ def test_names_of_true_masks_after_the_warm_up(golden_dir, tmp_path, adapter_par
     """Released scores are a softmax of the probabilities; ours are these, with the same maximum."""
     golden = read(golden_dir / "mask_adapter_tiny" / "train_ground_truth.pt")
     expected = golden[form]["ground_truth_mask_eval"]
-    config = read(golden_dir / "mask_adapter_tiny" / "eval.pt")["config"]
-    parts, opts = dict(adapter_parts), []
-    if form != "fcclip":
-        parts |= golden["cdt_state_dict"]
-        opts = options("MODEL.CDT", FORM=form.split("_")[1], EMBEDDING="released")
-    model = build_golden_model(
-        golden_dir / BASE,
-        tmp_path,
-        *("MODEL.META_ARCHITECTURE", "MASK_Adapter", "TEST.ORACLE_MASKS", "True"),
-        *adapter_options(config),
-        *opts,
-        parts=parts,
-    )
+    model = warm_up_model(golden_dir, tmp_path, golden, adapter_parts, form)
     truth = expected["sem_seg"].long()
     masks = torch.stack([truth == label for label in expected["mask_labels"]])
     image = read(golden_dir / BASE / "inputs.pt")[0]
