@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
@@ -39,6 +40,20 @@ def _repeatable() -> None:
         torch.manual_seed(0)
         if torch.get_num_threads() != THREADS:
             torch.set_num_threads(THREADS)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command run in this process leaves no handlers: they hold streams that end with its test."""
+    loggers = [logging.getLogger(name) for name in (None, "fvcore", "detectron2", "frozenseg")]
+    before = [(log, log.handlers[:], log.level, log.propagate) for log in loggers]
+    yield
+    for log, handlers, level, propagate in before:
+        log.handlers[:], log.propagate = handlers, propagate
+        log.setLevel(level)
+    detectron2 = sys.modules.get("detectron2.utils.logger")
+    if detectron2 is not None:
+        detectron2.setup_logger.cache_clear()  # or the next command's would return without them
 
 
 @pytest.fixture(autouse=True, scope="session")
