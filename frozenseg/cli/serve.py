@@ -64,8 +64,9 @@ def main(args: argparse.Namespace) -> int:
     from frozenseg.predict.segmenter import load
     from frozenseg.progress import lines_on_stderr
     from frozenseg.web.hosts import Hosts, check_port
+    from frozenseg.web.http_server import serve
     from frozenseg.web.limits import Limits
-    from frozenseg.web.service import Service, serve
+    from frozenseg.web.service import Service
 
     if args.weights and not args.config_file:
         raise ValueError("--weights belongs to --config-file: name the config too")
@@ -91,13 +92,19 @@ def main(args: argparse.Namespace) -> int:
             most_requests=args.max_requests,
             most_together=args.max_batch,
         )
-        serve(service, args.host, args.port, public=bool(args.public_host), seconds=args.timeout)
+        serve(
+            service.app,
+            args.host,
+            args.port,
+            public=bool(args.public_host),
+            seconds=args.timeout,
+        )
     return 0
 
 
 def _tokens(args: argparse.Namespace) -> list[str]:
     """Those of the file, or of the environment. Raises: ValueError or OSError without them."""
-    from frozenseg.web.service import read_tokens
+    from frozenseg.web.http_server import read_tokens
 
     if args.token_file is not None:
         source, text = f"--token-file {args.token_file}", args.token_file.read_text("utf-8-sig")
@@ -115,6 +122,6 @@ def _log_to_stderr() -> None:
     """A line for each request, and errors of the server."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for name, level in (("frozenseg", logging.WARNING), ("frozenseg.web.service", logging.INFO)):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("frozenseg").setLevel(logging.WARNING)
+    logging.getLogger("frozenseg.web.http_server").setLevel(logging.INFO)
     logging.getLogger("frozenseg").addHandler(handler)

@@ -14,28 +14,28 @@ import logging
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.datastructures import MutableHeaders, UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import parse_options_header
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from frozenseg import __version__
-from frozenseg.errors import describe, is_user_error
+from frozenseg.errors import describe
 from frozenseg.predict.segmentation_files import label_image
+from frozenseg.predict.segmented_image import words_json
 from frozenseg.predict.tasks import check_task, check_threshold
 from frozenseg.predict.words import with_background
 from frozenseg.web.batches import Batches
 from frozenseg.web.hosts import Hosts
+from frozenseg.web.http_server import Line
 from frozenseg.web.limits import (
     LONGEST_WORD,
     Limits,
@@ -45,7 +45,6 @@ from frozenseg.web.limits import (
     read_typed_words,
     size_in_header,
 )
-from frozenseg.web.offline import App, Message, Receive, Send
 from frozenseg.web.receiving import check_source, read_body, replay
 from frozenseg.web.results import about_model
 from frozenseg.web.service_schema import (
@@ -71,11 +70,7 @@ Result = TypeVar("Result")
 
 TITLE = "frozenseg serve"
 ABOUT = "Open-vocabulary segmentation: an image and words in, named segments out."
-SHORTEST_TOKEN = 16  # characters
 FORM_BYTES = 2**14  # of a form, beside image and words
-MOST_CONNECTIONS = 800  # most systems give a process 1024 files
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": _POLICY}
 
 
 class AnySegmenter(Protocol):
@@ -176,7 +171,7 @@ class Service:
                 APIRoute("/docs", self.docs, include_in_schema=False),
             ],
         )
-        app.add_middleware(_Line)
+        app.add_middleware(Line)
         return app
 
     async def segment(self, request: Request) -> Response:
@@ -199,16 +194,8 @@ class Service:
         """What is served: its name, tasks, and words where a request has none."""
         self._admit(request)
         segmenter = self._segmenter
-        words = [
-            {"category_id": number, "name": word.name, "synonyms": word.synonyms, "is_thing": thing}
-            for number, word, thing in zip(
-                segmenter.vocabulary.category_ids,
-                segmenter.vocabulary.classes,
-                segmenter.vocabulary.thing_mask,
-                strict=True,
-            )
-        ]
         name = about_model({"name": segmenter.name})["name"]
+        words = words_json(segmenter.vocabulary)
         return [{"name": name, "tasks": segmenter.tasks, "vocabulary": words}]
 
     async def health(self) -> dict[str, Any]:
@@ -265,21 +252,28 @@ class Service:
                 "itself with Content-Type image/jpeg, image/png or application/octet-stream; got "
                 f"{headers.get('content-type', 'no Content-Type')[:100]!r}.",
             )
-        most_words = 4 * (LONGEST_WORD + 10) * limits.words  # UTF-8
+        return [*in_address, *await self._receive_form(request, image)]
+
+    async def _receive_form(self, request: Request, image: Path) -> list[tuple[str, object]]:
+        most_words = 4 * (LONGEST_WORD + 10) * self._limits.words  # UTF-8
+        most = self._limits.file_bytes + most_words + FORM_BYTES
         with tempfile.SpooledTemporaryFile(2**20) as body:
-            most = limits.file_bytes + most_words + FORM_BYTES
-            await read_body(headers, request.receive, body, most, limits.seconds)
+            await read_body(request.headers, request.receive, body, most, self._limits.seconds)
             form = Request(request.scope, replay(body, request.receive)).form(
                 max_files=1, max_fields=len(Ask.model_fields), max_part_size=most_words
             )
-            async with form as fields:
-                file = fields.get("image")
-                if not isinstance(file, UploadFile):
-                    raise ValueError("The form has no file called `image`.")
-                with image.open("wb") as target:
-                    await asyncio.to_thread(shutil.copyfileobj, file.file, target)
-                others = [pair for pair in fields.multi_items() if pair[1] is not file]
-        return [*in_address, *others]
+            try:
+                fields = await form
+            except HTTPException as error:
+                if "maximum size" in error.detail:
+                    raise TooLarge("A field of the form is too long: give fewer words.") from None
+                raise ValueError(f"The form cannot be read: {error.detail}") from None
+            file = fields.get("image")
+            if not isinstance(file, UploadFile):
+                raise ValueError("The form has no file called `image`.")
+            with file.file, image.open("wb") as target:
+                await asyncio.to_thread(shutil.copyfileobj, file.file, target)
+            return [pair for pair in fields.multi_items() if pair[1] is not file]
 
     def _checked(self, ask: Ask, image: Path) -> _Wish:
         """What a request wants. Raises: ValueError, in one sentence, for what cannot be had."""
@@ -355,37 +349,6 @@ class Service:
         return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
-class _Line:
-    """An ASGI layer: headers for every answer, and one line of the log, without any content."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start, status = time.perf_counter(), 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        finally:
-            # Not the address itself: it may hold words, or lines for the log.
-            route = scope.get("route")
-            path = getattr(route, "path", "(another address)")
-            visitor = scope["client"][0] if scope["client"] else "-"
-            milliseconds = 1000 * (time.perf_counter() - start)
-            method = scope["method"][:10]
-            logger.info("%s %s %s %d %.0f ms", visitor, method, path, status, milliseconds)
-
-
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -400,7 +363,7 @@ def _attempt(work: Callable[[], Result]) -> Result | Exception:
     try:
         return work()
     except Exception as error:
-        if not is_user_error(error):
+        if not isinstance(error, ValueError):
             logger.exception("a computation failed")
         return error
 
@@ -408,57 +371,10 @@ def _attempt(work: Callable[[], Result]) -> Result | Exception:
 def _refusal(error: Exception) -> HTTPException:
     """The answer to a request that led to an error."""
     if isinstance(error, HTTPException):
-        if error.status_code == 400 and "xceeded maximum size" in error.detail:
-            return HTTPException(413, "A field of the form is too long: give fewer words.")
         return error
     if isinstance(error, TooLarge):
         return HTTPException(413, str(error))
-    if is_user_error(error):
+    if isinstance(error, ValueError):
         return HTTPException(422, describe(error))
     name = type(error).__name__
     return HTTPException(500, f"Something went wrong on the server ({name}); its log says more.")
-
-
-def serve(service: Service, host: str, port: int, *, public: bool, seconds: float) -> None:
-    """Serves until a signal comes; running requests then have `seconds` to end.
-
-    Args: public: whether a reverse proxy is believed who asks.
-    """
-
-    class Server(uvicorn.Server):
-        async def startup(self, *arguments: Any, **more: Any) -> None:
-            await super().startup(*arguments, **more)
-            name = f"[{host}]" if ":" in host else host
-            print(f"FrozenSeg's service: http://{name}:{port}/docs (Ctrl-C ends it)", flush=True)
-
-    config = uvicorn.Config(
-        service.app,
-        host=host,
-        port=port,
-        http="h11",
-        ws="none",
-        log_level="warning",
-        access_log=False,  # its lines hold words
-        proxy_headers=public,
-        server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=round(seconds),
-    )
-    Server(config).run()
-
-
-def read_tokens(lines: str) -> list[str]:
-    """The tokens of a file, one in each line.
-
-    Raises: ValueError, without the tokens, for one that is too short or no header can hold.
-    """
-    tokens = [line.strip() for line in lines.splitlines() if line.strip()]
-    for number, token in enumerate(tokens, 1):
-        if len(token) < SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
-            raise ValueError(
-                f"token {number} of {len(tokens)}: needs {SHORTEST_TOKEN} letters, digits or signs "
-                "at least; `python -c 'import secrets; print(secrets.token_urlsafe())'` makes one"
-            )
-    if not tokens:
-        raise ValueError("there is no token")
-    return tokens
