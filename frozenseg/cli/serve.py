@@ -61,18 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Serves until Ctrl-C or a termination signal; returns the exit code."""
-    from frozenseg.predict.segmenter import load
-    from frozenseg.progress import lines_on_stderr
     from frozenseg.web.hosts import Hosts, check_port
-    from frozenseg.web.http_server import serve
-    from frozenseg.web.limits import Limits
-    from frozenseg.web.service import Service
 
     if args.weights and not args.config_file:
         raise ValueError("--weights belongs to --config-file: name the config too")
     tokens = _tokens(args)
     check_port(args.host, args.port)  # before the model: an answer at once
-    model = args.config_file or args.model or "miniature-fcclip"
+
+    from frozenseg.checkpoints.named_models import DEFAULT_MODEL
+    from frozenseg.predict.segmenter import load
+    from frozenseg.progress import lines_on_stderr
+    from frozenseg.web.http_server import make_server
+    from frozenseg.web.limits import Limits
+    from frozenseg.web.service import Service
+
+    model = args.config_file or args.model or DEFAULT_MODEL
     print(f"loading {model}", flush=True)
     with lines_on_stderr():
         segmenter = load(model, args.weights, args.device, args.task, precision=args.precision)
@@ -92,13 +95,8 @@ def main(args: argparse.Namespace) -> int:
             most_requests=args.max_requests,
             most_together=args.max_batch,
         )
-        serve(
-            service.app,
-            args.host,
-            args.port,
-            public=bool(args.public_host),
-            seconds=args.timeout,
-        )
+        public, seconds = bool(args.public_host), args.timeout
+        make_server(service.app, args.host, args.port, public=public, seconds=seconds).run()
     return 0
 
 

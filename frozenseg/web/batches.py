@@ -42,6 +42,11 @@ class Batches(Generic[Kind, Item, Answer]):
         self._came = asyncio.Event()
         self.computed = self.batches = 0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are not computed yet."""
+        return len(self._waiting)
+
     async def ask(self, kind: Kind, item: Item) -> Answer:
         """The answer, or its error; whoever is cancelled no longer waits."""
         one = _Waiting[Kind, Item, Answer](kind, item, asyncio.get_running_loop().create_future())

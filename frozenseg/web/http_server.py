@@ -83,10 +83,12 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def serve(app: App, host: str, port: int, *, public: bool, seconds: float) -> None:
-    """Serves until a signal comes; running requests then have `seconds` to end.
+def make_server(app: App, host: str, port: int, *, public: bool, seconds: float) -> uvicorn.Server:
+    """What serves an application by `run()`, until a signal comes.
 
-    Args: public: whether a reverse proxy is believed who asks.
+    Args:
+        public: whether a reverse proxy is believed who asks.
+        seconds: that running requests then have to end; and those until headers have arrived.
     """
     config = uvicorn.Config(
         app,
@@ -101,7 +103,7 @@ def serve(app: App, host: str, port: int, *, public: bool, seconds: float) -> No
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=round(seconds),
     )
-    _Server(config, seconds).run()
+    return _Server(config, seconds)
 
 
 def read_tokens(lines: str) -> list[str]:

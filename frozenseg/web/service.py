@@ -203,6 +203,7 @@ class Service:
         return {
             "status": "ok",
             "requests": self._requests,
+            "waiting": self._batches.waiting,
             "computed": self._batches.computed,
             "batches": self._batches.batches,
         }

@@ -101,6 +101,7 @@ class Health(BaseModel):
 
     status: Literal["ok"]
     requests: int = Field(description="that arrive, wait or are computed now")
+    waiting: int = Field(description="of these, those that wait for the model")
     computed: int = Field(description="images since the start")
     batches: int = Field(description="computations since the start, of one or more images")
 
