@@ -27,7 +27,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from frozenseg import __version__
 from frozenseg.errors import describe
 from frozenseg.predict.segmentation_files import label_image
 from frozenseg.predict.segmented_image import words_json
@@ -145,7 +144,7 @@ class Service:
 
         app = FastAPI(
             title=TITLE,
-            version=__version__,
+            version="1",  # of the API
             description=ABOUT,
             docs_url=None,  # it would ask another host for its scripts
             redoc_url=None,
