@@ -245,7 +245,8 @@ class Service:
             with image.open("wb") as file:
                 await read_body(headers, request.receive, file, limits.file_bytes, limits.seconds)
             return [*in_address]
-        if kind != b"multipart/form-data" or options.get(b"charset", b"utf-8") != b"utf-8":
+        is_utf8 = options.get(b"charset", b"utf-8").lower() == b"utf-8"
+        if kind != b"multipart/form-data" or not is_utf8:
             raise HTTPException(
                 415,
                 "Send a form (multipart/form-data, UTF-8) with the file `image`, or the image "
@@ -338,6 +339,9 @@ class Service:
             return [*found]
         if len(pixels) == 1:
             return [found]
+        logger.warning(
+            "a batch of %d failed, each is tried alone: %s", len(pixels), describe(found)
+        )
         return [each for one in pixels for each in self._batch(wish, [one])]
 
     def _answer(self, found: Segmentation, ask: Ask) -> bytes:
@@ -359,12 +363,10 @@ def _failed(value: object) -> bool:
 
 
 def _attempt(work: Callable[[], Result]) -> Result | Exception:
-    """The result, or the error; the log gets those that are not of the request."""
+    """The result, or the error, which becomes the answer of its request."""
     try:
         return work()
-    except Exception as error:
-        if not isinstance(error, ValueError):
-            logger.exception("a computation failed")
+    except Exception as error:  # noqa: BLE001 - `_refusal` logs it
         return error
 
 
@@ -377,4 +379,5 @@ def _refusal(error: Exception) -> HTTPException:
     if isinstance(error, ValueError):
         return HTTPException(422, describe(error))
     name = type(error).__name__
+    logger.error("a request failed", exc_info=error)
     return HTTPException(500, f"Something went wrong on the server ({name}); its log says more.")
