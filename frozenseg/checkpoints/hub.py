@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from frozenseg.checkpoints.download import hub_access
 
 PREFIX = "hf:"
-_ADDRESS = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_ADDRESS = re.compile(r"hf:(?!.*\.\.)(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_LOGIN = "log in (`hf auth login`, or set HF_TOKEN)"
 
 
 def fetch_model(address: str, first: str, others: Callable[[Path], Iterable[str]]) -> Path:
@@ -27,37 +29,38 @@ def fetch_model(address: str, first: str, others: Callable[[Path], Iterable[str]
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise ValueError(f"{address!r}: write hf:OWNER/NAME or hf:OWNER/NAME@REVISION")
-    repository = match["repository"]
-    folder = _snapshot(address, repository, match["revision"], [first])
-    if not (folder / first).is_file():
-        raise FileNotFoundError(
-            f"{address} holds no {first}: it is not a model folder as Segmenter.save_pretrained "
-            "makes one"
-        )
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    name, revision = match["repository"], match["revision"]
+    with _one_line(address):
+        folder = Path(hf_hub_download(name, first, revision=revision)).parent
     names = list(others(folder))
-    if not all((folder / name).is_file() for name in names):
-        _snapshot(address, repository, folder.name, names)
+    if not all((folder / each).is_file() for each in names):
+        with _one_line(address):
+            snapshot_download(name, revision=folder.name, allow_patterns=names)
     return folder
 
 
-def _snapshot(address: str, repository: str, revision: str | None, names: list[str]) -> Path:
-    from huggingface_hub import errors, snapshot_download
+@contextmanager
+def _one_line(address: str) -> Iterator[None]:
+    """Within it the hub is asked; what goes wrong is said in one line."""
+    from huggingface_hub import errors
 
+    said = {
+        errors.GatedRepoError: f"its authors must let you in: ask on its page, then {_LOGIN}",
+        errors.RepositoryNotFoundError: f"no such repository, or a private one: then {_LOGIN}",
+        errors.RevisionNotFoundError: "the repository has no such revision",
+        errors.RemoteEntryNotFoundError: "no model folder as Segmenter.save_pretrained makes one",
+        errors.HFValidationError: "no name that the hub accepts",
+    }
     try:
         with hub_access(address, "copy the folder from another machine and name it", ""):
-            found = snapshot_download(repository, revision=revision, allow_patterns=names)
-            return Path(found)
+            yield
     except ConnectionError as error:
-        said = {
-            errors.GatedRepoError: "is gated: accept its terms on its page and log in",
-            errors.RepositoryNotFoundError: "is not there, or private: check the name; or log in",
-            errors.RevisionNotFoundError: f"has no revision {revision!r}",
-            errors.HFValidationError: "is no name that the hub accepts",
-        }
-        for kind, problem in said.items():
-            if isinstance(error.__cause__, kind):
-                login = " (`hf auth login`, or set HF_TOKEN)" if "log in" in problem else ""
-                raise FileNotFoundError(
-                    f"{address}: the repository {problem}{login}"
-                ) from error.__cause__
+        cause = error.__cause__
+        problem = next((text for kind, text in said.items() if isinstance(cause, kind)), "")
+        if getattr(getattr(cause, "response", None), "status_code", 0) == 401 and not problem:
+            problem = f"the hub wants a token that it accepts: {_LOGIN}"
+        if problem:
+            raise FileNotFoundError(f"{address}: {problem}") from cause
         raise

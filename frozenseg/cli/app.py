@@ -133,7 +133,7 @@ def _models(args: argparse.Namespace) -> ModelShelf:
     from frozenseg.web.models import ModelShelf, available_models
 
     own = {Path(args.config_file).stem: args.config_file} if args.config_file else {}
-    if args.model not in MODELS and Path(args.model).is_dir():
+    if args.model and args.model not in MODELS and Path(args.model).is_dir():
         own[Path(args.model).resolve().name] = args.model  # visitors see no path of this machine
     elif args.model or not own:
         own[args.model or DEFAULT_MODEL] = args.model or DEFAULT_MODEL

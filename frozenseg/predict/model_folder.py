@@ -257,7 +257,7 @@ def _portable(cfg: CfgNode, model: nn.Module) -> tuple[dict[str, Any], dict[str,
             values[key] = [_beside(key, each, besides) for each in value]
         else:
             values[key] = _beside(key, value, besides)
-    language = getattr(model, "language", None)
+    language: Any = getattr(model, "language", None)
     if hasattr(language, "files"):
         folder = f"{_BESIDES}/bert"
         besides.update({f"{folder}/{name}": data for name, data in language.files().items()})
