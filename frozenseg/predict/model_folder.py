@@ -10,7 +10,8 @@ Nothing is pickled, nothing is fetched besides. What else lies in the folder is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,7 @@ from frozenseg.predict.model_manifest import (
     Manifest,
     Part,
     check_files,
+    is_file_name,
     read_manifest,
     record_of,
     rows_of,
@@ -186,24 +188,11 @@ def save_folder(
         scores = _read_scores(Path(results), cfg.MODEL.WEIGHTS)
     train: Any = model.train_vocabulary
     values, besides = _portable(cfg, model)
-    files: dict[str, FileRecord] = {}
-
-    def write(path: Path, content: bytes | dict[str, Tensor]) -> FileRecord:
-        record: list[FileRecord] = []
-
-        def to(part: Path) -> None:
-            if isinstance(content, bytes):
-                part.write_bytes(content)
-            else:
-                _save_tensors(content, part)
-            record.append(record_of(part))
-
-        write_atomically(path, to, durable=True)
-        return record[0]
-
-    for file, content in besides.items():
-        files[file] = write(folder / file, content)
-    files[WEIGHTS] = write(folder / WEIGHTS, _tensors(model))
+    files = {
+        file: _written(folder / file, partial(_save_bytes, content))
+        for file, content in besides.items()
+    }
+    files[WEIGHTS] = _written(folder / WEIGHTS, partial(_save_tensors, _tensors(model)))
     manifest = Manifest(
         format_version=FORMAT,
         name=name or _short_name(loaded_as),
@@ -220,6 +209,31 @@ def save_folder(
     _write_card(folder / CARD, card_text(manifest))
     logger.info("%s: %d files", folder, len(files) + 2)
     return folder
+
+
+def _written(path: Path, write: Callable[[Path], object]) -> FileRecord:
+    """Size and digest of a file that appears whole."""
+    records: list[FileRecord] = []
+
+    def write_and_note(part: Path) -> None:
+        write(part)
+        records.append(record_of(part))
+
+    write_atomically(path, write_and_note, durable=True)
+    return records[0]
+
+
+def _save_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)  # safetensors leaves files that only their owner can read
 
 
 def _write_card(path: Path, text: str) -> None:
@@ -251,8 +265,10 @@ def _portable(cfg: CfgNode, model: nn.Module) -> tuple[dict[str, Any], dict[str,
     for prefix, key in encoder_keys(cfg).items():
         values[key] = "openai:" if _has_quick_gelu(getattr(model, prefix[:-1], None)) else ""
     besides: dict[str, bytes] = {}
-    for key in set(FILE_KEYS) & values.keys() - set(ENCODER_KEYS):
-        value = values[key]
+    for key in FILE_KEYS:
+        value = values.get(key, "")
+        if key in ENCODER_KEYS or not value:
+            continue
         if isinstance(value, (list, tuple)):
             values[key] = [_beside(key, each, besides) for each in value]
         else:
@@ -267,16 +283,15 @@ def _portable(cfg: CfgNode, model: nn.Module) -> tuple[dict[str, Any], dict[str,
 
 def _beside(key: str, value: Any, besides: dict[str, bytes]) -> Any:
     """`value`, or the folder's name for the file that it names, whose content is added."""
-    path = Path(value).expanduser() if isinstance(value, str) and value else None
-    if path is None or not path.is_file():
+    if not isinstance(value, str) or not value.lower().endswith((".json", ".txt")):
         return value
-    content = path.read_bytes()
-    name = f"{_BESIDES}/{path.name}"
-    if not path.name.isascii() or not path.stem.replace("-", "_").isidentifier():
+    path = Path(value).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{key}: the file {value} is not there any more: the model needs it")
+    content, name = path.read_bytes(), f"{_BESIDES}/{path.name}"
+    if not is_file_name(name) or besides.get(name, content) != content:
         name = f"{_BESIDES}/{key.lower()}{path.suffix}"
-    if besides.setdefault(name, content) != content:
-        name = f"{_BESIDES}/{key.lower()}.{path.name}"
-        besides[name] = content
+    besides[name] = content
     return name
 
 
@@ -285,15 +300,6 @@ def _has_quick_gelu(module: nn.Module | None) -> bool:
     from open_clip.transformer import QuickGELU
 
     return module is not None and any(isinstance(part, QuickGELU) for part in module.modules())
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    from safetensors.torch import save_file
-
-    path.touch()
-    mode = path.stat().st_mode
-    save_file(tensors, path, metadata={"format": "pt"})
-    path.chmod(mode)  # safetensors leaves files that only their owner can read
 
 
 def _short_name(loaded_as: str) -> str:

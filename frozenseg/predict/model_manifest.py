@@ -25,10 +25,11 @@ FORMAT = 1
 # What a folder's config cannot set: places of a machine, and datasets, whose words it has itself.
 LEFT_OUT = (*PLACE_KEYS, "DATASETS.FILES", "DATASETS.WORDS")
 REMEDY = "get the model again, or save it again (Segmenter.save_pretrained)"
-_FILE_NAME = r"^([A-Za-z0-9_][A-Za-z0-9._-]*/){0,2}[A-Za-z0-9_][A-Za-z0-9._-]*$"
+_FILE_NAME = r"^([A-Za-z0-9_][A-Za-z0-9._-]*/){0,2}[A-Za-z0-9_][A-Za-z0-9._-]*\Z"
+_LONGEST = 200  # characters
 _FILE_SUFFIXES = (".json", ".txt", ".yaml", ".safetensors")
 
-FileName = Annotated[str, Meta(pattern=_FILE_NAME, max_length=200)]
+FileName = Annotated[str, Meta(pattern=_FILE_NAME, max_length=_LONGEST)]
 
 
 class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,9 +129,14 @@ def check_config(manifest: Manifest, path: Path) -> None:
             raise ValueError(f"{path}: $.config: {key} = {value!r} {problem}; {REMEDY}")
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a manifest can list a file of this name: plain letters, nothing hidden, below it."""
+    return len(name) <= _LONGEST and re.match(_FILE_NAME, name) is not None
+
+
 def _is_name(text: str) -> bool:
     """Whether a value is a name, of an architecture for instance, or a folder beside the file."""
-    return re.match(_FILE_NAME, text) is not None and not text.lower().endswith(_FILE_SUFFIXES)
+    return is_file_name(text) and not text.lower().endswith(_FILE_SUFFIXES)
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

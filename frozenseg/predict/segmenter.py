@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from frozenseg.checkpoints.named_models import DEFAULT_MODEL, MODELS, nothing_found_hint
 from frozenseg.errors import warn_once
 from frozenseg.predict.images import ImageLike, Images, image_list, read_image, source_of
-from frozenseg.predict.model_folder import open_model, save_folder
 from frozenseg.predict.predictor import Predictor, build_predictor, segment_together
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import check_task, check_threshold
@@ -182,6 +181,8 @@ class Segmenter:
         Returns: the folder. Raises: ValueError for a model that `load` did not make, and for scores
             of other weights; OSError where nothing can be written.
         """
+        from frozenseg.predict.model_folder import save_folder
+
         if self.config is None:
             raise ValueError("only a model that `frozenseg.load` made can be saved as a folder")
         return save_folder(
@@ -272,6 +273,7 @@ def load(
         for weights that are not there, with where to get them; ConnectionError.
     """
     from frozenseg.device import pick_device
+    from frozenseg.predict.model_folder import open_model
 
     if task is not None:
         check_task(task)
