@@ -178,7 +178,7 @@ def inference(config: str, tiny: str = "") -> Callable[[Setting], Iterator[Row]]
 
     def part(setting: Setting) -> Iterator[Row]:
         if setting.tiny and not tiny:
-            yield {"skipped": "in miniature the same as the part before"}
+            yield {"skipped": "in miniature FrozenSeg-B stands for all"}
             return
         device = ["MODEL.DEVICE", setting.device]
         file, side = (MINIATURE / tiny, 128) if setting.tiny else (CONFIGS / config, 1024)
@@ -347,7 +347,7 @@ PARTS: dict[str, tuple[Callable[[Setting], Iterator[Row]], int]] = {
     "machine": (machine, 20),
     "golden models": (golden, 40),
     "samplers": (samplers, 30),
-    "inference R50": (inference("fcclip/r50.yaml", "fcclip.yaml"), 50),
+    "inference R50": (inference("fcclip/r50.yaml"), 50),
     "inference ConvNeXt-L": (inference("fcclip/convnext_large.yaml"), 60),
     "inference FrozenSeg-B": (inference("frozenseg/convnext_large.yaml", "frozenseg.yaml"), 65),
     "inference FrozenSeg-L": (inference("frozenseg/convnext_large_vit_l.yaml"), 75),
