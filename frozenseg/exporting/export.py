@@ -146,6 +146,7 @@ def trace(graph: ImageGraph) -> ExportedProgram:
         dynamic_shapes=dynamic_shapes(model.size_divisibility),
         strict=False,
     )
+    graph.eval()  # forgets what MobileSAM's attention keeps between calls: of the trace, no numbers
     drop_unused_weights(program)
     return program
 
