@@ -42,9 +42,7 @@ class ImageGraph(nn.Module):
     Everything of the model but the text tower, SAM's proposals (mask ensemble) and the tasks.
     """
 
-    def __init__(
-        self, model: MaskClassificationModel, *, with_embeddings: bool = False
-    ) -> None:
+    def __init__(self, model: MaskClassificationModel, *, with_embeddings: bool = False) -> None:
         """Args: with_embeddings: CLIP's embeddings of the masks are an output, too.
 
         Raises: ValueError for a model without a decoder.
