@@ -1,7 +1,4 @@
-"""Writes a model as a folder that runs without this code: graphs, tokenizer, words and settings.
-
-export(frozenseg.load("fcclip-convnext-large", device="cpu"), Path("fcclip"))
-"""
+"""Writes a model as a folder that runs without this code: graphs, tokenizer, words, settings."""
 
 from __future__ import annotations
 

@@ -59,9 +59,8 @@ def free(*axes: int) -> dict[int, Any]:
 
 def test_the_mean_inside_an_empty_mask_is_zero_not_nan(tmp_path):
     example = torch.randn(2, 3, 4, 5), torch.randn(2, 6, 8, 10)
-    run = exported(
-        Part(pool_by_masks), example, (free(0, 2, 3), free(0, 2, 3)), tmp_path / "a.onnx"
-    )
+    sizes = (free(0, 2, 3), free(0, 2, 3))
+    run = exported(Part(pool_by_masks), example, sizes, tmp_path / "a.onnx")
     features, masks = torch.randn(1, 3, 5, 3), torch.randn(1, 6, 10, 6)
     masks[:, 2] = -1.0
     (pooled,) = run(features, masks)
