@@ -177,8 +177,8 @@ class _Widened(nn.Module):
     def forward(self, half: Tensor) -> Tensor:
         return half.float()
 
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        return weight.to(self.dtype)
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor]:
+        return (weight.to(self.dtype),)  # a tensor by itself would have to keep its dtype
 
 
 def keep_weights_in(model: nn.Module, dtype: torch.dtype) -> None:

@@ -58,7 +58,7 @@ def test_half_weights_round_matrices_only_and_compute_in_float32():
     assert layer.weight.dtype == torch.float32
     assert torch.equal(layer.weight, weight.half().float())
     assert torch.equal(layer.bias, bias)
-    assert layer.parametrizations.weight.original.dtype == torch.float16
+    assert layer.parametrizations.weight.original0.dtype == torch.float16
 
 
 def test_weights_that_nothing_reads_are_dropped():
