@@ -1,0 +1,1 @@
+"""Models as files that run without torch: export, and the runtime for what was exported."""
