@@ -42,6 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "engine": {"evaluation"} | MODELS,
     "detectron2_setup": GROUND,
 }
+ARROWS["exporting"] = {"predict"} | MODELS
 ARROWS["web"] = {"predict", "visualization"} | MODELS
 ARROWS["benchmarking"] = MODELS
 ARROWS["cli"] = set(ARROWS) | {"__init__"}

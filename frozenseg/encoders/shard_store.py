@@ -1,11 +1,11 @@
-"""Tensors on disk, found by a text, for any number of processes that read and write at once.
+"""Arrays on disk, found by a text, for any number of processes that read and write at once.
 
-Legend: N tensors of one shape.
+Legend: N arrays of one shape. Without torch: an exported model keeps its words here, too.
 
-A store is a folder of shards (.safetensors), one for every group of tensors that was computed
+A store is a folder of shards (.safetensors), one for every group of arrays that was computed
 together: "rows" (N, ...), and as metadata their keys and checksums. A shard is written once, under
 a temporary name, then renamed, and never changed, so that no process loses what another one wrote.
-Tensors are read row by row, each against its checksum. A store that has a largest size loses its
+Arrays are read row by row, each against its checksum. A store that has a largest size loses its
 longest unused shards.
 """
 
@@ -20,11 +20,12 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
 from frozenseg.errors import warn_once, was_interrupted
 from frozenseg.files import write_atomically
@@ -37,7 +38,7 @@ MOST_SHARDS = 4096  # of a store with a largest size; each is opened at a start
 
 
 class ShardStore:
-    """The tensors of one folder."""
+    """The arrays of one folder."""
 
     def __init__(self, folder: Path, content: str, most_bytes: int | None = None):
         """Opens a store; the folder is made when something is added.
@@ -57,12 +58,12 @@ class ShardStore:
         self,
         keys: Iterable[str],
         shape: Sequence[int] | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> dict[str, Tensor]:
-        """Those of the tensors that are in the store, on the CPU, after a look at new shards.
+        dtype: DTypeLike = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Those of the arrays that are in the store, after a look at new shards.
 
         A damaged shard costs a warning and is removed, as if nothing of it had been kept; so does
-        one whose tensors are NaN, infinite, or not of the expected shape and dtype.
+        one whose arrays are NaN, infinite, or not of the expected shape and dtype.
         """
         wanted = dict.fromkeys(keys)
         if any(key not in self._places for key in wanted):
@@ -71,31 +72,31 @@ class ShardStore:
         for key in wanted:
             if key in self._places:
                 shards[self._places[key][0]].append(key)
-        found: dict[str, Tensor] = {}
+        found: dict[str, NDArray[Any]] = {}
         for path, members in shards.items():
-            with self._damage_is_forgotten(path), safe_open(str(path), framework="pt") as shard:
+            with self._damage_is_forgotten(path), safe_open(str(path), framework="numpy") as shard:
                 with contextlib.suppress(OSError):  # a cache that can only be read
                     os.utime(path)  # used now
                 rows = shard.get_slice(_TENSOR)
                 for key in members:
                     _, index, check = self._places[key]
-                    row = rows[index : index + 1][0].clone()
+                    row = rows[index : index + 1][0]
                     if self._checksum(key, row) != check:
                         raise ValueError("wrong checksum")
                     if (shape or row.shape, dtype or row.dtype) != (row.shape, row.dtype):
-                        raise ValueError(f"{row.dtype} of shape {tuple(row.shape)}")
-                    if not row.isfinite().all():
+                        raise ValueError(f"{row.dtype} of shape {row.shape}")
+                    if not np.isfinite(row).all():
                         raise ValueError("NaN or infinite values")
                     found[key] = row
         return found
 
-    def add(self, keys: Sequence[str], rows: Tensor) -> None:
-        """Keeps N tensors; a folder that cannot be written costs a warning, nothing else.
+    def add(self, keys: Sequence[str], rows: NDArray[Any]) -> None:
+        """Keeps N arrays; a folder that cannot be written costs a warning, nothing else.
 
-        Tensors with NaN or infinite values are not kept.
+        Arrays with NaN or infinite values are not kept.
         """
-        rows = rows.detach().cpu().contiguous()
-        if not rows.isfinite().all():
+        rows = np.ascontiguousarray(rows)
+        if not np.isfinite(rows).all():
             return
         checks = [self._checksum(key, row) for key, row in zip(keys, rows, strict=True)]
         names = json.dumps(list(keys))
@@ -137,12 +138,12 @@ class ShardStore:
 
     def _open(self, path: Path) -> None:
         self._seen_shards.add(path.name)
-        with self._damage_is_forgotten(path), safe_open(str(path), framework="pt") as shard:
+        with self._damage_is_forgotten(path), safe_open(str(path), framework="numpy") as shard:
             metadata = shard.metadata() or {}
             keys, checks = json.loads(metadata["keys"]), json.loads(metadata["checks"])
             count = shard.get_slice(_TENSOR).get_shape()[0]
             if not len(keys) == len(checks) == count:
-                raise ValueError(f"{len(keys)} keys, {len(checks)} checksums, {count} tensors")
+                raise ValueError(f"{len(keys)} keys, {len(checks)} checksums, {count} arrays")
             self._places |= {key: (path, row, checks[row]) for row, key in enumerate(keys)}
 
     @contextlib.contextmanager
@@ -165,8 +166,7 @@ class ShardStore:
     def _forget(self, path: Path) -> None:
         self._places = {key: place for key, place in self._places.items() if place[0] != path}
 
-    def _checksum(self, key: str, row: Tensor) -> int:
-        """CRC-32 of a tensor, its shape, whose it is and where it belongs."""
-        header = f"{self._folder.name} {key} {tuple(row.shape)} {row.dtype}".encode()
-        data = row.contiguous().reshape(-1).view(torch.uint8).numpy().data
-        return zlib.crc32(data, zlib.crc32(header))
+    def _checksum(self, key: str, row: NDArray[Any]) -> int:
+        """CRC-32 of an array, its shape, whose it is and where it belongs."""
+        header = f"{self._folder.name} {key} {row.shape} torch.{row.dtype}".encode()
+        return zlib.crc32(row.tobytes(), zlib.crc32(header))

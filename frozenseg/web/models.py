@@ -26,7 +26,7 @@ class LoadedModel:
 
     def meet(self, vocabulary: Vocabulary) -> None:
         """The words of a vocabulary are no longer new, as long as the model keeps them."""
-        from frozenseg.encoders.text.classifier import MOST_WORDS
+        from frozenseg.encoders.text.word_vectors import MOST_WORDS
 
         for word in vocabulary.all_synonyms:
             self.met[word] = self.met.pop(word, None)

@@ -96,7 +96,7 @@ def test_a_model_of_one_task_has_no_threshold():
 
 
 def test_words_that_nobody_uses_are_forgotten(monkeypatch):
-    monkeypatch.setattr("frozenseg.encoders.text.classifier.MOST_WORDS", 3)
+    monkeypatch.setattr("frozenseg.encoders.text.word_vectors.MOST_WORDS", 3)
     model = LoadedModel(SimpleNamespace())
     for words in ("cat; dog", "cow", "cat", "hen"):
         model.meet(Vocabulary.parse(words))

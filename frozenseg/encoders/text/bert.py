@@ -33,6 +33,9 @@ class BertText(FrozenEncoder):
 
     A prompt's vector is the mean of the last layer over all of its tokens, the `[CLS]` in front
     and the `[SEP]` behind included, padding excluded.
+
+    Attributes:
+        tokenizer: transformers' fast one; None where there is no vocabulary.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, missing: str = ""):
@@ -45,7 +48,7 @@ class BertText(FrozenEncoder):
         """
         super().__init__()
         self.model: Any = model.requires_grad_(False)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._missing = missing
         words = tokenizer.backend_tokenizer.to_str() if tokenizer else ""
         self._words = hashlib.sha256(words.encode()).hexdigest()
@@ -67,11 +70,11 @@ class BertText(FrozenEncoder):
         Texts longer than `context_length` lose their last words.
         Raises: ValueError where the model has no vocabulary.
         """
-        if self._tokenizer is None:
+        if self.tokenizer is None:
             raise ValueError(self._missing)
         if not texts:
             return torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool)
-        batch = self._tokenizer(
+        batch = self.tokenizer(
             list(texts),
             padding=True,
             truncation=True,
@@ -82,21 +85,22 @@ class BertText(FrozenEncoder):
 
     def exceeds_context(self, text: str) -> bool:
         """Whether `tokenize` truncates this text."""
-        return len(self._tokenizer(text, verbose=False)["input_ids"]) > self.context_length
+        return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.context_length
 
     @torch.no_grad()
     def encode(self, tokens_NL: Tensor, is_token_NL: Tensor) -> Tensor:
         """Text embeddings (N, K), not normalised, in the dtype of the weights."""
-        tokens_NL, is_token_NL = tokens_NL.to(self.device), is_token_NL.to(self.device)
         # Autocast would round what is cached on disk and compared across machines.
         with torch.autocast(self.device.type, enabled=False):
-            hidden_NLK: Tensor = self.model(
-                input_ids=tokens_NL, attention_mask=is_token_NL.long()
-            ).last_hidden_state
+            return self(tokens_NL.to(self.device), is_token_NL.to(self.device))
+
+    def forward(self, tokens_NL: Tensor, is_token_NL: Tensor) -> Tensor:
+        """What `encode` gives, of tokens on the tower's device."""
+        hidden_NLK: Tensor = self.model(
+            input_ids=tokens_NL, attention_mask=is_token_NL.long()
+        ).last_hidden_state
         weights_NL1 = is_token_NL.unsqueeze(-1).to(hidden_NLK.dtype)
         return (hidden_NLK * weights_NL1).sum(1) / weights_NL1.sum(1)
-
-    forward = encode
 
     def _weights(self) -> Mapping[str, Tensor]:
         return self.model.state_dict()

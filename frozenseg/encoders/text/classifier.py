@@ -1,43 +1,30 @@
 """The text classifier: every name of a vocabulary as one unit vector, computed once.
 
-Legend: S synonyms (words), T templates, N prompts, U distinct prompts, L tokens, K channels.
+Legend: S synonyms (words), N prompts, L tokens, K channels.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from frozenseg.encoders.shard_store import ShardStore
-from frozenseg.progress import Progress
+from frozenseg.encoders.text.word_vectors import Floats, WordVectors
 from frozenseg.structures import TextClassifier
-from frozenseg.vocab.templates import fill_templates
 
 if TYPE_CHECKING:
     from frozenseg.vocab.vocabulary import Vocabulary
 
-logger = logging.getLogger(__name__)
-
-# Part of the cache's key: raise it when the computation changes.
-_FORMAT = 2
-# Words computed, and written to the cache, at a time; an interrupted build resumes after them.
-_GROUP = 512
 _KEPT_VOCABULARIES = 16
-MOST_WORDS = 30_000  # kept in memory, 4 KB each; the longest unused ones go
-MOST_DISK_BYTES = 2**28  # of the cache of one text tower
 
 
 class TextEncoder(Protocol):
-    """What the builder asks of a text tower (`ClipText`, `BertText`)."""
+    """What the builder asks of a text tower (`ClipText`, `BertText`): `TextTower` with tensors."""
 
     @property
     def context_length(self) -> int:
@@ -68,12 +55,7 @@ class TextEncoder(Protocol):
 class TextClassifierBuilder:
     """Turns vocabularies into text classifiers; only words never seen before cost anything.
 
-    A word is put into every template; the embeddings of its prompts are L2-normalised, averaged
-    and normalised again. Source: FC-CLIP, arXiv:2308.02487; templates from ViLD, arXiv:2104.13921.
-
-    Embeddings are kept by content, in memory and in `cache_dir`: the key is the text tower's
-    architecture and weights with the templates; the entries are words. Where there are too many,
-    the longest unused ones go.
+    See `WordVectors`, which computes and keeps the vectors.
     """
 
     def __init__(
@@ -84,36 +66,26 @@ class TextClassifierBuilder:
         cache_dir: Path | None = None,
         batch_size: int = 256,
     ):
-        """
-        Args:
-            text: the text tower.
-            templates: prompts with one "{}" each.
-            cache_dir: folder of the disk cache, made when needed; None: memory only.
-            batch_size: prompts that are computed at once.
-        Raises: ValueError for no templates, or one without exactly one "{}".
-        """
-        if not templates or batch_size < 1:
-            raise ValueError("the text classifier needs a template and a batch size of at least 1")
-        for template in templates:
-            if template.count("{}") != 1:
-                raise ValueError(f'template {template!r}: needs exactly one "{{}}" for the name')
-        self.templates = tuple(templates)
+        """Arguments and errors are those of `WordVectors`, but for `text`, which gives tensors."""
         self._text = text
-        self._cache_dir = cache_dir
-        self._batch_size = batch_size
+        self._vectors = WordVectors(
+            _InNumpy(text), templates=templates, cache_dir=cache_dir, batch_size=batch_size
+        )
         self._built: dict[tuple[str, tuple[tuple[str, ...], ...]], TextClassifier] = {}
-        self._rows: dict[str, Tensor] = {}  # unit vectors (K,) of words
-        self._rows_key = ""
-        self._store: ShardStore | None = None
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Prompts with one "{}" each."""
+        return self._vectors.templates
 
     def __call__(self, vocabulary: Vocabulary) -> TextClassifier:
         """The classifier of a vocabulary, on the device of the text tower."""
-        key, names = self._key(), vocabulary.synonyms
+        key, names = self._vectors.key, vocabulary.synonyms
         recent = self._built.get((key, names))
         if recent is None:
             owners = [index for index, synonyms in enumerate(names) for _ in synonyms]
             recent = TextClassifier(
-                embeddings_SK=self.embed([name for synonyms in names for name in synonyms]),
+                embeddings_SK=self.embed(vocabulary.all_synonyms),
                 class_of_synonym_S=torch.tensor(owners, dtype=torch.long),
                 num_classes=len(names),
             )
@@ -127,97 +99,38 @@ class TextClassifierBuilder:
 
     def embed(self, words: Sequence[str]) -> Tensor:
         """Unit vectors (S, K) of any words, float32 on the CPU, in their order."""
-        if not words:
-            raise ValueError("empty vocabulary: give at least one word")
-        self._say_cut(words)
-        key = self._key()
-        if self._rows_key != key:
-            self._rows, self._rows_key = {}, key
-            folder = self._cache_dir / key[:32] if self._cache_dir else None
-            self._store = ShardStore(folder, "text embeddings", MOST_DISK_BYTES) if folder else None
-        missing = self._missing(words)
-        if missing and self._store:
-            self._rows |= self._store.find(missing, (self._text.embed_dim,), torch.float32)
-            missing = self._missing(missing)
-        if missing:
-            self._compute(missing)
-        for word in dict.fromkeys(words):
-            self._rows[word] = self._rows.pop(word)  # the last ones used stand last
-        rows_SK = torch.stack([self._rows[word] for word in words])
-        for word in list(self._rows)[:-MOST_WORDS]:
-            del self._rows[word]
-        return rows_SK
+        return torch.from_numpy(self._vectors(words))
 
     def forget(self) -> None:
         """Drops what is kept in memory; the disk cache stays."""
-        self._built, self._rows, self._rows_key, self._store = {}, {}, "", None
+        self._built = {}
+        self._vectors.forget()
 
-    def _key(self) -> str:
-        content = [_FORMAT, self._text.digest, self.templates]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def _missing(self, words: Iterable[str]) -> list[str]:
-        return [word for word in dict.fromkeys(words) if word not in self._rows]
+class _InNumpy:
+    """A text tower of torch as a `TextTower`."""
 
-    def _compute(self, words: list[str]) -> None:
-        start = time.perf_counter()
-        with Progress(len(words) * len(self.templates), "text embeddings", "prompt") as progress:
-            for first in range(0, len(words), _GROUP):
-                group = words[first : first + _GROUP]
-                rows_SK = self._embed_group(group, progress)
-                # Copies: a row that shares the group's memory would keep all of it.
-                self._rows.update(zip(group, map(torch.clone, rows_SK), strict=True))
-                if self._store:
-                    self._store.add(group, rows_SK)
-        logger.info(
-            "text embeddings: %d name(s) computed in %.1f s",
-            len(words),
-            time.perf_counter() - start,
-        )
+    def __init__(self, text: TextEncoder) -> None:
+        self._text = text
+        self.exceeds_context = text.exceeds_context
 
-    def _say_cut(self, words: Iterable[str]) -> None:
-        """Warns of names that are too long, also where their embeddings are cached."""
-        longest = max(self.templates, key=len)
-        # A token holds a byte or more, so that short names need not be tokenized; two are reserved.
-        spare = self._text.context_length - 2 - len(longest.encode())
-        cut = [
-            word
-            for word in dict.fromkeys(words)
-            if len(word.encode()) > spare
-            and any(map(self._text.exceeds_context, fill_templates(self.templates, word)))
-        ]
-        if cut:
-            logger.warning(
-                "%d name(s) too long for the text tower's %d tokens are cut: %s",
-                len(cut),
-                self._text.context_length,
-                "; ".join(repr(word) for word in cut[:3]) + ("; ..." * (len(cut) > 3)),
-            )
+    @property
+    def context_length(self) -> int:
+        return self._text.context_length
 
-    def _embed_group(self, words: list[str], progress: Progress) -> Tensor:
-        """Unit vectors (S, K) of words that are not in the cache."""
-        prompts = [fill_templates(self.templates, word) for word in words]
-        tokens_NL, is_token_NL = self._text.tokenize([p for filled in prompts for p in filled])
-        # Names that differ in case only, or templates that do in a name, give equal tokens.
-        both_N2L = torch.stack([tokens_NL, is_token_NL.to(tokens_NL.dtype)], dim=1)
-        both_U2L, index_N = torch.unique(both_N2L, dim=0, return_inverse=True)
-        embeddings_UK = self._encode(
-            both_U2L[:, 0], both_U2L[:, 1].bool(), progress, num_prompts=len(tokens_NL)
-        )
-        embeddings_STK = embeddings_UK[index_N.view(len(words), len(self.templates))]
-        return F.normalize(embeddings_STK.mean(1), dim=-1)
+    @property
+    def embed_dim(self) -> int:
+        return self._text.embed_dim
 
-    def _encode(
-        self, tokens_UL: Tensor, is_token_UL: Tensor, progress: Progress, *, num_prompts: int
-    ) -> Tensor:
-        """Unit vectors (U, K). Prompts of like length share a batch, cut to its longest."""
-        lengths_U = is_token_UL.sum(1)
-        order_U = lengths_U.argsort()
-        parts = []
-        for batch in order_U.split(self._batch_size):
-            length = int(lengths_U[batch].max())
-            vectors = self._text.encode(tokens_UL[batch, :length], is_token_UL[batch, :length])
-            parts.append(F.normalize(vectors.float(), dim=-1).cpu())
-            progress.advance(num_prompts * len(batch) / len(tokens_UL))
-        embeddings_UK = torch.cat(parts)
-        return torch.empty_like(embeddings_UK).index_copy_(0, order_U, embeddings_UK)
+    @property
+    def digest(self) -> str:
+        return self._text.digest
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        tokens_NL, is_token_NL = self._text.tokenize(texts)
+        return tokens_NL.numpy(), is_token_NL.numpy()
+
+    def encode(self, tokens_NL: NDArray[np.int64], is_token_NL: NDArray[np.bool_]) -> Floats:
+        vectors = self._text.encode(torch.from_numpy(tokens_NL), torch.from_numpy(is_token_NL))
+        floats: Floats = vectors.detach().float().cpu().numpy()
+        return floats

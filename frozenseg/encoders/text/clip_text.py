@@ -100,25 +100,27 @@ class ClipText(FrozenEncoder):
         Positions behind the last end-of-text token are not computed: the tower is causal, so
         they cannot change the result.
         """
-        tower = self._tower
-        tokens_NL = tokens_NL.to(self.device)
-        end_N = is_token_NL.to(self.device).sum(1) - 1
-        length = int(end_N.max()) + 1
-        dtype = tower.transformer.get_cast_dtype()
+        length = int(is_token_NL.sum(1).max())
+        tokens_NL, is_token_NL = tokens_NL[:, :length], is_token_NL[:, :length]
         # Autocast would round what is cached on disk and compared across machines.
         with torch.autocast(self.device.type, enabled=False):
-            x_NLW = tower.token_embedding(tokens_NL[:, :length]).to(dtype)
-            x_NLW = x_NLW + tower.positional_embedding[:length].to(dtype)
-            x_NLW = tower.transformer(x_NLW, attn_mask=tower.attn_mask[:length, :length])
-            rows_N = torch.arange(len(x_NLW), device=x_NLW.device)
-            x_NW = tower.ln_final(x_NLW[rows_N, end_N])
-            if tower.text_projection is None:
-                return x_NW
-            if isinstance(tower.text_projection, nn.Linear):
-                return tower.text_projection(x_NW)
-            return x_NW @ tower.text_projection
+            return self(tokens_NL.to(self.device), is_token_NL.to(self.device))
 
-    forward = encode
+    def forward(self, tokens_NL: Tensor, is_token_NL: Tensor) -> Tensor:
+        """What `encode` gives, of tokens on the tower's device; all L positions are computed."""
+        tower, length = self._tower, tokens_NL.shape[1]
+        dtype = tower.transformer.get_cast_dtype()
+        x_NLW = tower.token_embedding(tokens_NL).to(dtype)
+        x_NLW = x_NLW + tower.positional_embedding[:length].to(dtype)
+        x_NLW = tower.transformer(x_NLW, attn_mask=tower.attn_mask[:length, :length])
+        end_N = is_token_NL.sum(1) - 1
+        rows_N = torch.arange(len(x_NLW), device=x_NLW.device)
+        x_NW = tower.ln_final(x_NLW[rows_N, end_N])
+        if tower.text_projection is None:
+            return x_NW
+        if isinstance(tower.text_projection, nn.Linear):
+            return tower.text_projection(x_NW)
+        return x_NW @ tower.text_projection
 
     def _weights(self) -> Mapping[str, Tensor]:
         """Those of the text tower, under the same names for both kinds of open_clip model."""

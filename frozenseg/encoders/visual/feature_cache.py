@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from frozenseg.encoders.shard_store import ShardStore
 from frozenseg.encoders.visual.encoder import FrozenVisualEncoder
 
 _FORMAT = 2  # part of the cache's key: raise it when the computation changes
-DTYPES = (torch.float16, torch.float32)
+DTYPES = {torch.float16: np.float16, torch.float32: np.float32}  # of tensors, on disk
 
 
 class CachedVisualEncoder:
@@ -66,7 +67,8 @@ class CachedVisualEncoder:
         store = self._open()
         keys = image_digests(images_B3HW)
         h, w = (side // self.encoder.stride for side in images_B3HW.shape[-2:])
-        rows = store.find(keys, (self.encoder.channels, h, w), self._dtype)
+        found = store.find(keys, (self.encoder.channels, h, w), DTYPES[self._dtype])
+        rows = {key: torch.from_numpy(row) for key, row in found.items()}
         place = {key: index for index, key in enumerate(keys) if key not in rows}
         if place:
             rows |= self._compute(images_B3HW, place, store)
@@ -97,7 +99,7 @@ class CachedVisualEncoder:
                 f"visual features up to {float(features_MChw.abs().max()):.3g} are beyond the range"
                 " of float16: keep them as float32"
             )
-        store.add(list(place), kept_MChw)
+        store.add(list(place), kept_MChw.numpy())
         return dict(zip(place, kept_MChw, strict=True))
 
 

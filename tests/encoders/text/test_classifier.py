@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from frozenseg.encoders.shard_store import ShardStore
-from frozenseg.encoders.text import classifier
+from frozenseg.encoders.text import word_vectors
 from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.vocab.templates import get_templates
@@ -125,12 +125,13 @@ def test_recent_vocabularies_do_not_pile_up():
 
 
 def test_words_that_nobody_uses_are_forgotten(monkeypatch):
-    monkeypatch.setattr("frozenseg.encoders.text.classifier.MOST_WORDS", 3)
+    monkeypatch.setattr("frozenseg.encoders.text.word_vectors.MOST_WORDS", 3)
     builder = TextClassifierBuilder(CountingText(), templates=TEMPLATES)
     for words in (["cat", "dog"], ["cow"], ["cat"], ["hen"]):
         builder.embed(words)
-    assert list(builder._rows) == ["cow", "cat", "hen"]
-    assert len({row.untyped_storage().nbytes() for row in builder._rows.values()}) == 1
+    kept = builder._vectors._rows
+    assert list(kept) == ["cow", "cat", "hen"]
+    assert all(row.base is None for row in kept.values())
     assert len(builder.embed(["a", "b", "c", "d", "e"])) == 5  # more than are kept
 
 
@@ -213,7 +214,7 @@ def test_damaged_cache_is_built_again(tmp_path, caplog):
 
 
 def test_an_interrupted_build_resumes(tmp_path, monkeypatch):
-    monkeypatch.setattr(classifier, "_GROUP", 2)
+    monkeypatch.setattr(word_vectors, "_GROUP", 2)
     text = CountingText()
     text.fail_after = 2
     words = ["aa", "bb", "cc", "dd", "ee", "ff"]
@@ -284,7 +285,9 @@ def test_kept_vectors_that_cannot_be_right_are_computed_again(tmp_path, caplog, 
     with safe_open(str(path), framework="pt") as shard:
         metadata = shard.metadata()
     store = ShardStore(path.parent, "text embeddings")
-    checks = [store._checksum(key, row) for key, row in zip(["cat", "dog"], rows, strict=True)]
+    checks = [
+        store._checksum(key, row.numpy()) for key, row in zip(["cat", "dog"], rows, strict=True)
+    ]
     save_file({"rows": rows}, path, {**metadata, "checks": json.dumps(checks)})
     for computed in (True, False):
         text = CountingText()
