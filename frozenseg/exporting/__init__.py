@@ -1,1 +1,1 @@
-"""Models as files that run without torch: export, and the runtime for what was exported."""
+"""Models without this code: exported graphs and folders, and what runs them without torch."""
