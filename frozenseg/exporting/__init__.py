@@ -1,1 +1,1 @@
-"""Models without this code: exported graphs and folders, and what runs them without torch."""
+"""Models as files that run without torch: export, and the runtime for what was exported."""
