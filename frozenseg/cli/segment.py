@@ -161,7 +161,7 @@ def _find(args: argparse.Namespace) -> Inputs:
 def _prepare(args: argparse.Namespace) -> Job:
     """The model with the user's words."""
     from frozenseg.checkpoints.named_models import DEFAULT_MODEL
-    from frozenseg.predict.segmenter import load
+    from frozenseg.loading import load
     from frozenseg.predict.words import read_words
 
     vocabulary = None if args.vocabulary is None else read_words(args.vocabulary)

@@ -18,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from frozenseg.encoders.text.word_vectors import WordVectors, text_cache
-from frozenseg.exporting.manifest import FUSIONER, read_manifest
+from frozenseg.exporting.manifest import read_manifest
 from frozenseg.exporting.postprocess import solve_task
 from frozenseg.exporting.words import ExportedText
 from frozenseg.predict.predictor import Predictor
