@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frozenseg.errors import explained_imports
 from frozenseg.exporting.manifest import FILE_NAME
 from frozenseg.predict import segmenter as on_torch
 from frozenseg.predict.segmenter import DEFAULT_MODEL, Segmenter
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "frozenseg.json"  # of a folder that `Segmenter.save_pretrained` wrote
 
 
+@explained_imports()
 def load(
     name_or_config: str | Path = DEFAULT_MODEL,
     weights: str | Path | None = None,
