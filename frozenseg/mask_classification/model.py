@@ -25,7 +25,7 @@ from frozenseg.encoders.clip.backbone import FrozenCLIP
 from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.encoders.sam.model import FrozenSAM
 from frozenseg.inference.mask_ensemble import Proposals
-from frozenseg.inference.postprocess import TaskSettings, solve_tasks
+from frozenseg.inference.postprocess import solve_tasks
 from frozenseg.mask_classification.class_path import (
     CELLS,
     DENSE,
@@ -54,7 +54,13 @@ from frozenseg.mask_classification.head import MaskClassificationHead
 from frozenseg.mask_classification.mask_adapter import MaskAdapter
 from frozenseg.mask_classification.matcher import Target
 from frozenseg.mask_classification.sam_injection import FlatReadAttention
-from frozenseg.structures import EnsembleSettings, ImageGeometry, LossDivisor, MaskPrediction
+from frozenseg.structures import (
+    EnsembleSettings,
+    ImageGeometry,
+    LossDivisor,
+    MaskPrediction,
+    TaskSettings,
+)
 from frozenseg.vocab import Vocabulary, seen_classes
 
 SURE = 20.0  # logit of a pixel inside a true mask
@@ -303,11 +309,20 @@ class MaskClassificationModel(OpenVocabularyModel):
         """
         divisibility = self.size_divisibility
         images = normalised_images(batched_inputs, self.pixel_mean, self.pixel_std, divisibility)
-        features = dict(self.backbone(images.tensor))
-        self.class_path.add_cells(features)
+        sam_images = None
         if self.sam is not None and self.injects_sam:
-            features["sam"] = self.sam(self._sam_input(self.sam, batched_inputs))
-        return images, features
+            sam_images = self._sam_input(self.sam, batched_inputs)
+        return images, self.feature_maps(images.tensor, sam_images)
+
+    def feature_maps(
+        self, images_B3HW: Tensor, sam_images_B3HW: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The encoders' maps by name, of padded images that have each encoder's statistics."""
+        features = dict(self.backbone(images_B3HW))
+        self.class_path.add_cells(features)
+        if self.sam is not None and sam_images_B3HW is not None:
+            features["sam"] = self.sam(sam_images_B3HW)
+        return features
 
     def _sam_input(self, sam: FrozenSAM, batched_inputs: Samples) -> Tensor:
         """Images with SAM's statistics, padded; at test time squeezed to SAM's own square.
