@@ -1,6 +1,6 @@
 """Writes a model as a folder that runs without this code: graphs, tokenizer, words and settings.
 
-    export(frozenseg.load("fcclip-convnext-large", device="cpu"), Path("fcclip"))
+export(frozenseg.load("fcclip-convnext-large", device="cpu"), Path("fcclip"))
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Legend: B images, Q queries, S synonyms, H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from frozenseg.encoders.text.word_vectors import WordVectors, text_cache
 from frozenseg.exporting.manifest import read_manifest
 from frozenseg.exporting.postprocess import solve_task
+from frozenseg.exporting.windows import semantic_labels
 from frozenseg.exporting.words import ExportedText
 from frozenseg.predict.predictor import Predictor
 from frozenseg.predict.segmenter import Segmenter
 from frozenseg.predict.tasks import check_task
+from frozenseg.resize import nearest_resize
 from frozenseg.structures import ImageGeometry, TaskSettings
 from frozenseg.vocab import Vocabulary, seen_classes
 
@@ -91,10 +93,13 @@ class ExportedModel:
                 f"{folder} has the format {manifest.format}, which needs torch.export.load: for "
                 "this runtime export with --format onnx"
             )
-        session = partial(_session, providers=_providers(device))
-        self._image = session(folder / manifest.files["image"])
-        text = ExportedText(folder, manifest.text_digest, session(folder / manifest.files["text"]))
-        self._vectors = WordVectors(text, templates=manifest.templates, cache_dir=text_cache())
+        providers = _providers(device)
+        self._image = _read(folder / manifest.files["image"], providers)
+        self._inputs = {each.name for each in self._image.get_inputs()}
+        text = _read(folder / manifest.files["text"], providers)
+        with _reading(folder / manifest.files["tokenizer"]):
+            tower = ExportedText(folder, manifest.text_digest, text)
+        self._vectors = WordVectors(tower, templates=manifest.templates, cache_dir=text_cache())
         self.tasks = tuple(manifest.tasks) or ("semantic",)
         self.task_settings: TaskSettings | None = manifest.tasks.get(self.tasks[0])
         self.batch_independent = manifest.batch_independent
@@ -108,22 +113,24 @@ class ExportedModel:
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """The words to segment with from now on; text is computed at the next image."""
         self.vocabulary = vocabulary
-        self._words: Inputs | None = None
+        self._words: Inputs = {}
 
     def __call__(self, samples: Samples) -> list[Mapping[str, Any]]:
         """What `task_settings` ask for, of images (3, H, W) and result sizes.
 
         Args: samples: with `image`, `height` and `width`; images are padded to a common size.
         """
-        if self._words is None:
+        if not self._words:
             self._words = self._word_inputs()
+        if self.manifest.fusioner is not None:
+            return [self._label(sample) for sample in samples]
         sizes_B2 = np.array([sample["image"].shape[1:] for sample in samples], dtype=np.int64)
         divisor = self.manifest.divisor
         height, width = (-(-sizes_B2.max(0) // divisor) * divisor).tolist()
         image_B3HW = np.zeros((len(samples), 3, height, width), dtype=np.float32)
         for padded_3HW, sample in zip(image_B3HW, samples, strict=True):
             padded_3HW[:, : sample["image"].shape[1], : sample["image"].shape[2]] = sample["image"]
-        found = self._run({"image": image_B3HW, "size": sizes_B2, **self._words})
+        found = self._run({"image": image_B3HW, "size": sizes_B2})
         return [self._solve(found, i, sample, (height, width)) for i, sample in enumerate(samples)]
 
     def _solve(
@@ -142,28 +149,61 @@ class ExportedModel:
         masks_QIJ = found["mask_logits"][index]
         return solve_task(log_probs_BQC1[index], masks_QIJ, geometry, things_C, settings)
 
+    def _label(self, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A Fusioner's classes of the pixels, from windows."""
+        settings = self.manifest.fusioner
+        assert settings is not None
+        labels_HW = semantic_labels(
+            sample["image"],
+            lambda image, size: self._run({"image": image, "size": size})["logits"],
+            self._words["class_of_synonym"],
+            crop=settings.crop,
+            stride=settings.stride,
+            threshold=settings.threshold,
+        )
+        size = (sample["height"], sample["width"])
+        return {"semantic_labels": nearest_resize(labels_HW, size)}
+
     def _word_inputs(self) -> Inputs:
-        """The graph's inputs that depend on the words alone."""
+        """What depends on the words alone, of which the graph has some as inputs."""
         synonyms = self.vocabulary.synonyms
         owners_S = [index for index, names in enumerate(synonyms) for _ in names]
-        return {
+        words = {
             "text": self._vectors(self.vocabulary.all_synonyms),
             "class_of_synonym": np.array(owners_S, dtype=np.int64),
             "seen": np.array(seen_classes(self.vocabulary, self._seen_in_training)),
         }
+        if "rivals" in self._inputs:  # of a Fusioner: see `Fusioner`
+            assert self.manifest.fusioner is not None
+            others = [
+                names[0]
+                for names in self._seen_in_training.synonyms
+                if set(names).isdisjoint(self.vocabulary.all_synonyms)
+            ]
+            words["rivals"] = self._vectors([*others, self.manifest.fusioner.background])
+        return words
 
     def _run(self, inputs: Inputs) -> Inputs:
-        """The graph's outputs by name."""
+        """The graph's outputs by name, of images and the words."""
+        given = {name: each for name, each in self._words.items() if name in self._inputs}
         wanted = [output.name for output in self._image.get_outputs()]
-        return dict(zip(wanted, self._image.run(wanted, inputs), strict=True))
+        return dict(zip(wanted, self._image.run(wanted, {**inputs, **given}), strict=True))
 
 
-def _session(path: Path, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    try:
+def _read(path: Path, providers: Sequence[str]) -> onnxruntime.InferenceSession:
+    """The graph of a file, ready to run."""
+    with _reading(path):
         return onnxruntime.InferenceSession(str(path), providers=list(providers))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """The libraries' errors, of types of their own, as one that names the file."""
+    try:
+        yield
     except Exception as error:
         raise ValueError(
-            f"{path}: onnxruntime cannot read it ({' '.join(str(error).split())}); write the "
+            f"{path}: damaged or incomplete ({' '.join(str(error).split())}); write the "
             "folder again with `frozenseg export`"
         ) from error
 
