@@ -18,12 +18,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from frozenseg.encoders.text.word_vectors import WordVectors, text_cache
-from frozenseg.exporting.manifest import read_manifest
+from frozenseg.exporting.manifest import FUSIONER, read_manifest
 from frozenseg.exporting.postprocess import solve_task
+from frozenseg.exporting.windows import semantic_labels
 from frozenseg.exporting.words import ExportedText
 from frozenseg.predict.predictor import Predictor
 from frozenseg.predict.segmenter import Segmenter
 from frozenseg.predict.tasks import check_task
+from frozenseg.resize import nearest_resize
 from frozenseg.structures import ImageGeometry, TaskSettings
 from frozenseg.vocab import Vocabulary, seen_classes
 
@@ -46,7 +48,8 @@ class ExportedSegmenter(Segmenter):
             compute, or a device that onnxruntime does not have.
         """
         folder = Path(folder).expanduser()
-        model = ExportedModel(folder, device)
+        is_fusioner = read_manifest(folder).family == FUSIONER
+        model = (ExportedFusioner if is_fusioner else ExportedModel)(folder, device)
         super().__init__(
             ExportedPredictor(
                 model,
@@ -144,18 +147,62 @@ class ExportedModel:
 
     def _word_inputs(self) -> Inputs:
         """The graph's inputs that depend on the words alone."""
-        synonyms = self.vocabulary.synonyms
-        owners_S = [index for index, names in enumerate(synonyms) for _ in names]
         return {
             "text": self._vectors(self.vocabulary.all_synonyms),
-            "class_of_synonym": np.array(owners_S, dtype=np.int64),
+            "class_of_synonym": self._class_of_synonym(),
             "seen": np.array(seen_classes(self.vocabulary, self._seen_in_training)),
         }
+
+    def _class_of_synonym(self) -> NDArray[np.int64]:
+        counts = [len(names) for names in self.vocabulary.synonyms]
+        return np.repeat(np.arange(len(counts)), counts)
 
     def _run(self, inputs: Inputs) -> Inputs:
         """The graph's outputs by name."""
         wanted = [output.name for output in self._image.get_outputs()]
         return dict(zip(wanted, self._image.run(wanted, inputs), strict=True))
+
+
+class ExportedFusioner(ExportedModel):
+    """A Fusioner: label maps, put together from windows."""
+
+    def __call__(self, samples: Samples) -> list[Mapping[str, Any]]:
+        """One dict with `semantic_labels` int32 (height, width) per image.
+
+        Args: samples: with `image`, of any size, `height` and `width`.
+        """
+        if self._words is None:
+            self._words = self._word_inputs()
+        return [{"semantic_labels": self._label(sample)} for sample in samples]
+
+    def _label(self, sample: Mapping[str, Any]) -> NDArray[np.int32]:
+        settings = self.manifest.fusioner
+        assert settings is not None
+
+        def score(image_B3cc: NDArray[Any], size_B2: NDArray[Any]) -> NDArray[Any]:
+            return self._run({"image": image_B3cc, "size": size_B2, **(self._words or {})})[
+                "logits"
+            ]
+
+        labels = semantic_labels(
+            sample["image"],
+            score,
+            self._class_of_synonym(),
+            crop=settings.crop,
+            stride=settings.stride,
+            threshold=settings.threshold,
+        )
+        return nearest_resize(labels, (sample["height"], sample["width"]))
+
+    def _word_inputs(self) -> Inputs:
+        inputs = {"text": self._vectors(self.vocabulary.all_synonyms)}
+        if "rivals" in {each.name for each in self._image.get_inputs()}:
+            asked = set(self.vocabulary.all_synonyms)
+            others = [names for names in self._seen_in_training.synonyms if asked.isdisjoint(names)]
+            assert self.manifest.fusioner is not None
+            background = self.manifest.fusioner.background
+            inputs["rivals"] = self._vectors([*(names[0] for names in others), background])
+        return inputs
 
 
 def _session(path: Path, providers: Sequence[str]) -> onnxruntime.InferenceSession:
