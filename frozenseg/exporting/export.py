@@ -46,7 +46,9 @@ logger = logging.getLogger(__name__)
 
 FORMATS = ("onnx", "pt2")
 OPSET = 20  # the first with GridSample of onnxruntime's present form
-ONE_FILE = 2**30  # bytes of weights from which they lie in a file of their own; ONNX's limit is 2 GB
+ONE_FILE = (
+    2**30
+)  # bytes of weights from which they lie in a file of their own; ONNX's limit is 2 GB
 
 Graph = ImageGraph | WindowGraph
 Inputs = Sequence[Tensor]
@@ -274,7 +276,7 @@ def quantised(path: Path) -> Path:
 
 
 def onnx_runner(path: Path, names: Sequence[str], threads: int = 0) -> Run:
-    """Runs an ONNX file with inputs of these names by onnxruntime on the CPU; `threads` 0: as many as there are cores."""
+    """Runs an ONNX file with inputs of these names on the CPU; `threads` 0: all cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

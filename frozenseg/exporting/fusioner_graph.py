@@ -67,7 +67,8 @@ class WindowGraph(nn.Module):
     def random_inputs(self, *, batch: int = 2, words: int = 5, seed: int = 0) -> tuple[Tensor, ...]:
         """Noise and random words; the images end 3 and 7 pixels before the windows do."""
         draw = torch.Generator().manual_seed(seed)
-        side, channels = self.model.crop, self.model.language.embed_dim
+        model: Any = self.model
+        side, channels = model.crop, model.language.embed_dim
         return (
             255 * torch.rand(batch, 3, side, side, generator=draw),
             torch.tensor([[side - 3, side - 7]] * batch),

@@ -50,9 +50,7 @@ class ImageGraph(nn.Module):
 
     inputs, cases = INPUTS, CASES
 
-    def __init__(
-        self, model: MaskClassificationModel, *, with_embeddings: bool = False
-    ) -> None:
+    def __init__(self, model: MaskClassificationModel, *, with_embeddings: bool = False) -> None:
         """Args: with_embeddings: CLIP's embeddings of the masks are an output, too.
 
         Raises: ValueError for a model without a decoder.

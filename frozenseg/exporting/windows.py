@@ -19,7 +19,7 @@ from frozenseg.inference.window_plan import check_windows, covered, window_start
 from frozenseg.structures import BACKGROUND
 
 Floats = NDArray[np.float32]
-# Windows (B, 3, c, c), zero outside of the image, and their valid sizes (B, 2) -> logits (B, S, c, c).
+# Windows (B, 3, c, c), zero outside of the image, and their valid sizes (B, 2) -> (B, S, c, c).
 Score = Callable[[Floats, NDArray[np.int64]], Floats]
 
 
@@ -81,7 +81,7 @@ def _scored(
 
 
 def _labels_of(logits_TP: Floats, threshold: float) -> NDArray[np.int32]:
-    """The first word with the largest logit, if its sigmoid exceeds `threshold`, else BACKGROUND."""
+    """The first word of the largest logit if its sigmoid exceeds `threshold`, else BACKGROUND."""
     peak_P = logits_TP.max(0)
     with np.errstate(over="ignore"):
         is_word_P = 1 / (1 + np.exp(-peak_P)) > threshold

@@ -39,7 +39,8 @@ def test_labels_are_those_of_the_eager_sliding_window(size, stride):
 
     def run(windows, sizes):
         calls.append(len(windows))
-        assert sizes.min() > 0 and sizes.max() <= 32
+        assert sizes.min() > 0
+        assert sizes.max() <= 32
         return score(torch.from_numpy(windows)).numpy()
 
     actual = semantic_labels(

@@ -169,10 +169,11 @@ def test_a_bert_is_exported_too(bert_text, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        ("resnet", {"quick_gelu": True}),
-        ("resnet", {"custom_text": True, "text": {"proj_bias": True}}),
         ("resnet", {"text": {"proj_type": "none", "width": 16}}),
-        ("resnet", {"custom_text": True, "text": {"pool_type": "eos", "eos_id": 49407}}),
+        (
+            "resnet",
+            {"custom_text": True, "text": {"proj_bias": True, "pool_type": "eos", "eos_id": 49407}},
+        ),
     ],
 )
 def test_every_kind_of_clip_is_exported(make_clip, kind, settings, tmp_path):
