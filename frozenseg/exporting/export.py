@@ -173,6 +173,7 @@ def trace(graph: Graph) -> ExportedProgram:
         dynamic_shapes=graph.dynamic_shapes(),
         strict=False,
     )
+    graph.eval()  # forgets what MobileSAM's attention keeps between calls: of the trace, no numbers
     drop_unused_weights(program)
     return program
 

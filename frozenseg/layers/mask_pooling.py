@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frozenseg.layers.tracing import same_size
+
 
 def resize_mask_logits(mask_logits_BQHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Mask logits resized bilinearly (align_corners=False) to `size`; unchanged if equal."""
-    if tuple(mask_logits_BQHW.shape[-2:]) == tuple(size):
+    if same_size(mask_logits_BQHW.shape[-2:], size):
         return mask_logits_BQHW
     if mask_logits_BQHW.numel() == 0:  # no masks: interpolate refuses them
         return mask_logits_BQHW.new_zeros((*mask_logits_BQHW.shape[:2], *size))

@@ -58,7 +58,9 @@ class ContentTransfer(nn.Module):
         ).to(value_BNK.dtype)
         norm = self.cross_atten.norm
         parts = []
-        for text_RK in text_SK.split(_TEXTS_AT_A_TIME):
+        # To an exported program the number of texts is free, and so would be that of the parts.
+        parts_SK = (text_SK,) if torch.compiler.is_compiling() else text_SK.split(_TEXTS_AT_A_TIME)
+        for text_RK in parts_SK:
             change_BRK = self.cross_atten(
                 text_RK.expand(dense_BKhw.shape[0], -1, -1), key_BNK, value_BNK
             )

@@ -25,6 +25,8 @@ from frozenseg.layers.mask_pooling import resize_mask_logits
 MAX_BYTES = 2**28
 """Working memory of the adapter without gradients: 43 masks of 20x20 cells at a time at D = 768."""
 
+_TRACED_MASKS = 32  # of an image at a time in exported programs, which know no sizes
+
 _CELLS = 4  # the mask branch sees a mask at this many cells per cell of CLIP's map, along an axis
 _HIDDEN = 4  # widening of a block's perceptron
 
@@ -103,12 +105,10 @@ class MaskAdapter(nn.Module):
             return dense_BKhw.new_zeros(batch, 0, self.num_output_maps, height, width)
         image_BhwD, mixing_Dm = self._fused(dense_BKhw)
         if torch.is_grad_enabled():
-            branch = self._mask_branch(self._cells(masks_BNHW.flatten(0, 1), (height, width)))
-            x = fast_linear(branch, mixing_Dm).unflatten(0, masks_BNHW.shape[:2])
-            x = (x + image_BhwD[:, None]).flatten(0, 1)
-            for block in (self.cnext1, self.cnext2, self.cnext3):
-                x = checkpoint(block, x, use_reentrant=False) if self.use_checkpoint else block(x)
-            return self._maps(x).unflatten(0, masks_BNHW.shape[:2])
+            return self._plain(image_BhwD, mixing_Dm, masks_BNHW)
+        if torch.compiler.is_compiling():
+            masks = masks_BNHW.split(_TRACED_MASKS, dim=1)
+            return torch.cat([self._plain(image_BhwD, mixing_Dm, some) for some in masks], dim=1)
         row_bytes = image_BhwD.element_size() * image_BhwD.shape[-1]
         chunk = max(1, max_bytes // (_Block.COPIES * height * width * row_bytes))
         return torch.stack(
@@ -122,6 +122,16 @@ class MaskAdapter(nn.Module):
                 for image_hwD, masks_NHW in zip(image_BhwD, masks_BNHW, strict=True)
             ]
         )
+
+    def _plain(self, image_BhwD: Tensor, mixing_Dm: Tensor, masks_BNHW: Tensor) -> Tensor:
+        """Maps (B, N, M, h, w), every row computed."""
+        size = (image_BhwD.shape[1], image_BhwD.shape[2])
+        branch = self._mask_branch(self._cells(masks_BNHW.flatten(0, 1), size))
+        x = fast_linear(branch, mixing_Dm).unflatten(0, masks_BNHW.shape[:2])
+        x = (x + image_BhwD[:, None]).flatten(0, 1)
+        for block in (self.cnext1, self.cnext2, self.cnext3):
+            x = checkpoint(block, x, use_reentrant=False) if self.use_checkpoint else block(x)
+        return self._maps(x).unflatten(0, masks_BNHW.shape[:2])
 
     def _fused(self, dense_BKhw: Tensor) -> tuple[Tensor, Tensor]:
         """fuse(mask branch + dense) = mixing @ branch before its last layer + image."""
@@ -262,7 +272,7 @@ def embed_by_maps(
             gradients.
     """
     step = maps_BNMhw.shape[1]
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         row_bytes = features_BVhw.shape[0] * features_BVhw.shape[1] * features_BVhw.element_size()
         step = max_bytes // (_Block.COPIES * maps_BNMhw.shape[2] * row_bytes)
     embeddings = []

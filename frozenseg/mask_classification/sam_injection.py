@@ -107,7 +107,7 @@ class FlatReadAttention(MultiScaleDeformableAttention):
     ) -> tuple[Tensor, Tensor]:
         """Locations (B, N, A, 1, P, 2) and weights (B, N, A, 1, P)."""
         batch, tokens, dim = query_BND.shape
-        read = math.ceil(batch * tokens / self.num_levels)
+        read = -(-batch * tokens // self.num_levels)
         query = query_BND.reshape(1, -1, dim)[:, :read]
         reference = reference_points_BNL2.expand(batch, tokens, -1, -1)
         reference = reference.reshape(1, batch * tokens, -1, 2)[:, :read]

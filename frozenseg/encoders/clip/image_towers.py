@@ -18,6 +18,7 @@ from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 
 from frozenseg.layers.mask_pooling import has_positive, pool_by_masks
+from frozenseg.layers.tracing import same_size
 
 _PROBE_SIDE = 64  # pixels; a multiple of all strides
 
@@ -165,7 +166,7 @@ def _positions(embedding_PC: Tensor, size: tuple[int, int]) -> tuple[Tensor, Ten
     """The query's positional vector (C,), and those of a grid of `size`, (N, C)."""
     side = math.isqrt(embedding_PC.shape[0] - 1)
     grid_NC = embedding_PC[1:]
-    if size != (side, side):
+    if not same_size(size, (side, side)):
         grid_1Cgg = grid_NC.T.reshape(1, -1, side, side)
         resized = F.interpolate(grid_1Cgg, size=size, mode="bilinear", align_corners=False)
         grid_NC = resized[0].flatten(1).T

@@ -25,6 +25,7 @@ from frozenseg.layers.linear import fast_linear
 # Bytes of relative positions (one number per head, query and key) held at a time: on the CPU
 # what stays in the cache, elsewhere enough to keep the processor busy.
 _CPU_BIAS_BYTES, _BIAS_BYTES = 2**24, 2**29
+_TRACED_PAIRS = 2**24  # of an image at a time in exported programs: one head of ViT-B's whole map
 
 
 class SamViT(ImageEncoderViT):
@@ -129,7 +130,7 @@ def attend(attention: Any, x_BHWC: Tensor, window_size: int) -> Tensor:
     height, width = (window_size, window_size) if window_size else (H, W)
     rows = get_rel_pos(height, height, attention.rel_pos_h)
     columns = get_rel_pos(width, width, attention.rel_pos_w)
-    out_BHWC = qkv_BHWC.new_empty(x_BHWC.shape)
+    rows_of_windows = []
     for top in range(0, H, height):  # one row of windows at a time: it stays in the cache
         qkv = qkv_BHWC[:, top : top + height]
         if window_size:
@@ -138,7 +139,8 @@ def attend(attention: Any, x_BHWC: Tensor, window_size: int) -> Tensor:
         out = attend_map(qkv.unflatten(3, (3, attention.num_heads, -1)), rows, columns)
         if window_size:
             out = from_windows(out, min(height, H - top), W)
-        out_BHWC[:, top : top + height] = out
+        rows_of_windows.append(out)
+    out_BHWC = torch.cat(rows_of_windows, dim=1)
     return fast_linear(out_BHWC, attention.proj.weight, attention.proj.bias)
 
 
@@ -152,20 +154,29 @@ def attend_map(qkv_BHW3MD: Tensor, rows_HHD: Tensor, columns_WWD: Tensor) -> Ten
     B, H, W, _, M, _ = qkv_BHW3MD.shape
     query_BMHWD, key_BMHWD, value_BMHWD = qkv_BHW3MD.permute(3, 0, 4, 1, 2, 5)
     key_BMND, value_BMND = key_BMHWD.flatten(2, 3), value_BMHWD.flatten(2, 3)
-    out_BHWMD = qkv_BHW3MD.new_empty(qkv_BHW3MD[:, :, :, 0].shape)
-    for b, m, h in pieces(B, M, H, W, most=_most_pairs(qkv_BHW3MD)):
+
+    def attended(b: slice, m: slice, h: slice) -> Tensor:
         query = query_BMHWD[b, m, h]
         down = query @ rows_HHD[h].transpose(1, 2)
         across = (query.transpose(2, 3) @ columns_WWD.transpose(1, 2)).transpose(2, 3)
         # Contiguous parts make a contiguous sum.
         bias = down[..., :, None] + across.contiguous()[..., None, :]
-        attended = F.scaled_dot_product_attention(
+        out_BMND = F.scaled_dot_product_attention(
             query.flatten(2, 3),
             key_BMND[b, m],
             value_BMND[b, m],
             attn_mask=bias.flatten(4, 5).flatten(2, 3),
         )
-        out_BHWMD[b, h, :, m] = attended.unflatten(2, (-1, W)).permute(0, 2, 3, 1, 4)
+        return out_BMND.unflatten(2, (-1, W)).permute(0, 2, 3, 1, 4)
+
+    if torch.compiler.is_compiling():  # images together: their number is free
+        heads = max(1, _TRACED_PAIRS // (H * W) ** 2)
+        every = slice(None)
+        parts = [attended(every, slice(m, m + heads), every) for m in range(0, M, heads)]
+        return torch.cat(parts, dim=3).flatten(3)
+    out_BHWMD = qkv_BHW3MD.new_empty(qkv_BHW3MD[:, :, :, 0].shape)
+    for b, m, h in pieces(B, M, H, W, most=_most_pairs(qkv_BHW3MD)):
+        out_BHWMD[b, h, :, m] = attended(b, m, h)
     return out_BHWMD.flatten(3)
 
 
@@ -192,11 +203,9 @@ def to_windows(x_BHWC: Tensor, side: int, fill_C: Tensor) -> Tensor:
     B, H, W, C = x_BHWC.shape
     rows, columns = -(-H // side), -(-W // side)
     if (rows * side, columns * side) != (H, W):
-        padded = x_BHWC.new_empty(B, rows * side, columns * side, C)
-        padded[:, :H, :W] = x_BHWC
-        padded[:, H:] = fill_C
-        padded[:, :H, W:] = fill_C
-        x_BHWC = padded
+        right = fill_C.expand(B, H, columns * side - W, C)
+        below = fill_C.expand(B, rows * side - H, columns * side, C)
+        x_BHWC = torch.cat((torch.cat((x_BHWC, right), dim=2), below), dim=1)
     x = x_BHWC.reshape(B, rows, side, columns, side, C).transpose(2, 3)
     return x.reshape(-1, side, side, C)
 
