@@ -14,11 +14,16 @@ _DRAWING = "pip install opencv-python-headless scipy matplotlib"
 REMEDIES = {
     "detectron2": "frozenseg setup detectron2",
     "gradio": "pip install 'frozenseg[demo]'",
+    **dict.fromkeys(
+        ("fastapi", "starlette", "uvicorn", "python_multipart"), "pip install 'frozenseg[serve]'"
+    ),
     "transformers": "pip install 'frozenseg[fusioner]'",
     **dict.fromkeys(("onnxruntime", "tokenizers", "ftfy"), "pip install 'frozenseg[runtime]'"),
     **dict.fromkeys(("cv2", "scipy", "matplotlib"), _DRAWING),
     **dict.fromkeys(("torch", "torchvision", "fvcore", "open_clip", "timm"), _FULL),
-    **dict.fromkeys(("segment_anything", "gdown", "tabulate", "panopticapi"), _FULL),
+    **dict.fromkeys(
+        ("segment_anything", "gdown", "tabulate", "panopticapi", "huggingface_hub"), _FULL
+    ),
 }
 
 TRACEBACK = "Traceback (most recent call last)"

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from frozenseg.errors import explained_imports
 from frozenseg.exporting.manifest import FILE_NAME
 from frozenseg.predict import segmenter as on_torch
+from frozenseg.predict.model_manifest import MANIFEST
 from frozenseg.predict.segmenter import DEFAULT_MODEL, Segmenter
 
 if TYPE_CHECKING:
     import torch
-
-MODEL_FILE = "frozenseg.json"  # of a folder that `Segmenter.save_pretrained` wrote
 
 
 @explained_imports()
@@ -35,7 +34,7 @@ def load(
     Raises: as there; ValueError for weights, a precision or opts with an exported model.
     """
     folder = Path(name_or_config).expanduser()
-    is_whole = (folder / MODEL_FILE).is_file() and find_spec("torch")
+    is_whole = (folder / MANIFEST).is_file() and find_spec("torch")
     if not (folder / FILE_NAME).is_file() or is_whole:
         return on_torch.load(name_or_config, weights, device, task, precision=precision, opts=opts)
     if weights is not None or precision != "float32" or opts:

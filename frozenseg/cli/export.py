@@ -18,7 +18,6 @@ import argparse
 from pathlib import Path
 
 from frozenseg.cli.options import add_shared
-from frozenseg.device import PRECISIONS
 
 FORMATS = ("onnx", "pt2")
 

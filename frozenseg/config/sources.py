@@ -135,7 +135,7 @@ def beside(folder: Path, value: Any) -> Any:
     if isinstance(value, str) and value:
         path = folder / value
         if path.is_file() or (path / "config.json").is_file():
-            return str(path.resolve())
+            return str(path.parent.resolve() / path.name)  # a link has a name of its own
     return value
 
 
