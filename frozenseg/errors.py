@@ -20,10 +20,8 @@ REMEDIES = {
     "transformers": "pip install 'frozenseg[fusioner]'",
     **dict.fromkeys(("onnxruntime", "tokenizers", "ftfy"), "pip install 'frozenseg[runtime]'"),
     **dict.fromkeys(("cv2", "scipy", "matplotlib"), _DRAWING),
-    **dict.fromkeys(("torch", "torchvision", "fvcore", "open_clip", "timm"), _FULL),
-    **dict.fromkeys(
-        ("segment_anything", "gdown", "tabulate", "panopticapi", "huggingface_hub"), _FULL
-    ),
+    **dict.fromkeys(("torch", "torchvision", "fvcore", "open_clip", "timm", "tabulate"), _FULL),
+    **dict.fromkeys(("segment_anything", "gdown", "panopticapi", "huggingface_hub"), _FULL),
 }
 
 TRACEBACK = "Traceback (most recent call last)"

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frozenseg.checkpoints.named_models import DEFAULT_MODEL
 from frozenseg.errors import explained_imports
 from frozenseg.exporting.manifest import FILE_NAME
 from frozenseg.predict import segmenter as on_torch
 from frozenseg.predict.model_manifest import MANIFEST
-from frozenseg.predict.segmenter import DEFAULT_MODEL, Segmenter
+from frozenseg.predict.segmenter import Segmenter
 
 if TYPE_CHECKING:
     import torch

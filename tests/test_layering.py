@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "detectron2_setup": GROUND,
 }
 ARROWS["exporting"] = {"predict"} | MODELS
-ARROWS["loading"] = {"predict", "exporting"} | GROUND
+ARROWS["loading"] = {"predict", "exporting", "checkpoints"} | GROUND
 ARROWS["web"] = {"predict", "visualization"} | MODELS
 ARROWS["benchmarking"] = MODELS
 ARROWS["cli"] = set(ARROWS) | {"__init__"}

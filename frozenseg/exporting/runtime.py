@@ -186,8 +186,9 @@ class ExportedModel:
     def _run(self, inputs: Inputs) -> Inputs:
         """The graph's outputs by name, of images and the words."""
         given = {name: each for name, each in self._words.items() if name in self._inputs}
-        wanted = [output.name for output in self._image.get_outputs()]
-        return dict(zip(wanted, self._image.run(wanted, {**inputs, **given}), strict=True))
+        wanted: list[str] = [output.name for output in self._image.get_outputs()]
+        found: Sequence[NDArray[Any]] = self._image.run(wanted, {**inputs, **given})
+        return dict(zip(wanted, found, strict=True))
 
 
 def _read(path: Path, providers: Sequence[str]) -> onnxruntime.InferenceSession:
