@@ -18,8 +18,7 @@ import argparse
 from pathlib import Path
 
 from frozenseg.cli.options import add_shared
-
-FORMATS = ("onnx", "pt2")
+from frozenseg.exporting.manifest import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     from frozenseg.progress import lines_on_stderr
 
     if args.output.exists() and not args.output.is_dir():
-        raise ValueError(f"--output {args.output} is a file: name a folder, which is made if needed")
+        raise ValueError(f"--output {args.output} is a file: name a folder")
     with lines_on_stderr():
         segmenter = load(args.model, args.weights, "cpu", opts=args.opts)
         manifest = export(

@@ -1,7 +1,4 @@
-"""Writes a model as a folder that runs without this code: graphs, tokenizer, words and settings.
-
-export(frozenseg.load("fcclip-convnext-large", device="cpu"), Path("fcclip"))
-"""
+"""Writes a model as a folder that runs without this code: graphs, tokenizer, words, settings."""
 
 from __future__ import annotations
 
@@ -44,11 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("onnx", "pt2")
 OPSET = 20  # the first with GridSample of onnxruntime's present form
-ONE_FILE = (
-    2**30
-)  # bytes of weights from which they lie in a file of their own; ONNX's limit is 2 GB
+ONE_FILE = 2**30  # bytes of weights from which they lie in image.onnx.data
 
 Graph = ImageGraph | WindowGraph
 Inputs = Sequence[Tensor]

@@ -43,7 +43,7 @@ class GraphInputs(NamedTuple):
 
 
 class ImageGraph(nn.Module):
-    """Images and text vectors in; classes and masks of the queries out, as `solve_tasks` takes them.
+    """Images and text vectors in; what `solve_tasks` takes out: the queries' classes and masks.
 
     Everything of the model but the text tower, SAM's proposals (mask ensemble) and the tasks.
     """
@@ -131,7 +131,7 @@ def normalised(image_B3HW: Tensor, valid_B1HW: Tensor, statistics: Any) -> Tenso
 
 
 def dynamic_shapes(divisor: int) -> tuple[dict[int, Any], ...]:
-    """Which sizes of the inputs are free: batch, height and width (multiples of the divisor), words."""
+    """Sizes of the inputs that are free: batch, height, width (multiples of the divisor), words."""
     dim = torch.export.Dim
     batch, words = dim("batch"), dim("words")
     image = {0: batch, 2: divisor * dim("rows"), 3: divisor * dim("columns")}

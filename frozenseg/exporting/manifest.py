@@ -16,6 +16,7 @@ from frozenseg.vocab import Vocabulary
 FILE_NAME = "export.json"
 FORMAT_VERSION = 1
 MASK_CLASSIFICATION, FUSIONER = "mask_classification", "fusioner"
+FORMATS = ("onnx", "pt2")
 
 
 class FusionerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -117,7 +118,7 @@ def read_manifest(folder: Path) -> ExportManifest:
             raise ValueError(f"{path}: $.files: no {role!r}; {remedy}")
     for name in manifest.files.values():
         if Path(name).name != name:
-            raise ValueError(f"{path}: $.files: {name!r} does not lie in the folder; {remedy}")
+            raise ValueError(f"{path}: $.files: {name!r} is no plain file name; {remedy}")
         if not (folder / name).exists():
             raise FileNotFoundError(f"{folder / name} is missing, which {path} names; {remedy}")
     return manifest

@@ -190,7 +190,7 @@ def damage(folder: Path, how: str) -> None:
         ('"format_version": 1 -> "format_version": 7', "format_version is 7"),
         ('"format": "onnx" -> "format": "pt2"', "export with --format onnx"),
         ('"text": "text.onnx" -> "txt": "text.onnx"', "no 'text'"),
-        ('"text.onnx" -> "../text.onnx"', "does not lie in the folder"),
+        ('"text.onnx" -> "../text.onnx"', "is no plain file name"),
         ('"divisor": 32 -> "divisor": "32"', r"export.json: \$.divisor: Expected int"),
     ],
 )

@@ -1,0 +1,160 @@
+"""The export of whole models: parity with the model, the folder, its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+import frozenseg
+from frozenseg.exporting.export import (
+    CASES,
+    differences,
+    drop_unused_weights,
+    export,
+    keep_weights_in,
+    onnx_runner,
+    trace,
+)
+from frozenseg.exporting.graph import GraphInputs, ImageGraph, random_inputs
+from frozenseg.exporting.manifest import FILE_NAME, read_manifest, write_manifest
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return frozenseg.load("miniature-fcclip", device="cpu")
+
+
+@torch.no_grad()
+def test_the_graph_is_the_model_padding_included(segmenter):
+    model = segmenter.predictor.model
+    images = [torch.randint(0, 256, (3, 70, 90), dtype=torch.uint8) for _ in range(2)]
+    batch, features = model.encode([{"image": each} for each in images])
+    prediction = model._decode(features, model.vocabulary, auxiliary=False).final
+    expected = model.classify(prediction, features).shared
+    classifier = model.classifier(model.vocabulary)
+    padded = torch.full(batch.tensor.shape, 77.0)  # not zero, and not looked at
+    padded[:, :, :70, :90] = torch.stack(images).float()
+    inputs = GraphInputs(
+        padded,
+        torch.tensor([[70, 90]] * 2),
+        classifier.embeddings_SK,
+        classifier.class_of_synonym_S,
+        model.seen_C,
+    )
+    classes, masks = ImageGraph(model).eval()(*inputs)
+    assert torch.equal(classes, expected)
+    assert torch.equal(masks, prediction.mask_logits_BQHW)
+
+
+@torch.no_grad()
+def test_half_weights_round_matrices_only_and_compute_in_float32():
+    layer = torch.nn.Linear(3, 4)
+    weight, bias = layer.weight.clone(), layer.bias.clone()
+    keep_weights_in(layer, torch.float16)
+    assert layer.weight.dtype == torch.float32
+    assert torch.equal(layer.weight, weight.half().float())
+    assert torch.equal(layer.bias, bias)
+    assert layer.parametrizations.weight.original.dtype == torch.float16
+
+
+def test_weights_that_nothing_reads_are_dropped():
+    class Part(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = torch.nn.Linear(2, 2), torch.nn.Linear(2, 3)
+
+        def forward(self, x):
+            return self.used(x)
+
+    part, x = Part(), torch.randn(1, 2)
+    program = torch.export.export(part, (x,))
+    drop_unused_weights(program)
+    assert sorted(program.state_dict) == ["used.bias", "used.weight"]
+    assert torch.equal(program.module()(x), part(x))
+
+
+def manifest_of(segmenter):
+    from frozenseg.exporting.export import _manifest
+
+    return _manifest(
+        segmenter,
+        format="onnx",
+        precision="float32",
+        files={"image": "image.onnx"},
+        outputs=["class_log_probs", "mask_logits"],
+    )
+
+
+def test_a_manifest_is_read_as_it_was_written(segmenter, tmp_path):
+    manifest = manifest_of(segmenter)
+    (tmp_path / "image.onnx").touch()
+    write_manifest(tmp_path, manifest)
+    found = read_manifest(tmp_path)
+    assert found == manifest
+    assert found.words() == segmenter.vocabulary
+    assert found.training_words() == segmenter.predictor.model.train_vocabulary
+    assert found.tasks["instance"] == segmenter.predictor.task_settings["instance"]
+    assert dataclasses.is_dataclass(found.tasks["panoptic"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 9}, "format_version is 9, this version reads 1"),
+        ({"files": {"image": "gone.onnx"}}, "gone.onnx is missing"),
+        ({"files": {"image": "../image.onnx"}}, "is no plain file name"),
+        ({"divisor": "32"}, "divisor: Expected int"),
+    ],
+)
+def test_a_damaged_manifest_is_one_clear_line(segmenter, tmp_path, change, message):
+    content = msgspec.to_builtins(manifest_of(segmenter)) | change
+    (tmp_path / FILE_NAME).write_bytes(msgspec.json.encode(content))
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        read_manifest(tmp_path)
+    assert "frozenseg export" in str(caught.value)
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"export\.json does not exist"):
+        read_manifest(tmp_path)
+
+
+def test_int8_is_for_onnx_alone(segmenter, tmp_path):
+    with pytest.raises(ValueError, match="use --format onnx"):
+        export(segmenter, tmp_path, format="pt2", int8=True)
+
+
+@pytest.mark.slow
+def test_the_folder_of_the_miniature_gives_what_the_model_does(segmenter, tmp_path):
+    manifest = export(segmenter, tmp_path)
+    assert read_manifest(tmp_path) == manifest
+    assert {path.name for path in tmp_path.iterdir()} == {FILE_NAME, *manifest.files.values()}
+    for row in manifest.deviation:
+        assert row["mask_logits"] < 1e-3
+        assert row["class_log_probs"] < 5e-3
+    model = segmenter.predictor.model
+    run, graph = onnx_runner(tmp_path / "image.onnx", 1), ImageGraph(model).eval()
+    for case in ({"batch": 1, "rows": 1, "columns": 1, "words": 1, "classes": 1}, CASES[2]):
+        inputs = random_inputs(model, **case, seed=3)
+        with torch.no_grad():
+            expected = [each.numpy() for each in graph(*inputs)]
+        empty = (expected[1] <= 0).all((2, 3))
+        found = differences(graph.outputs, run(inputs), expected)
+        assert found["class_log_probs"] < 5e-3, (case, empty.sum())
+    assert np.isfinite(found["mask_logits"])
+
+
+@pytest.mark.slow
+def test_frozenseg_is_traced_with_sam_inside(tmp_path):
+    model = frozenseg.load("miniature-frozenseg", device="cpu").predictor.model
+    graph = ImageGraph(model, with_embeddings=True).eval()
+    with torch.no_grad():
+        program = trace(graph).module()
+        for case in CASES:
+            inputs = random_inputs(model, **case)
+            for found, expected in zip(program(*inputs), graph(*inputs), strict=True):
+                torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
