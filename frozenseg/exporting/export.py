@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
-from frozenseg import __version__
 from frozenseg.checkpoints.table import WEIGHTS
 from frozenseg.exporting.fusioner_graph import WindowGraph
 from frozenseg.exporting.graph import ImageGraph
@@ -34,6 +33,7 @@ from frozenseg.files import write_atomically
 from frozenseg.fusioner.method import BACKGROUND_WORD
 from frozenseg.fusioner.model import Fusioner
 from frozenseg.mask_classification.model import MaskClassificationModel
+from frozenseg.versions import package_versions
 from frozenseg.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _manifest(segmenter: Segmenter, **written: Any) -> ExportManifest:
     else:
         own = {"family": MASK_CLASSIFICATION, "divisor": model.size_divisibility}
     return ExportManifest(
-        frozenseg=__version__,
+        frozenseg=package_versions().get("frozenseg", "unknown"),
         name=segmenter.name,
         shortest_edge=predictor.edges[0],
         longest_edge=predictor.edges[1],
