@@ -102,7 +102,7 @@ def load_model(cfg: CfgNode, weights: str | Path = "") -> tuple[Any, LoadReport 
     if not path:
         return model, None
     encoders = family(cfg).encoders_without_weights(cfg)
-    report = load_weights(model, path, encoders_without_weights=encoders)
+    report = load_weights(model, path, encoders_without_weights=encoders, fresh=True)
     logger.info("%s: %s", path, report)
     logger.info("weights: %s", _origins(cfg, str(path), report))
     return model, report

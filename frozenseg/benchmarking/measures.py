@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import resource
-import statistics
 import sys
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
@@ -19,6 +16,7 @@ from detectron2.config import CfgNode
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
+from frozenseg.benchmarking.clock import StageClock, medians
 from frozenseg.build import load_model
 from frozenseg.checkpoints.lookup import ENCODER_KEYS, resolve_names
 from frozenseg.config import load_config
@@ -69,53 +67,26 @@ def networks(model: Any) -> dict[str, nn.Module]:
     return {"backbone": model.backbone, **sam, **parts}
 
 
-class StageClock:
-    """Seconds of named stages, of one run after another: `runs[-1]` is the present one."""
-
-    def __init__(self, synchronise: Callable[[], None]) -> None:
-        self.runs: list[dict[str, float]] = []
-        self.synchronise = synchronise
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds the seconds of the `with` block to the stage of this run."""
-        self.synchronise()
-        start = time.perf_counter()
-        yield
-        self.synchronise()
-        self.runs[-1][name] += time.perf_counter() - start
-
-    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, each call timed as the stage `name`."""
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.stage(name):
-                return function(*args, **kwargs)
-
-        return timed
-
-
 def measure_text(model: Any, sample: int) -> dict[str, Any]:
     """Seconds for the text embeddings: cold, warm (same cache, new builder) and at full length."""
-    builder = model.classifier
+    builder, clock = model.classifier, StageClock()
     synonyms = model.vocabulary.all_synonyms
     prompts = [template.format(word) for word in synonyms for template in builder.templates]
     result: dict[str, Any] = {"synonyms": len(synonyms), "prompts": len(prompts)}
     for state in ("cold", "warm"):
         fresh = copy.copy(builder)
         fresh.forget()
-        start = time.perf_counter()
-        fresh(model.vocabulary)
-        result[f"{state} seconds"] = time.perf_counter() - start
+        with clock.stage(state):
+            fresh(model.vocabulary)
+        result |= {f"{state} {unit}": each for unit, each in clock.own[state].seconds.items()}
     if sample:
         chosen = prompts[:: max(1, len(prompts) // sample)][:sample]
         tokens, _ = model.backbone.text.tokenize(chosen)
         full = torch.zeros(len(tokens), model.backbone.text.context_length, dtype=tokens.dtype)
         full[:, : tokens.shape[1]] = tokens
-        with torch.no_grad():
-            start = time.perf_counter()
+        with torch.no_grad(), clock.stage("sample"):
             model.backbone.clip_model.encode_text(full.to(model.device))
-        per_prompt = (time.perf_counter() - start) / len(full)
+        per_prompt = clock.own["sample"].seconds["seconds"] / len(full)
         result["full-length seconds (from a sample)"] = per_prompt * len(prompts)
         result["cold / full-length"] = result["cold seconds"] / (per_prompt * len(prompts))
     return result
@@ -123,27 +94,32 @@ def measure_text(model: Any, sample: int) -> dict[str, Any]:
 
 def measure_image(
     model: Any, size: Sequence[int], *, runs: int, warmup: int, device: str
-) -> dict[str, float]:
-    """Median seconds of every stage, of each task head, and of the whole call."""
+) -> dict[str, dict[str, float]]:
+    """Median wall and processor seconds of every stage, each task head, and the whole call.
+
+    Returns: {"seconds": {stage: wall}, "processor seconds": {stage: processor}}. "other" is what
+        the call does outside of every stage, "mask resize, sigmoid" what the task heads share.
+    """
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
-    clock = StageClock(waiting(device))
-    with ExitStack() as stack:
-        for owner, name, stage in _timed(model):
-            timed = clock.wrap(stage, getattr(owner, name))
-            stack.enter_context(mock.patch.object(owner, name, timed))
-        for run in range(warmup + runs):
-            clock.runs.append(defaultdict(float))
+    kept = []
+    for run in range(warmup + runs):
+        clock = StageClock(waiting(device))
+        with ExitStack() as stack:
+            for owner, name, stage in _timed(model):
+                timed = clock.wrap(stage, getattr(owner, name))
+                stack.enter_context(mock.patch.object(owner, name, timed))
             with clock.stage("total"), torch.no_grad():
                 model([{"image": image}])
-            print(f"\rrun {run + 1}/{warmup + runs}", end="", file=sys.stderr)
+        own = {"other": clock.own["total"], "mask resize, sigmoid": clock.own["task heads"]}
+        kept.append({**clock.whole, **own})
+        print(f"\rrun {run + 1}/{warmup + runs}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    kept = clock.runs[warmup:]
-    medians = {name: statistics.median(run[name] for run in kept) for name in kept[0]}
-    medians["other"] = medians["total"] - sum(medians.get(name, 0.0) for name in STAGES)
-    heads = sum(medians.get(name, 0.0) for name in HEADS)
-    medians["mask resize, sigmoid"] = medians["task heads"] - heads
-    return medians
+    seconds = {name: time.seconds for name, time in medians(kept[warmup:]).items()}
+    return {
+        unit: {name: each[unit] for name, each in seconds.items()}
+        for unit in ("seconds", "processor seconds")
+    }
 
 
 def waiting(device: str) -> Callable[[], None]:

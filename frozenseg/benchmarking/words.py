@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from frozenseg.benchmarking.clock import StageClock
 from frozenseg.vocab import Vocabulary
 from frozenseg.vocab.class_tables import table_names
 
@@ -25,8 +25,9 @@ def measure_change_of_words(
         words: of the first vocabulary, each a class; the third has `NEW_WORDS` more.
         cache: an empty folder for the embeddings.
         synchronise: waits for the device.
-    Returns: one dict for each: "vocabulary" (what it is), "words", "seconds" until the classifier
-        is ready, "prompts" that went through the text tower (equal ones once).
+    Returns: one dict for each: "vocabulary" (what it is), "words", "seconds" and "processor
+        seconds" until the classifier is ready, "prompts" that went through the text tower (equal
+        ones once).
     Raises: ValueError for fewer words than 1 or more than the built-in tables have.
     """
     names = _names(words + NEW_WORDS)
@@ -40,16 +41,14 @@ def measure_change_of_words(
     builder = copy.copy(model.classifier)
     builder._cache_dir = cache
     builder.forget()
-    before, rows = model.vocabulary, []
+    before, rows, clock = model.vocabulary, [], StageClock(synchronise)
     with mock.patch.object(model, "classifier", builder), _counted(builder._text) as prompts:
         for change, vocabulary in changes.items():
             prompts.clear()
-            start = time.perf_counter()
-            model.set_vocabulary(vocabulary)
-            model.classifier(model.vocabulary)
-            synchronise()
-            seconds = time.perf_counter() - start
-            row = {"vocabulary": change, "words": len(vocabulary), "seconds": seconds}
+            with clock.stage(change):
+                model.set_vocabulary(vocabulary)
+                model.classifier(model.vocabulary)
+            row = {"vocabulary": change, "words": len(vocabulary), **clock.own[change].seconds}
             rows.append({**row, "prompts": sum(prompts)})
     model.set_vocabulary(before)
     return rows

@@ -89,7 +89,11 @@ class LoadReport:
 
 
 def load_weights(
-    model: nn.Module, path: str | Path, *, encoders_without_weights: Mapping[str, str] | None = None
+    model: nn.Module,
+    path: str | Path,
+    *,
+    encoders_without_weights: Mapping[str, str] | None = None,
+    fresh: bool = False,
 ) -> LoadReport:
     """Loads a weights file strictly: every trained parameter must be there, with its shape.
 
@@ -99,9 +103,11 @@ def load_weights(
     Args:
         encoders_without_weights: prefixes of encoders that have no weights but the file's, with
             the reason and the remedy: they must be in the file.
+        fresh: nothing holds the model's parameters yet (see `take_weights`).
     Raises: FileNotFoundError or ValueError with the names that do not fit.
     """
-    return load_state(model, read_state_dict(path), str(path), encoders_without_weights)
+    state = read_state_dict(path)
+    return load_state(model, state, str(path), encoders_without_weights, fresh=fresh)
 
 
 def load_state(
@@ -109,8 +115,13 @@ def load_state(
     weights: Mapping[str, Tensor],
     source: str,
     encoders_without_weights: Mapping[str, str] | None = None,
+    *,
+    fresh: bool = False,
 ) -> LoadReport:
-    """`load_weights` for tensors that are in memory; `source` names them in errors."""
+    """`load_weights` for tensors that are in memory; `source` names them in errors.
+
+    With `fresh` the tensors become the model's own (see `take_weights`).
+    """
     own = model.state_dict()
     weights = _without_other_classes(weights, own, source)
     for prefix, reason in (encoders_without_weights or {}).items():
@@ -132,14 +143,48 @@ def load_state(
     usable = {name: value for name, value in weights.items() if name in own}
     frozen = tuple(name for name in usable if name.startswith(FROZEN_PREFIXES))
     changed = tuple(name for name in frozen if not _equal(own[name], usable[name]))
-    model.load_state_dict(usable, strict=False)
-    return LoadReport(
+    report = LoadReport(
         loaded=tuple(name for name in usable if not name.startswith(FROZEN_PREFIXES)),
         frozen=frozen,
         changed=tuple(name for name in changed if not name.endswith(BATCH_COUNTER)),
         skipped=tuple(name for name in own if name not in usable),
         ignored=tuple(name for name in weights if name not in own),
     )
+    if fresh:
+        take_weights(model, usable)
+    else:
+        model.load_state_dict(usable, strict=False)
+    return report
+
+
+def take_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Makes tensors that were read from a file a model's own: large models have no room for two.
+
+    They take the place of the model's parameters, in its dtype and layout; what must be copied is
+    copied one by one (to another device into the model's own memory). Whoever holds parameters of
+    the model already, as an optimizer does, would keep the old ones.
+
+    Args: weights: some or all of the model's names, with its shapes. What stays of them is shared.
+    """
+    own = model.state_dict()
+    taken: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, value in weights.items():
+        if own[name].device != value.device:
+            own[name].copy_(value)
+            continue
+        value = value.to(own[name].dtype).contiguous(memory_format=_layout(own[name]))
+        storage = value.untyped_storage()
+        if storage.data_ptr() in places or storage.nbytes() > value.nbytes:
+            value = value.clone()  # of a part of a larger tensor, or of one that two names share
+        places.add(storage.data_ptr())
+        taken[name] = value
+    model.load_state_dict(taken, strict=False, assign=True)
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    is_last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format
 
 
 def _without_other_classes(

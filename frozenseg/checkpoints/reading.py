@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _codecs
+import inspect
 import pickle
 import sys
 import warnings
@@ -127,7 +128,7 @@ def read_file(path: Path, *, in_place: bool = False) -> Any:
         raise FileNotFoundError(f"weights file not found: {path}")
     try:
         if path.suffix.lower() == ".safetensors":
-            return load_file(path)
+            return _read_safetensors(path)
         if is_torchscript(path):
             return _read_torchscript(path)
         _allow_numpy()
@@ -250,6 +251,13 @@ def is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors in memory of their own: one that is mapped would change, or end, with its file."""
+    if "backend" in inspect.signature(load_file).parameters:  # safetensors 0.8: without mapping
+        return load_file(path, backend="pread")
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:

@@ -2,10 +2,11 @@
 
     frozenseg benchmark --config-file configs/fcclip/r50.yaml --random-weights
 
-Prints a table of stages (median of the runs after warm-up) with parameters and FLOPs, the cost of
-the text embeddings with a cold and a warm cache, that of a change of words on the loaded model,
-and the peak memory; `--json` keeps it all.
-Compare figures of one run only: machines are noisy.
+Prints a table of stages (medians of the runs after warm-up, wall and processor seconds) with
+parameters and FLOPs, whether other programs used the machine meanwhile, the cost of the text
+embeddings with a cold and a warm cache, that of a change of words on the loaded model, and the peak
+memory; `--json` keeps it all.
+Compare figures of one run only; processor seconds (of all threads) where the machine was loaded.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frozenseg.cli.options import add_shared, whole
 from frozenseg.files import write_json
+
+if TYPE_CHECKING:
+    from frozenseg.benchmarking.clock import MachineLoad
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,13 +79,16 @@ def build(args: argparse.Namespace, cache: str) -> Any:
     return model
 
 
-def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> None:
+def report(
+    args: argparse.Namespace, model: Any, figures: dict[str, Any], machine: MachineLoad
+) -> None:
     """Prints the tables."""
     from tabulate import tabulate
 
     from frozenseg.benchmarking.measures import HEADS, STAGES
 
     seconds, gflop, million = figures["seconds"], figures["gflop"], figures["parameters (M)"]
+    processor = figures["processor seconds"]
     parts = [name for name in ("mask resize, sigmoid", *HEADS) if name in seconds]
     labels = {name: name for name in STAGES if name in seconds} | {
         name: f"- {name}" for name in parts
@@ -90,6 +97,7 @@ def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> Non
         [
             label,
             seconds[name],
+            processor[name],
             seconds[name] / seconds["backbone"],
             gflop.get(name),
             million.get(name),
@@ -102,8 +110,9 @@ def report(args: argparse.Namespace, model: Any, figures: dict[str, Any]) -> Non
         f"{figures['queries']} queries, {args.device}, "
         f"{args.threads} threads, median of {args.runs} runs after {args.warmup}"
     )
-    headers = ["stage", "seconds", "/ backbone", "GFLOP", "parameters (M)"]
+    headers = ["stage", "seconds", "processor", "/ backbone", "GFLOP", "parameters (M)"]
     print(tabulate(rows, headers=headers, floatfmt=".3f"))
+    print(machine)
     ratio = (seconds["total"] - seconds["backbone"]) / seconds["backbone"]
     print(f"(total - backbone) / backbone: {ratio:.2f}")
     if "SAM encoder" in seconds:
@@ -121,6 +130,7 @@ def main(args: argparse.Namespace) -> int:
     import torch
 
     from frozenseg.benchmarking import measures
+    from frozenseg.benchmarking.clock import MachineWatch
     from frozenseg.benchmarking.words import measure_change_of_words
 
     torch.set_num_threads(args.threads)
@@ -135,15 +145,18 @@ def main(args: argparse.Namespace) -> int:
                 figures["change of words"] = measure_change_of_words(
                     model, args.words, Path(cache) / "words", measures.waiting(args.device)
                 )
-        figures["seconds"] = measures.measure_image(
+        watch = MachineWatch()
+        figures |= measures.measure_image(
             model, args.size, runs=args.runs, warmup=args.warmup, device=args.device
         )
+        machine = watch.load()
+        figures["machine"] = machine.figures
         figures["peak memory (GB)"] = measures.peak_memory(args.device)
         figures["gflop"] = measures.measure_flops(model, args.size)
         figures["queries"] = measures.count_queries(model)
         figures["parameters (M)"] = measures.parameters(model)
     figures["threads"], figures["torch"] = args.threads, torch.__version__
-    report(args, model, figures)
+    report(args, model, figures, machine)
     if args.json:
         write_json(args.json, figures)
     return 0

@@ -52,7 +52,9 @@ def main(args: argparse.Namespace) -> None:
         return
     from tabulate import tabulate
 
-    rows = []
+    from frozenseg.benchmarking.clock import MachineWatch
+
+    rows, watch = [], MachineWatch()
     for classes in args.classes:
         figures = {mode: run_case(args, classes, mode) for mode in MODES}
         rows.append({"classes": classes, **figures})
@@ -67,6 +69,7 @@ def main(args: argparse.Namespace) -> None:
         for row in rows
     ]
     print(tabulate(table, headers=headers, floatfmt=(".0f", ".0f", ".0f", ".0f", ".2f", ".2f")))
+    print(watch.load())
     if args.json:
         write_json(args.json, rows)
 

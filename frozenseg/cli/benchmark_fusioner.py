@@ -40,6 +40,7 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from tabulate import tabulate
 
+    from frozenseg.benchmarking.clock import MachineWatch
     from frozenseg.benchmarking.measures import benchmark_config, benchmark_model
 
     torch.set_num_threads(args.threads)
@@ -48,9 +49,11 @@ def main(args: argparse.Namespace) -> None:
     if not is_fusioner or cfg.MODEL.FUSIONER.METHOD not in ("early", "late"):
         raise ValueError(f"{args.config_file} is not an early or late Fusioner: nothing to measure")
     model = benchmark_model(cfg)
+    watch = MachineWatch()
     rows = [measure(model, words, args) for words in args.words]
     print(f"{args.config_file}: {model.crop} pixels, batch {args.batch}, processor seconds")
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
+    print(watch.load())
     if args.json:
         write_json(args.json, rows)
 

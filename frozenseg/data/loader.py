@@ -105,11 +105,13 @@ class TrainLoader:
         rank: int = 0,
         world_size: int = 1,
         factors: Sequence[float] | None = None,
+        pin_memory: bool = False,
     ) -> None:
         """
         Args:
             batch_size: counts all ranks.
             factors: of a `StreamSampler`.
+            pin_memory: images lie in memory from which a GPU fetches them while it computes.
         Raises: ValueError if the ranks cannot share a batch evenly.
         """
         if batch_size <= 0 or batch_size % world_size:
@@ -121,6 +123,7 @@ class TrainLoader:
         self.per_rank = batch_size // world_size
         self.num_workers = num_workers
         self.rank, self.world_size, self.factors = rank, world_size, factors
+        self.pin_memory = pin_memory
         self.start = 0
 
     def __iter__(self) -> Iterator[list[Record]]:
@@ -140,6 +143,7 @@ class TrainLoader:
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
             worker_init_fn=_one_thread,
+            pin_memory=self.pin_memory,
         )
 
 

@@ -296,6 +296,7 @@ def build_train_loader(cfg: CfgNode, seed: int) -> TrainLoader:
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
         factors=repeat_factors(records, cfg.DATALOADER.REPEAT_THRESHOLD) if repeated else None,
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
 

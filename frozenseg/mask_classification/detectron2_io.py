@@ -24,7 +24,11 @@ Samples = Sequence[Mapping[str, Any]]
 
 def normalised_images(samples: Samples, mean: Tensor, std: Tensor, divisibility: int) -> ImageList:
     """Images (value - mean) / std, padded bottom and right with zeros to a multiple of pixels."""
-    images = [(sample["image"].to(mean.device) - mean) / std for sample in samples]
+    # A GPU fetches pinned images while it computes; from a GPU to the CPU nobody would wait.
+    images = [
+        (sample["image"].to(mean.device, non_blocking=mean.is_cuda) - mean) / std
+        for sample in samples
+    ]
     return ImageList.from_tensors(images, divisibility)
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from frozenseg.checkpoints.digests import weights_hash
-from frozenseg.checkpoints.loading import likely_key, load_weights
+from frozenseg.checkpoints.loading import likely_key, load_weights, take_weights
 from frozenseg.encoders.clip.weights import no_weights
 from frozenseg.files import file_digest
 
@@ -219,3 +219,36 @@ def test_the_hash_of_weights_is_that_of_their_names_and_values():
     other = weights_hash(renamed)
     renamed.offset, renamed.bias = renamed.bias, None
     assert weights_hash(renamed) != other
+
+
+def test_a_fresh_model_takes_the_tensors_in_its_own_dtype_layout_and_freedom(file):
+    model = nn.Module()
+    model.conv = nn.Conv2d(4, 6, 3).requires_grad_(False).to(memory_format=torch.channels_last)
+    model.linear = nn.Linear(3, 2)
+    half = {name: torch.rand(t.shape).half() for name, t in model.state_dict().items()}
+    take_weights(model, half)
+    assert equal(model, {name: value.float() for name, value in half.items()})
+    assert model.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
+
+
+def test_a_fresh_model_shares_no_memory_between_two_names_nor_with_a_larger_tensor():
+    model, large = nn.ModuleList(nn.Linear(3, 3, bias=False) for _ in range(3)), torch.rand(100, 3)
+    same = torch.rand(3, 3)
+    take_weights(model, {"0.weight": same, "1.weight": same, "2.weight": large[:3]})
+    storages = {part.weight.untyped_storage().data_ptr() for part in model}
+    assert len(storages) == 3
+    assert model[0].weight.data_ptr() == same.data_ptr()  # no copy
+    assert model[2].weight.untyped_storage().nbytes() == 36
+    assert torch.equal(model[1].weight, same)
+
+
+def test_fresh_or_not_the_report_and_the_values_are_the_same(file):
+    source, models = Toy().state_dict(), (Toy(), Toy())
+    models[1].load_state_dict(models[0].state_dict())
+    reports = [
+        load_weights(model, file(source), fresh=fresh)
+        for model, fresh in zip(models, (False, True), strict=True)
+    ]
+    assert reports[0] == reports[1]
+    assert equal(models[1], models[0].state_dict())

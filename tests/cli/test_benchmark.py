@@ -42,6 +42,14 @@ def test_figures_of_a_small_model(tmp_path):
     stages = ("backbone", "pixel decoder", "transformer decoder", "classification", "task heads")
     total = sum(seconds[name] for name in (*stages, "other"))
     assert total == pytest.approx(seconds["total"])
+    assert sum(figures["processor seconds"][name] for name in (*stages, "other")) == pytest.approx(
+        figures["processor seconds"]["total"]
+    )
+    assert all(
+        value >= 0 for unit in ("seconds", "processor seconds") for value in figures[unit].values()
+    )
+    assert "machine: " in result.stdout
+    assert figures["machine"]["cores"] >= 1
     heads = ("mask resize, sigmoid", "semantic", "panoptic", "instance")
     assert sum(seconds[name] for name in heads) == pytest.approx(seconds["task heads"])
     assert all(figures["gflop"][name] > 0 for name in stages[:3])

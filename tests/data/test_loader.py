@@ -97,3 +97,8 @@ def test_a_stream_with_repeats_goes_on_anywhere_and_is_shared_without_overlap():
         batches(30, factors=FACTORS, batch_size=2, rank=rank, world_size=2) for rank in range(2)
     )
     assert [a + b for a, b in zip(first, second, strict=True)] == whole
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory")  # without a GPU
+def test_pinned_batches_are_the_same():
+    assert batches(4, pin_memory=True) == batches(4)

@@ -14,6 +14,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
 from frozenseg.checkpoints.download import check_hub_file, hub_access
+from frozenseg.checkpoints.loading import take_weights
 from frozenseg.checkpoints.reading import BATCH_COUNTER, differences, read_state_dict
 from frozenseg.checkpoints.skip_init import SkipInitialisers, do_weights_follow, wants_meta
 from frozenseg.checkpoints.table import HUB_REVISIONS
@@ -80,8 +81,7 @@ def load_clip(
     quick_gelu = is_openai or config.quick_gelu or bool(tag.get("quick_gelu"))
     is_meta = wants_meta(device)
     if is_meta or (not name and do_weights_follow()):
-        with SkipInitialisers():
-            model = _build(config, quick_gelu=quick_gelu).eval()
+        model = _build_unset(config, quick_gelu=quick_gelu).eval()
         return model.to("meta" if is_meta else device)
     if not name:
         logger.warning(
@@ -95,9 +95,7 @@ def load_clip(
     if all(constant in state for constant in _OPENAI_CONSTANTS):
         quick_gelu = True
         state = {key: tensor for key, tensor in state.items() if key not in _OPENAI_CONSTANTS}
-    # Initial values take seconds to compute for large models, and the weights overwrite them.
-    with SkipInitialisers():
-        model = _build(config, quick_gelu=quick_gelu)
+    model = _build_unset(config, quick_gelu=quick_gelu)
     _load_strictly(model, state, model_name=model_name, source=str(path or f"tag {name!r}"))
     return model.eval().to(device)
 
@@ -139,6 +137,19 @@ def _build(config: ClipConfig, *, quick_gelu: bool) -> nn.Module:
         raise ValueError(f"CLIP config {config.name}: cannot build the model: {reason}") from error
 
 
+def _build_unset(config: ClipConfig, *, quick_gelu: bool) -> Any:
+    """A model to be filled: no initial values, which take seconds to compute for large models.
+
+    Convolutions have the layout that `FrozenCLIP` gives them, which would otherwise be a copy.
+    """
+    with SkipInitialisers():
+        model: Any = _build(config, quick_gelu=quick_gelu)
+    for parameter in model.visual.parameters():
+        if parameter.dim() == 4:
+            parameter.data = torch.empty_like(parameter, memory_format=torch.channels_last)
+    return model
+
+
 def _load_strictly(
     model: nn.Module, state: dict[str, Tensor], *, model_name: str, source: str
 ) -> None:
@@ -151,4 +162,4 @@ def _load_strictly(
             f"CLIP weights {source} do not fit model {model_name}: parameters {problems}"
             ". Were these weights made for this model (CLIP_MODEL_NAME)?"
         )
-    model.load_state_dict(state, strict=False)
+    take_weights(model, state)

@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from torch import Tensor
 
+from frozenseg.checkpoints.loading import take_weights
 from frozenseg.checkpoints.skip_init import SkipInitialisers, do_weights_follow, wants_meta
 from frozenseg.encoders.frozen import Frozen
 from frozenseg.encoders.sam.attention import SamViT
@@ -102,7 +103,7 @@ def load_sam(
         return sam.to("meta")
     if weights:
         state = read_sam_weights(config, weights, sam.state_dict())
-        sam.load_state_dict(state, assign=True)
+        take_weights(sam, state)
     elif not follow:
         logger.warning(
             "SAM %s has random weights: its features mean nothing until weights are loaded. %s",

@@ -10,6 +10,7 @@ from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from frozenseg.checkpoints.loading import take_weights
 from frozenseg.checkpoints.reading import BATCH_COUNTER, differences, read_state_dict
 
 # Where training code keeps the encoder among a teacher, a projector and a predictor.
@@ -46,7 +47,7 @@ def load_timm_weights(model: nn.Module, path: Path, *, label: str) -> None:
             f"weights {path} do not fit the visual encoder {label}: parameters {problems}. Were "
             "these weights made for this model?"
         )
-    model.load_state_dict(state, strict=False)
+    take_weights(model, state)
 
 
 def sine_positions(model: VisionTransformer) -> Tensor:
