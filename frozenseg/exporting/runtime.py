@@ -168,7 +168,7 @@ class ExportedModel:
         """What depends on the words alone, of which the graph has some as inputs."""
         synonyms = self.vocabulary.synonyms
         owners_S = [index for index, names in enumerate(synonyms) for _ in names]
-        words = {
+        words: Inputs = {
             "text": self._vectors(self.vocabulary.all_synonyms),
             "class_of_synonym": np.array(owners_S, dtype=np.int64),
             "seen": np.array(seen_classes(self.vocabulary, self._seen_in_training)),
