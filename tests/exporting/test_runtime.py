@@ -112,7 +112,7 @@ def assert_equal(found, expected):
 def test_results_are_those_of_the_model(size, task, words, model, exported):
     expected = model(scene(size), words, task)
     assert_equal(exported(scene(size), words, task), expected)
-    assert expected.segments
+    assert expected.segments or size == SIZES["wide"]  # shapes stretched out of recognition
 
 
 @pytest.mark.slow
