@@ -12,26 +12,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.errors import missing_package
+from frozenseg.errors import explained_imports
 from frozenseg.files import sample_image
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from frozenseg.config import load_config
+    from frozenseg.exporting.runtime import ExportedSegmenter
+    from frozenseg.loading import load
     from frozenseg.predict.coco_export import save_coco
     from frozenseg.predict.segmentation import Segmentation
     from frozenseg.predict.segmented_image import Segment
-    from frozenseg.predict.segmenter import Results, Segmenter, load, models, segment
+    from frozenseg.predict.segmenter import Results, Segmenter, models, segment
     from frozenseg.vocab import Vocabulary
 
 _EXPORTS = {
+    "ExportedSegmenter": "frozenseg.exporting.runtime",
     "Results": "frozenseg.predict.segmenter",
     "Segment": "frozenseg.predict.segmented_image",
     "Segmentation": "frozenseg.predict.segmentation",
     "Segmenter": "frozenseg.predict.segmenter",
     "Vocabulary": "frozenseg.vocab",
-    "load": "frozenseg.predict.segmenter",
+    "load": "frozenseg.loading",
     "load_config": "frozenseg.config",
     "models": "frozenseg.predict.segmenter",
     "save_coco": "frozenseg.predict.coco_export",
@@ -39,6 +42,7 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "ExportedSegmenter",
     "Results",
     "Segment",
     "Segmentation",
@@ -61,13 +65,8 @@ def __getattr__(name: str) -> Any:
     """
     if name not in _EXPORTS:
         raise AttributeError(f"module 'frozenseg' has no attribute {name!r}")
-    try:
+    with explained_imports():
         return getattr(import_module(_EXPORTS[name]), name)
-    except ModuleNotFoundError as error:
-        remedy = missing_package(error)
-        if not remedy:
-            raise
-        raise ImportError(remedy) from error
 
 
 def __dir__() -> list[str]:

@@ -65,8 +65,12 @@ def retry_out_of_memory(model: nn.Module, fallback: str = "cpu") -> Iterator[Non
     First on the same device, after its caches were emptied; then, alone and with the model's
     weights, on the device `fallback`, whose results differ by rounding only. The model then
     returns to its device. Each such image is one line of the log.
+    A model that is not torch's (an exported one) is left as it is.
     Raises: torch's error where the model already is on `fallback`, with the remedies.
     """
+    if not hasattr(model, "forward"):
+        yield
+        return
     forward, before = model.forward, model.__dict__.get("forward")
     counts = {"again": 0, "fallback": 0}
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 
+_FULL = "pip install 'frozenseg[full]'"
+_DRAWING = "pip install opencv-python-headless scipy matplotlib"
 # Packages that pip does not bring with this one -> what installs them.
 REMEDIES = {
     "detectron2": "frozenseg setup detectron2",
@@ -14,6 +18,10 @@ REMEDIES = {
         ("fastapi", "starlette", "uvicorn", "python_multipart"), "pip install 'frozenseg[serve]'"
     ),
     "transformers": "pip install 'frozenseg[fusioner]'",
+    **dict.fromkeys(("onnxruntime", "tokenizers", "ftfy"), "pip install 'frozenseg[runtime]'"),
+    **dict.fromkeys(("cv2", "scipy", "matplotlib"), _DRAWING),
+    **dict.fromkeys(("torch", "torchvision", "fvcore", "open_clip", "timm", "tabulate"), _FULL),
+    **dict.fromkeys(("segment_anything", "gdown", "panopticapi", "huggingface_hub"), _FULL),
 }
 
 TRACEBACK = "Traceback (most recent call last)"
@@ -34,7 +42,21 @@ def missing_package(error: BaseException) -> str:
     name = (getattr(error, "name", None) or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or name not in REMEDIES:
         return ""
+    if name == "detectron2" and not find_spec("torch"):
+        return f"PyTorch and detectron2 are not installed; run: {_FULL}, then {REMEDIES[name]}"
     return f"{name} is not installed; run: {REMEDIES[name]}"
+
+
+@contextmanager
+def explained_imports() -> Iterator[None]:
+    """Within it, or the function it decorates, the error of a missing package has its remedy."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        remedy = missing_package(error)
+        if not remedy:
+            raise
+        raise ModuleNotFoundError(remedy, name=error.name) from error
 
 
 def is_user_error(error: BaseException) -> bool:

@@ -85,9 +85,9 @@ def axis_weights(source: int, padded: int, image: int, output: int) -> NDArray[n
     if image == output:
         return weights_PS[:image]
     low_O, high_O, weight_O1 = bilinear_taps(image, output)
-    weights_OS: NDArray[np.float64]
-    weights_OS = (1.0 - weight_O1) * weights_PS[low_O] + weight_O1 * weights_PS[high_O]
-    return weights_OS
+    lower_OS: NDArray[np.float64] = weights_PS[low_O]
+    upper_OS: NDArray[np.float64] = weights_PS[high_O]
+    return (1.0 - weight_O1) * lower_OS + weight_O1 * upper_OS
 
 
 def bilinear_taps(

@@ -43,10 +43,11 @@ ARROWS: dict[str, set[str]] = {
     "detectron2_setup": GROUND,
 }
 ARROWS["exporting"] = {"predict"} | MODELS
+ARROWS["loading"] = {"predict", "exporting", "checkpoints"} | GROUND
 ARROWS["web"] = {"predict", "visualization"} | MODELS
 ARROWS["benchmarking"] = MODELS
 ARROWS["cli"] = set(ARROWS) | {"__init__"}
-ARROWS["__init__"] = {"predict", "config", "vocab"} | GROUND
+ARROWS["__init__"] = {"loading", "exporting", "predict", "config", "vocab"} | GROUND
 ARROWS["__main__"] = {"cli"}
 SCRIPTS = {"train_net", "demo", "tools", "datasets", "tests", "configs"}
 # Importing one of these costs from a tenth of a second to seconds.
@@ -271,7 +272,7 @@ STYLES = {
 }
 
 
-FILES = {"__init__", "__main__", "build"} | GROUND
+FILES = {"__init__", "__main__", "build", "loading"} | GROUND
 
 
 def make_tree(root: Path, code: str, place: str) -> Path:

@@ -1,7 +1,7 @@
 """Writes the lock files: exact versions, for every Python at once, with the hashes of their files.
 
 requirements.lock is what `make` installs, requirements-lowest.lock what `make test-lowest` does:
-the lowest versions that requirements.txt and the extras admit. uv resolves; versions of the
+the lowest versions that pyproject.toml admits. uv resolves; versions of the
 present files are kept where they still fit, except with `--upgrade`. For maintainers:
 
     pip install uv
@@ -23,6 +23,7 @@ from frozenseg.detectron2_setup.repack import REQUIREMENTS as DETECTRON2_REQUIRE
 from frozenseg.files import write_atomically
 
 LOCK, LOWEST = ROOT / "requirements.lock", ROOT / "requirements-lowest.lock"
+LOWEST_EXTRAS = ("full", "dev", "fusioner", "demo", "heif")
 # setuptools builds the packages that have no wheel, and this one. panopticapi-lite is for every
 # Python, although its metadata exclude some.
 ALSO = (*DETECTRON2_REQUIREMENTS, "setuptools>=77", "panopticapi-lite==0.2.0")
@@ -38,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
     upgrade = ["--upgrade"] if args.upgrade else []
     lock(LOCK, "", ["--universal", "--python-version=3.10", "--all-extras", *upgrade])
     lowest = ["--python-version=3.11", "--resolution=lowest-direct", *upgrade]
-    extras = ["--extra=dev", "--extra=fusioner", "--extra=demo", "--extra=heif"]
+    extras = [f"--extra={name}" for name in LOWEST_EXTRAS]
     lock(LOWEST, ", the lowest that are admitted, for Python 3.11", [*lowest, *extras])
 
 

@@ -130,7 +130,7 @@ def read_auth(text: str) -> list[tuple[str, str]]:
 def _models(args: argparse.Namespace) -> ModelShelf:
     """What can be chosen: the model of the command line, then all whose weights are here."""
     from frozenseg.checkpoints.named_models import DEFAULT_MODEL, MODELS
-    from frozenseg.predict.segmenter import load
+    from frozenseg.loading import load
     from frozenseg.web.models import ModelShelf, available_models
 
     own = {Path(args.config_file).stem: args.config_file} if args.config_file else {}

@@ -114,13 +114,20 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError("--write: a video has only overlay and json: add one of them")
     for text in found.unmatched:
         print(f"skipped {text}: no such file, folder or match", file=sys.stderr)
-    from frozenseg.predict.video import open_webcam
     from frozenseg.progress import lines_on_stderr
 
     # Before the model: an answer at once if there is no such camera.
-    camera_or_none = contextlib.nullcontext() if args.webcam is None else open_webcam(args.webcam)
-    with camera_or_none as camera, lines_on_stderr():
+    with _camera(args.webcam) as camera, lines_on_stderr():
         return _run(_prepare(args), found, camera)
+
+
+def _camera(number: int | None) -> contextlib.AbstractContextManager[Video | None]:
+    """The opened camera; None where none is asked for."""
+    if number is None:
+        return contextlib.nullcontext()
+    from frozenseg.predict.video import open_webcam
+
+    return open_webcam(number)
 
 
 def _find(args: argparse.Namespace) -> Inputs:
@@ -161,7 +168,7 @@ def _find(args: argparse.Namespace) -> Inputs:
 def _prepare(args: argparse.Namespace) -> Job:
     """The model with the user's words."""
     from frozenseg.checkpoints.named_models import DEFAULT_MODEL
-    from frozenseg.predict.segmenter import load
+    from frozenseg.loading import load
     from frozenseg.predict.words import read_words
 
     vocabulary = None if args.vocabulary is None else read_words(args.vocabulary)
@@ -195,7 +202,7 @@ def _run(job: Job, found: Inputs, camera: Video | None) -> int:
 
     with retry_out_of_memory(job.segmenter.predictor.model):
         images = segment_images(job, found.images) + Counts(bad=len(found.unmatched))
-        videos = segment_videos(job, found.videos)
+        videos = segment_videos(job, found.videos) if found.videos else Counts()
         if camera is not None:
             videos += record(job, camera)
     for counts, what in ((images, "images"), (videos, "videos")):

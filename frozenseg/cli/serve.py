@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
     check_port(args.host, args.port)  # before the model: an answer at once
 
     from frozenseg.checkpoints.named_models import DEFAULT_MODEL
-    from frozenseg.predict.segmenter import load
+    from frozenseg.loading import load
     from frozenseg.progress import lines_on_stderr
     from frozenseg.web.http_server import make_server
     from frozenseg.web.limits import Limits

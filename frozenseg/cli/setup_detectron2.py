@@ -4,7 +4,7 @@ A detectron2 that can be imported is kept, whatever its origin. Otherwise the so
 downloaded by pip (checked by hash), adapted to current libraries by the rules in
 frozenseg/detectron2_setup/rules.py, packed as a wheel, installed, and imported as a check. A wheel
 that was kept is used if it still has the SHA-256 that lies beside it. torch and setuptools must be
-installed before (`pip install setuptools frozenseg` does it).
+installed before (`pip install setuptools 'frozenseg[full]'` does it).
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def build_wheel(wheel: Path) -> None:
         if importlib.util.find_spec(name) is None:
             raise fetch.InstallError(
                 f"{name} is not installed in {sys.prefix}, and the sources of detectron2 need it "
-                "to be downloaded; first run: pip install setuptools -r requirements.txt"
+                "to be downloaded; first run: pip install setuptools 'frozenseg[full]'"
             )
     print("detectron2: downloading the sources of v0.6", flush=True)
     with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +11,8 @@ from detectron2.data import MetadataCatalog
 from torch import Tensor, nn
 
 from frozenseg.encoders.text.classifier import TextClassifierBuilder, TextEncoder
-from frozenseg.errors import warn_once
-from frozenseg.files import cache_folder
+from frozenseg.encoders.text.word_vectors import text_cache
 from frozenseg.vocab import Vocabulary, get_templates
-
-logger = logging.getLogger(__name__)
 
 
 class OpenVocabularyModel(nn.Module):
@@ -79,22 +74,13 @@ def shared_arguments(cfg: CfgNode, text: TextEncoder, templates: str) -> dict[st
         "text_classifier": TextClassifierBuilder(
             text,
             templates=get_templates(templates),
-            cache_dir=_text_cache(cfg.MODEL.TEXT_CACHE_DIR),
+            cache_dir=text_cache(cfg.MODEL.TEXT_CACHE_DIR),
         ),
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
         "train_vocabulary": train,
         "test_vocabulary": datasets_vocabulary("DATASETS.TEST", test) if test else train,
     }
-
-
-def _text_cache(given: str) -> Path | None:
-    """The folder of text embeddings; None, with one warning, where there is none."""
-    try:
-        return Path(given) if given else cache_folder("text")
-    except FileNotFoundError as error:
-        warn_once(logger, "cache", f"text embeddings are not kept on disk: {error}")
-        return None
 
 
 def datasets_vocabulary(key: str, names: Sequence[str]) -> Vocabulary:

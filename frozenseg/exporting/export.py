@@ -17,18 +17,23 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
-from frozenseg import __version__
 from frozenseg.checkpoints.table import WEIGHTS
-from frozenseg.exporting.graph import INPUTS, GraphInputs, ImageGraph, dynamic_shapes, random_inputs
+from frozenseg.exporting.fusioner_graph import WindowGraph
+from frozenseg.exporting.graph import ImageGraph
 from frozenseg.exporting.manifest import (
     FILE_NAME,
+    FUSIONER,
     MASK_CLASSIFICATION,
     ExportManifest,
+    FusionerSettings,
     write_manifest,
 )
 from frozenseg.exporting.text import export_text
 from frozenseg.files import write_atomically
+from frozenseg.fusioner.method import BACKGROUND_WORD
+from frozenseg.fusioner.model import Fusioner
 from frozenseg.mask_classification.model import MaskClassificationModel
+from frozenseg.versions import package_versions
 from frozenseg.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -39,14 +44,9 @@ logger = logging.getLogger(__name__)
 OPSET = 20  # the first with GridSample of onnxruntime's present form
 ONE_FILE = 2**30  # bytes of weights from which they lie in image.onnx.data
 
-Run = Callable[[GraphInputs], list[NDArray[np.float32]]]
-
-# What an export is compared with the model on: arguments of `random_inputs`.
-CASES: tuple[dict[str, int], ...] = (
-    {"batch": 1, "rows": 3, "columns": 4, "words": 7, "classes": 5},
-    {"batch": 1, "rows": 5, "columns": 3, "words": 9, "classes": 9},
-    {"batch": 2, "rows": 4, "columns": 4, "words": 12, "classes": 4},
-)
+Graph = ImageGraph | WindowGraph
+Inputs = Sequence[Tensor]
+Run = Callable[[Inputs], list[NDArray[np.float32]]]
 
 
 def export(
@@ -73,23 +73,21 @@ def export(
     model = segmenter.predictor.model
     if int8 and format != "onnx":
         raise ValueError("--int8 is onnxruntime's: use --format onnx")
-    if not isinstance(model, MaskClassificationModel):
-        raise ValueError(f"{type(model).__name__} cannot be exported yet")
+    graph = graph_of(model, with_embeddings=with_embeddings).eval()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).unlink(missing_ok=True)
-    graph = ImageGraph(model, with_embeddings=with_embeddings).eval()
-    examples = [random_inputs(model, **case) for case in CASES]
+    examples = [graph.random_inputs(**case) for case in graph.cases]
     with torch.no_grad():
         expected = [[each.numpy() for each in graph(*inputs)] for inputs in examples]
         if precision != "float32":
             keep_weights_in(graph, getattr(torch, precision))
         program = trace(graph)
-        files, run = _WRITERS[format](program, graph.outputs, folder, int8)
+        files, run = _WRITERS[format](program, graph, folder, int8)
     deviation = [
         {**case, **differences(graph.outputs, run(inputs), wanted)}
-        for case, inputs, wanted in zip(CASES, examples, expected, strict=True)
+        for case, inputs, wanted in zip(graph.cases, examples, expected, strict=True)
     ]
-    export_text(model.backbone.text, folder)
+    export_text(_text_tower(model), folder)
     manifest = _manifest(
         segmenter,
         format=format,
@@ -103,28 +101,56 @@ def export(
     return manifest
 
 
+def graph_of(model: Any, *, with_embeddings: bool = False) -> Graph:
+    """What is exported of a model. Raises: ValueError for one that cannot be, with the reason."""
+    if isinstance(model, Fusioner):
+        if with_embeddings:
+            raise ValueError("a Fusioner has no masks whose CLIP embeddings could be an output")
+        return WindowGraph(model)
+    if isinstance(model, MaskClassificationModel):
+        return ImageGraph(model, with_embeddings=with_embeddings)
+    raise ValueError(f"{type(model).__name__} cannot be exported")
+
+
+def _text_tower(model: Any) -> Any:
+    return model.language if isinstance(model, Fusioner) else model.backbone.text
+
+
 def _manifest(segmenter: Segmenter, **written: Any) -> ExportManifest:
     predictor = segmenter.predictor
     model: Any = predictor.model
     settings = predictor.task_settings or {}
     tasks = sorted(predictor.tasks, key=lambda task: task != segmenter.task)
     named = WEIGHTS.get(segmenter.name)
+    text = _text_tower(model)
+    if isinstance(model, Fusioner):
+        own = {
+            "family": FUSIONER,
+            "divisor": model.crop,
+            "fusioner": FusionerSettings(
+                crop=model.crop,
+                stride=model.stride,
+                threshold=model.threshold,
+                background=BACKGROUND_WORD,
+            ),
+        }
+    else:
+        own = {"family": MASK_CLASSIFICATION, "divisor": model.size_divisibility}
     return ExportManifest(
-        frozenseg=__version__,
+        frozenseg=package_versions().get("frozenseg", "unknown"),
         name=segmenter.name,
-        family=MASK_CLASSIFICATION,
-        divisor=model.size_divisibility,
         shortest_edge=predictor.edges[0],
         longest_edge=predictor.edges[1],
-        tasks={task: settings[task] for task in tasks},
+        tasks={task: settings[task] for task in tasks if task in settings},
         vocabulary=_content(segmenter.vocabulary),
         training_vocabulary=_content(model.train_vocabulary),
         templates=list(model.classifier.templates),
-        text_digest=model.backbone.text.digest,
-        context_length=model.backbone.text.context_length,
-        embed_dim=model.backbone.embed_dim,
+        text_digest=text.digest,
+        context_length=text.context_length,
+        embed_dim=text.embed_dim,
         batch_independent=model.batch_independent,
         licence=named.licence if named else "",
+        **own,
         **written,
     )
 
@@ -133,13 +159,12 @@ def _content(vocabulary: Vocabulary) -> Any:
     return msgspec.json.decode(vocabulary.to_json())
 
 
-def trace(graph: ImageGraph) -> ExportedProgram:
+def trace(graph: Graph) -> ExportedProgram:
     """The graph as a program of torch.export, with the sizes of its inputs free."""
-    model = graph.model
     program = torch.export.export(
         graph,
-        tuple(random_inputs(model)),
-        dynamic_shapes=dynamic_shapes(model.size_divisibility),
+        tuple(graph.random_inputs()),
+        dynamic_shapes=graph.dynamic_shapes(),
         strict=False,
     )
     graph.eval()  # forgets what MobileSAM's attention keeps between calls: of the trace, no numbers
@@ -200,14 +225,14 @@ def differences(
 
 
 def _write_onnx(
-    program: ExportedProgram, outputs: Sequence[str], folder: Path, int8: bool
+    program: ExportedProgram, graph: Graph, folder: Path, int8: bool
 ) -> tuple[dict[str, str], Run]:
     converted = torch.onnx.export(
         program,
         (),
         opset_version=OPSET,
-        input_names=INPUTS,
-        output_names=outputs,
+        input_names=graph.inputs,
+        output_names=graph.outputs,
         dynamo=True,
         verbose=False,
     )
@@ -221,7 +246,7 @@ def _write_onnx(
             made = quantised(made)
         for part in made.parent.glob(f"{path.name}*"):
             part.replace(folder / part.name)
-    return {"image": path.name}, onnx_runner(path)
+    return {"image": path.name}, onnx_runner(path, graph.inputs)
 
 
 def quantised(path: Path) -> Path:
@@ -245,16 +270,16 @@ def quantised(path: Path) -> Path:
     return made
 
 
-def onnx_runner(path: Path, threads: int = 0) -> Run:
-    """Runs an ONNX file by onnxruntime on the CPU; `threads` 0: as many as there are cores."""
+def onnx_runner(path: Path, names: Sequence[str], threads: int = 0) -> Run:
+    """Runs an ONNX file with inputs of these names on the CPU; `threads` 0: all cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def run(inputs: GraphInputs) -> list[NDArray[np.float32]]:
-        named = zip(INPUTS, inputs, strict=True)
+    def run(inputs: Inputs) -> list[NDArray[np.float32]]:
+        named = zip(names, inputs, strict=True)
         found: Any = session.run(None, {name: value.numpy() for name, value in named})
         return found
 
@@ -262,7 +287,7 @@ def onnx_runner(path: Path, threads: int = 0) -> Run:
 
 
 def _write_pt2(
-    program: ExportedProgram, outputs: Sequence[str], folder: Path, int8: bool
+    program: ExportedProgram, graph: Graph, folder: Path, int8: bool
 ) -> tuple[dict[str, str], Run]:
     write_atomically(folder / "image.pt2", lambda part: torch.export.save(program, part))
     files = {"image": "image.pt2"}
@@ -276,7 +301,7 @@ def _write_pt2(
         logger.warning("no C++ compiler: image.pt2 alone is written, no AOTInductor package")
         call = torch.export.load(folder / files["image"]).module()
 
-    def run(inputs: GraphInputs) -> list[NDArray[np.float32]]:
+    def run(inputs: Inputs) -> list[NDArray[np.float32]]:
         with torch.no_grad():
             return [each.numpy() for each in call(*inputs)]
 

@@ -16,6 +16,12 @@ from frozenseg.mask_classification.model import MaskClassificationModel
 from frozenseg.structures import TextClassifier
 
 INPUTS = ("image", "size", "text", "class_of_synonym", "seen")
+# What an export is compared with the model on: arguments of `random_inputs`.
+CASES: tuple[dict[str, int], ...] = (
+    {"batch": 1, "rows": 3, "columns": 4, "words": 7, "classes": 5},
+    {"batch": 1, "rows": 5, "columns": 3, "words": 9, "classes": 9},
+    {"batch": 2, "rows": 4, "columns": 4, "words": 12, "classes": 4},
+)
 
 
 class GraphInputs(NamedTuple):
@@ -41,6 +47,8 @@ class ImageGraph(nn.Module):
 
     Everything of the model but the text tower, SAM's proposals (mask ensemble) and the tasks.
     """
+
+    inputs, cases = INPUTS, CASES
 
     def __init__(self, model: MaskClassificationModel, *, with_embeddings: bool = False) -> None:
         """Args: with_embeddings: CLIP's embeddings of the masks are an output, too.
@@ -75,11 +83,11 @@ class ImageGraph(nn.Module):
         (B, Q, K), not normalised.
         """
         model: Any = self.model
-        valid_B1HW = _valid(size_B2, image_B3HW)
-        images, sam_images = _normalised(image_B3HW, valid_B1HW, model), None
+        valid_B1HW = valid_pixels(size_B2, image_B3HW)
+        images, sam_images = normalised(image_B3HW, valid_B1HW, model), None
         if model.injects_sam:
             sam_images = F.interpolate(
-                _normalised(image_B3HW, valid_B1HW, model.sam),
+                normalised(image_B3HW, valid_B1HW, model.sam),
                 size=(model.sam.image_size, model.sam.image_size),
                 mode="bilinear",
                 align_corners=False,
@@ -99,8 +107,16 @@ class ImageGraph(nn.Module):
             )[0]
         return tuple(found[name] for name in self.outputs)
 
+    def random_inputs(self, **case: int) -> GraphInputs:
+        """See the function of this name."""
+        return random_inputs(self.model, **case)
 
-def _valid(size_B2: Tensor, image_B3HW: Tensor) -> Tensor:
+    def dynamic_shapes(self) -> tuple[dict[int, Any], ...]:
+        """See the function of this name."""
+        return dynamic_shapes(self.model.size_divisibility)
+
+
+def valid_pixels(size_B2: Tensor, image_B3HW: Tensor) -> Tensor:
     """Which pixels belong to the images: bool (B, 1, H, W)."""
     height, width = image_B3HW.shape[-2:]
     rows_BH = torch.arange(height, device=size_B2.device) < size_B2[:, :1]
@@ -108,7 +124,7 @@ def _valid(size_B2: Tensor, image_B3HW: Tensor) -> Tensor:
     return (rows_BH[:, :, None] & columns_BW[:, None, :])[:, None]
 
 
-def _normalised(image_B3HW: Tensor, valid_B1HW: Tensor, statistics: Any) -> Tensor:
+def normalised(image_B3HW: Tensor, valid_B1HW: Tensor, statistics: Any) -> Tensor:
     """(image - mean) / std; zero outside of the images."""
     normalised = (image_B3HW - statistics.pixel_mean) / statistics.pixel_std
     return torch.where(valid_B1HW, normalised, 0.0)

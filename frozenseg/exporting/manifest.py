@@ -113,6 +113,9 @@ def read_manifest(folder: Path) -> ExportManifest:
             f"{path}: format_version is {manifest.format_version}, this version reads "
             f"{FORMAT_VERSION}; {remedy}"
         )
+    for role in ("image", "text", "tokenizer"):
+        if role not in manifest.files:
+            raise ValueError(f"{path}: $.files: no {role!r}; {remedy}")
     for name in manifest.files.values():
         if Path(name).name != name:
             raise ValueError(f"{path}: $.files: {name!r} is no plain file name; {remedy}")

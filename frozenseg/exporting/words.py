@@ -60,6 +60,7 @@ class ExportedText:
         is_token_NL = np.array([each.attention_mask for each in encoded], bool)
         if self._end is not None:
             lengths_N = (tokens_NL == self._end).argmax(1) + 1
+            tokens_NL = tokens_NL[:, : lengths_N.max()]
             is_token_NL = np.arange(tokens_NL.shape[1]) < lengths_N[:, None]
         return tokens_NL, is_token_NL
 

@@ -95,6 +95,7 @@ def _weights(source: int, target: int, like: Tensor) -> tuple[Tensor, Tensor]:
     own[index, low] += (1 - weight) ** 2
     own[index, high] += torch.where(high > low, weight**2, 0)
     pair = like.new_zeros(target, max(source - 1, 0))
-    inside = high > low
-    pair[index[inside], low[inside]] = 2 * (weight * (1 - weight))[inside]
+    if source > 1:  # of the last cell with itself: 0 for its pair with the one before
+        twice = torch.where(high > low, 2 * weight * (1 - weight), 0)
+        pair[index, low.clamp(max=source - 2)] += twice
     return own, pair

@@ -75,7 +75,7 @@ class FusionSegmenter(nn.Module):
         self, patches_BVhw: Tensor, words_TK: Tensor, size: tuple[int, int], rivals_RK: Tensor
     ) -> Tensor:
         """Logits (B, T, H, W); all words are asked for at once, and see each other."""
-        words_BTK = words_TK.expand(len(patches_BVhw), -1, -1)
+        words_BTK = words_TK.expand(patches_BVhw.shape[0], -1, -1)
         return self._logits(patches_BVhw, words_BTK, size)
 
     def losses(

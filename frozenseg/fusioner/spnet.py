@@ -39,7 +39,7 @@ class SPNet(nn.Module):
     ) -> Tensor:
         """Logits (B, T, H, W) over the largest of the rivals'."""
         logits_BLhw = self._logits(patches_BVhw, torch.cat((words_TK, rivals_RK)))
-        return above_rivals(logits_BLhw, len(words_TK), size)
+        return above_rivals(logits_BLhw, words_TK.shape[0], size)
 
     def losses(
         self, patches_BVhw: Tensor, words_CK: Tensor, labels_BHW: Tensor, asked_B: Tensor

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from frozenseg.inference.argmax import column_argmax
 from frozenseg.inference.instance import Detections
+from frozenseg.inference.segment_ids import assign_ids
 from frozenseg.inference.strips import Scratch
 
 
@@ -89,32 +90,10 @@ class PanopticAccumulator:
 
     def finish(self) -> PanopticSegmentation:
         """Gives ids to the segments that keep enough of their mask."""
-        id_of_winner, segments_info = self._assign_ids()
+        kept = self._kept
+        columns = (kept.classes, kept.scores, self._area_N, self._won_N, self._painted_N)
+        winners = zip(*(column.tolist() for column in columns), strict=True)
+        id_of_winner, segments_info = assign_ids(winners, self._is_thing, self._overlap_threshold)
         table = torch.tensor(id_of_winner, dtype=torch.int32, device=self._winner.device)
         labels = table.index_select(0, self._winner).view(self._size)
         return PanopticSegmentation(labels, segments_info)
-
-    def _assign_ids(self) -> tuple[list[int], list[dict[str, Any]]]:
-        id_of_winner = [0]
-        segments_info: list[dict[str, Any]] = []
-        id_of_stuff: dict[int, int] = {}
-        kept = self._kept
-        columns = (kept.classes, kept.scores, self._area_N, self._won_N, self._painted_N)
-        for category, score, area, won, painted in zip(*(c.tolist() for c in columns), strict=True):
-            # A painted pixel has a probability of at least 0.5: the area is not zero either.
-            if not painted or won / area < self._overlap_threshold:
-                id_of_winner.append(0)
-                continue
-            if category in id_of_stuff:
-                merged = segments_info[id_of_stuff[category] - 1]
-                merged["score"] = max(merged["score"], score)
-                id_of_winner.append(merged["id"])
-                continue
-            is_thing = self._is_thing[category]
-            segment_id = len(segments_info) + 1
-            info = {"id": segment_id, "isthing": is_thing, "category_id": category, "score": score}
-            segments_info.append(info)
-            id_of_winner.append(segment_id)
-            if not is_thing:
-                id_of_stuff[category] = segment_id
-        return id_of_winner, segments_info

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frozenseg.inference.window_plan import check_windows, covered, window_starts
+
 
 def sliding_window(
     image_CHW: Tensor,
@@ -37,13 +39,15 @@ def sliding_window(
     Raises: ValueError for an empty image, sizes that leave gaps, logits of another shape.
     Source: Fusioner, arXiv:2210.15138 (its evaluation at full resolution).
     """
-    _check(image_CHW, crop, stride, batch)
+    check_windows(tuple(image_CHW.shape), crop, stride, batch)
     height, width = image_CHW.shape[-2:]
     tops, lefts = window_starts(height, crop, stride), window_starts(width, crop, stride)
     beyond = (0, lefts[-1] + crop - width, 0, tops[-1] + crop - height)
     padded_CHW = F.pad(image_CHW, beyond)
-    covered_W = _covered(lefts, crop, width, image_CHW.device)
-    covered_H = _covered(tops, crop, height, image_CHW.device)
+    covered_H, covered_W = (
+        torch.tensor(covered(starts, crop, length), dtype=torch.float32, device=image_CHW.device)
+        for starts, length in ((tops, height), (lefts, width))
+    )
     strip_TKW: Tensor | None = None
     for (top, left), logits_TKK in _scored(padded_CHW, tops, lefts, crop, score, batch):
         if strip_TKW is None:
@@ -56,12 +60,6 @@ def sliding_window(
         count = rows.stop - rows.start
         yield rows, strip_TKW[:, :count] / (covered_H[rows, None] * covered_W)
         strip_TKW = F.pad(strip_TKW[:, stride:], (0, 0, 0, stride))  # moved down
-
-
-def window_starts(length: int, crop: int, stride: int) -> range:
-    """Where the windows of an axis of `length` pixels begin."""
-    further = max(0, -(-(length - crop) // stride))
-    return range(0, (further + 1) * stride, stride)
 
 
 def _scored(
@@ -84,22 +82,3 @@ def _scored(
                 f"({len(part)}, classes, {crop}, {crop}) is needed"
             )
         yield from zip(part, logits_BTKK, strict=True)
-
-
-def _covered(starts: range, crop: int, length: int, device: torch.device) -> Tensor:
-    """How many windows cover each pixel of an axis (length,)."""
-    counts = torch.zeros(length, device=device)
-    for start in starts:
-        counts[start : start + crop] += 1
-    return counts
-
-
-def _check(image_CHW: Tensor, crop: int, stride: int, batch: int) -> None:
-    if image_CHW.dim() != 3 or 0 in image_CHW.shape:
-        raise ValueError(f"the image has shape {tuple(image_CHW.shape)}: (C, H, W) is needed")
-    if not 0 < stride <= crop:
-        raise ValueError(
-            f"windows of {crop} pixels every {stride} pixels leave gaps: 0 < stride <= crop"
-        )
-    if batch < 1:
-        raise ValueError(f"{batch} windows per call: at least 1 is needed")

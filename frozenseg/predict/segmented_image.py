@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from frozenseg.data.coco_writing import encode_mask
+from frozenseg.errors import explained_imports
 from frozenseg.resize import nearest_resize
 from frozenseg.visualization.overlay import SegmentStyle, overlay_label_map, overlay_masks
 from frozenseg.visualization.sheet import side_by_side, to_picture_size
@@ -119,10 +120,12 @@ class SegmentedImage:
         colors = self.vocabulary.colors
         return {s.id: SegmentStyle(s.name, colors[s.class_index], s.score) for s in self.segments}
 
+    @explained_imports()
     def overlay(self, image_HW3: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The segments drawn over their image (RGB uint8), or over a resized version of it.
 
-        Raises: ValueError if no image is given or known.
+        Raises: ValueError if no image is given or known; ImportError without OpenCV, with what to
+            install: an exported model's packages do not have it.
         """
         image_HW3 = self._image(image_HW3)
         styles, size = self.styles, (image_HW3.shape[0], image_HW3.shape[1])
@@ -132,6 +135,7 @@ class SegmentedImage:
         masks = (nearest_resize(segment.mask, size) for segment in bottom_first)
         return overlay_masks(image_HW3, masks, [styles[segment.id] for segment in bottom_first])
 
+    @explained_imports()
     def sheet(self, image_HW3: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Image and prediction side by side with a legend, the largest segments first.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from packaging.version import Version
 
 from frozenseg.detectron2_setup.repack import REQUIREMENTS
 from tools import lock_requirements
-from tools.lock_requirements import LOCK, LOWEST
+from tools.lock_requirements import LOCK, LOWEST, LOWEST_EXTRAS
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -41,21 +40,18 @@ def locked(path: Path, python: str) -> dict[str, str]:
     return versions
 
 
-def requirements() -> list[str]:
-    """The lines of requirements.txt."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+def requirements(*extras: str) -> list[str]:
+    """The ranges of pyproject.toml: the base and the given extras, by default all."""
+    tomllib = pytest.importorskip("tomllib")  # from Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    return [*project["dependencies"], *(x for name in extras or optional for x in optional[name])]
 
 
 @pytest.mark.parametrize(("path", "python"), [(LOCK, x) for x in PYTHONS] + [(LOWEST, "3.11")])
 def test_a_lock_meets_every_range(path: Path, python: str) -> None:
-    tomllib = pytest.importorskip("tomllib")  # from Python 3.11
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = extras["optional-dependencies"]
-    if path == LOWEST:
-        del extras["docs"]
     versions = locked(path, python)
-    for text in [*requirements(), *REQUIREMENTS, *itertools.chain(*extras.values())]:
+    for text in [*requirements(*(LOWEST_EXTRAS if path == LOWEST else ())), *REQUIREMENTS]:
         wanted = Requirement(text)
         if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
             version = versions[canonicalize_name(wanted.name)]
@@ -66,7 +62,7 @@ def test_the_lowest_lock_has_the_lower_bounds() -> None:
     versions = locked(LOWEST, "3.11")
     bounds = {
         canonicalize_name(requirement.name): part.version
-        for requirement in map(Requirement, requirements())
+        for requirement in map(Requirement, requirements("full"))
         for part in requirement.specifier
         if part.operator == ">="
     }

@@ -110,10 +110,10 @@ class BertText(FrozenEncoder):
 
         Raises: ValueError where the model has no vocabulary.
         """
-        if self._tokenizer is None:
+        if self.tokenizer is None:
             raise ValueError(self._missing)
-        words = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
-        cleaning = json.loads(self._tokenizer.backend_tokenizer.to_str())["normalizer"]
+        words = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
+        cleaning = json.loads(self.tokenizer.backend_tokenizer.to_str())["normalizer"]
         options = {
             "do_lower_case": cleaning["lowercase"],
             "strip_accents": cleaning["strip_accents"],

@@ -114,7 +114,7 @@ class ClipText(FrozenEncoder):
         x_NLW = x_NLW + tower.positional_embedding[:length].to(dtype)
         x_NLW = tower.transformer(x_NLW, attn_mask=tower.attn_mask[:length, :length])
         end_N = is_token_NL.sum(1) - 1
-        rows_N = torch.arange(len(x_NLW), device=x_NLW.device)
+        rows_N = torch.arange(x_NLW.shape[0], device=x_NLW.device)
         x_NW = tower.ln_final(x_NLW[rows_N, end_N])
         if tower.text_projection is None:
             return x_NW

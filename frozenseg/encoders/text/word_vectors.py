@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frozenseg.encoders.shard_store import ShardStore
+from frozenseg.errors import warn_once
+from frozenseg.files import cache_folder
 from frozenseg.progress import Progress
 from frozenseg.vocab.templates import fill_templates
 
@@ -33,6 +35,15 @@ _GROUP = 512
 MOST_WORDS = 30_000  # kept in memory, 4 KB each; the longest unused ones go
 MOST_DISK_BYTES = 2**28  # of the cache of one text tower
 _NO_TOKEN = -1
+
+
+def text_cache(given: str = "") -> Path | None:
+    """The folder of text embeddings; None, with one warning, where there is none."""
+    try:
+        return Path(given) if given else cache_folder("text")
+    except FileNotFoundError as error:
+        warn_once(logger, "cache", f"text embeddings are not kept on disk: {error}")
+        return None
 
 
 class TextTower(Protocol):
