@@ -7,6 +7,7 @@ corner of the first pixel.
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -60,9 +61,12 @@ def outlines(segment: Segment, *, through_centres: bool = False) -> list[Ring]:
 
 
 def _joined(ring: Ring, other: Ring) -> Ring:
-    """One ring that runs along both, with a cut between them there and back."""
-    near = int(((ring - other[0]) ** 2).sum(1).argmin())
-    return np.concatenate([ring[: near + 1], other, other[:1], ring[near:]])
+    """One ring that runs along both, with a short cut between them there and back."""
+    there = 0
+    for _ in range(2):  # from point to nearest point: never far from the shortest cut
+        here = int(((ring - other[there]) ** 2).sum(1).argmin())
+        there = int(((other - ring[here]) ** 2).sum(1).argmin())
+    return np.concatenate([ring[: here + 1], other[there:], other[: there + 1], ring[here:]])
 
 
 def _without_repeats(ring: Ring) -> Ring:
@@ -91,7 +95,7 @@ def table(segmentation: SegmentedImage) -> list[dict[str, Any]]:
 def to_pandas(segmentation: SegmentedImage) -> Any:
     """See `Segmentation.to_pandas`."""
     try:
-        import pandas as pd
+        pd = importlib.import_module("pandas")
     except ImportError as error:
         raise ImportError("to_pandas needs the package pandas: pip install pandas") from error
     return pd.DataFrame(table(segmentation), columns=list(COLUMNS))
@@ -192,7 +196,7 @@ def to_labelme(segmentation: SegmentedImage, path: Path) -> Path:
         for segment in segmentation
         for ring in outlines(segment, through_centres=True)
     ]
-    content = {
+    content: dict[str, Any] = {
         "version": LABELME_VERSION,
         "flags": {},
         "shapes": shapes,
