@@ -1,4 +1,4 @@
-"""Typed values that pass between packages.
+"""Typed values that pass between packages. Importing them imports no torch.
 
 Legend: B images, Q queries, C classes, S synonyms (rows of a text classifier), K text channels,
 H and W pixels.
@@ -7,11 +7,12 @@ H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # Values of label maps (int32) beside class indices.
 BACKGROUND = -1  # none of the classes asked for
@@ -43,11 +44,15 @@ class TextClassifier:
 
     def first_rows(self) -> Tensor:
         """Embeddings (C, K) of the first synonym of every class."""
+        import torch
+
         classes = torch.arange(self.num_classes, device=self.class_of_synonym_S.device)
         return self.embeddings_SK[torch.searchsorted(self.class_of_synonym_S, classes)]
 
     def select(self, classes_T: Tensor) -> TextClassifier:
         """The classifier of some of the classes, given by ascending indices."""
+        import torch
+
         place_C = classes_T.new_full((self.num_classes,), -1)
         place_C[classes_T] = torch.arange(len(classes_T), device=classes_T.device)
         place_S = place_C[self.class_of_synonym_S]
@@ -56,7 +61,7 @@ class TextClassifier:
 
     def max_over_synonyms(self, logits: Tensor) -> Tensor:
         """Class logits (..., C): the maximum over each class's synonyms of `logits` (..., S)."""
-        if logits.shape[-1] == self.num_classes:
+        if not torch.compiler.is_compiling() and logits.shape[-1] == self.num_classes:
             return logits
         index = self.class_of_synonym_S.expand(logits.shape)
         empty = logits.new_full((*logits.shape[:-1], self.num_classes), float("-inf"))
@@ -126,3 +131,45 @@ class EnsembleSettings:
     on_valid_mask: bool = False
     void_trust: float = 0.0
     void_trust_everywhere: bool = False
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Which tasks to solve, and how. Raises: ValueError for a share outside [0, 1].
+
+    Attributes:
+        semantic, panoptic, instance: the tasks.
+        object_mask_threshold: panoptic: a query takes part if its score is above. The config's keys
+            and a dataset's row decide it.
+        overlap_threshold: panoptic: a segment must win this share of its own mask.
+        detections_per_image: instance: (query, class) pairs chosen. With `panoptic` on, pairs
+            of stuff classes are then dropped, as the released code does.
+        semantic_at_padded_size: semantic: sum at the padded input's size, then crop and resize.
+        semantic_argmax_only: semantic: only the best class and its score, no (C, H, W) tensor.
+        query_masks: every query's mask with its best class, for recall: Q masks of the output.
+        sam_alpha: semantic: weight of SAM's proposals in the scores of unseen classes.
+        proposals_as_queries: panoptic, instance: SAM's proposals become additional queries: those
+            of the mask ensemble that no query stands for (`mask_ensemble.add_as_queries`).
+        proposal_weight: factor of their class probabilities.
+        proposal_max_iou: a proposal with a larger IoU with some query's mask is left out.
+    """
+
+    _: KW_ONLY
+    object_mask_threshold: float
+    semantic: bool = True
+    panoptic: bool = True
+    instance: bool = True
+    overlap_threshold: float = 0.8
+    detections_per_image: int = 100
+    semantic_at_padded_size: bool = False
+    semantic_argmax_only: bool = False
+    query_masks: bool = False
+    sam_alpha: float = 0.2
+    proposals_as_queries: bool = False
+    proposal_weight: float = 0.4
+    proposal_max_iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("sam_alpha", "proposal_weight", "proposal_max_iou"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)}: must lie in [0, 1]")

@@ -1,4 +1,4 @@
-"""The one nearest resize, for arrays and tensors."""
+"""The nearest resize of arrays and tensors, detectron2's of test images, weights of an axis."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.data.transforms import AugInput, ResizeShortestEdge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.resize import nearest_resize
+from frozenseg.resize import axis_weights, nearest_resize, resize_to_edges, size_for_edges
 
 SIDE = st.integers(1, 400)
 
@@ -64,3 +65,60 @@ def test_arrays_do_not_need_torch():
     )
     folder = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
+
+
+def image(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("edges", [(25, 1000), (80, 100), (0, 100), (130, 140)])
+@pytest.mark.parametrize("size", [(100, 50), (31, 64), (40, 40)])
+def test_equals_detectron2(size, edges):
+    theirs = AugInput(image(*size))
+    ResizeShortestEdge([edges[0]] * 2, edges[1])(theirs)
+    np.testing.assert_array_equal(resize_to_edges(image(*size), *edges), theirs.image)
+
+
+def test_sizes_by_hand():
+    assert resize_to_edges(image(100, 50), 25, 1000).shape == (50, 25, 3)
+    assert resize_to_edges(image(100, 50), 80, 100).shape == (100, 50, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (4000, 1)])
+def test_a_side_that_rounds_to_nothing_is_one_pixel(size):
+    expected = tuple(min(edge, 1333) for edge in size)
+    assert resize_to_edges(image(*size), 800, 1333).shape == (*expected, 3)
+
+
+@settings(max_examples=500)
+@given(
+    size=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
+    edges=st.sampled_from([(800, 1333), (640, 2560), (7, 9)]),
+)
+def test_sizes_round_as_detectron2s(size, edges):
+    theirs = ResizeShortestEdge.get_output_shape(*size, *edges)
+    assert size_for_edges(size, *edges) == tuple(max(1, side) for side in theirs)
+
+
+@pytest.mark.parametrize("sizes", [(8, 32, 32, 32), (8, 32, 30, 45), (5, 33, 33, 4), (1, 4, 1, 1)])
+def test_axis_weights_are_a_convex_combination(sizes) -> None:
+    weights = axis_weights(*sizes)
+    assert weights.shape == (sizes[3], sizes[0])
+    assert weights.min() >= 0
+    np.testing.assert_allclose(weights.sum(1), 1)
+
+
+def test_axis_weights_equal_interpolate_in_float64() -> None:
+    signal = torch.randn(1, 1, 11, dtype=torch.float64)
+    expected = F.interpolate(F.interpolate(signal, 44, mode="linear")[..., :39], 57, mode="linear")
+    found = axis_weights(11, 44, 39, 57) @ signal[0, 0].numpy()
+    np.testing.assert_allclose(found, expected[0, 0].numpy())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((8, 32, 33, 32), "does not fit"), ((8, 32, 32, 0), "at least 1"), ((0, 1, 1, 1), "at least")],
+)
+def test_impossible_sizes_are_errors(sizes, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        axis_weights(*sizes)

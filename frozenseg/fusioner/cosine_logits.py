@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frozenseg.inference.strips import bilinear_taps
+from frozenseg.resize import bilinear_taps
 
 _SMALLEST = 1e-12  # of squared norms, as in F.normalize (1e-6 squared would shift float16)
 
@@ -87,7 +87,8 @@ def _weights(source: int, target: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """
     if min(source, target) < 1:
         raise ValueError(f"cannot resize {source} cells to {target} pixels: the image is empty")
-    low, high, weight_T1 = (each.to(like.device) for each in bilinear_taps(source, target))
+    taps = bilinear_taps(source, target)
+    low, high, weight_T1 = (torch.from_numpy(each).to(like.device) for each in taps)
     weight = weight_T1[:, 0].to(like.dtype)
     own = like.new_zeros(target, source)
     index = torch.arange(target, device=like.device)

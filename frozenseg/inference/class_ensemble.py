@@ -12,8 +12,9 @@ from torch import Tensor
 
 # Stands for infinite logits: log-probabilities must be finite, an exponent of 0 times -inf is NaN.
 _FINITE = 1e30
-# Floor of the returned probabilities, as in the released models.
-_FLOOR = 1e-8
+# Added to the returned probabilities, as in the released models. At 2**20 times their size: the sum
+# is the same bit for bit, while ONNX optimizers take a term of up to 1e-8 for 0.
+_FLOOR, _SCALE = 1e-8, 2.0**20
 
 
 def ensemble_classes(
@@ -74,7 +75,8 @@ def ensemble_classes(
         if valid_BQ is not None:
             sure_BQ1 = sure_BQ1 * valid_BQ[..., None]
         void_BQ1 = void_BQ1 * (1.0 - void_trust * sure_BQ1)
-    return torch.cat([classes_BQC * (1.0 - void_BQ1), void_BQ1], -1).add_(_FLOOR).log_()
+    probs_BQC1 = torch.cat([classes_BQC * (1.0 - void_BQ1), void_BQ1], -1)
+    return probs_BQC1.mul_(_SCALE).add_(_FLOOR * _SCALE).div_(_SCALE).log_()
 
 
 def _check(

@@ -7,7 +7,7 @@ I, J the mask logits' size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -32,7 +32,7 @@ from frozenseg.inference.mask_ensemble import (
 from frozenseg.inference.panoptic import PanopticAccumulator, PanopticSegmentation, keep_queries
 from frozenseg.inference.semantic import LabelMap, SemanticAccumulator, sum_at_padded_size
 from frozenseg.inference.strips import full_precision, sigmoid_strips
-from frozenseg.structures import ImageGeometry
+from frozenseg.structures import ImageGeometry, TaskSettings
 
 
 class StripAccumulator(Protocol):
@@ -43,48 +43,6 @@ class StripAccumulator(Protocol):
 
     def finish(self) -> Any:
         """The task's result, after the last strip."""
-
-
-@dataclass(frozen=True)
-class TaskSettings:
-    """Which tasks to solve, and how. Raises: ValueError for a share outside [0, 1].
-
-    Attributes:
-        semantic, panoptic, instance: the tasks.
-        object_mask_threshold: panoptic: a query takes part if its score is above. The config's keys
-            and a dataset's row decide it.
-        overlap_threshold: panoptic: a segment must win this share of its own mask.
-        detections_per_image: instance: (query, class) pairs chosen. With `panoptic` on, pairs
-            of stuff classes are then dropped, as the released code does.
-        semantic_at_padded_size: semantic: sum at the padded input's size, then crop and resize.
-        semantic_argmax_only: semantic: only the best class and its score, no (C, H, W) tensor.
-        query_masks: every query's mask with its best class, for recall: Q masks of the output.
-        sam_alpha: semantic: weight of SAM's proposals in the scores of unseen classes.
-        proposals_as_queries: panoptic, instance: SAM's proposals become additional queries: those
-            of the mask ensemble that no query stands for (`mask_ensemble.add_as_queries`).
-        proposal_weight: factor of their class probabilities.
-        proposal_max_iou: a proposal with a larger IoU with some query's mask is left out.
-    """
-
-    _: KW_ONLY
-    object_mask_threshold: float
-    semantic: bool = True
-    panoptic: bool = True
-    instance: bool = True
-    overlap_threshold: float = 0.8
-    detections_per_image: int = 100
-    semantic_at_padded_size: bool = False
-    semantic_argmax_only: bool = False
-    query_masks: bool = False
-    sam_alpha: float = 0.2
-    proposals_as_queries: bool = False
-    proposal_weight: float = 0.4
-    proposal_max_iou: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("sam_alpha", "proposal_weight", "proposal_max_iou"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} = {getattr(self, name)}: must lie in [0, 1]")
 
 
 @dataclass(frozen=True)

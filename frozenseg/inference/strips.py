@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from frozenseg.resize import axis_weights
 from frozenseg.structures import ImageGeometry
 
 # Floats of a strip of all channels: about the second-level caches of a CPU (measured on 2 cores for
@@ -131,7 +132,9 @@ def mask_resizer(
 ) -> StripResizer:
     """From mask logits of size `source` to the output: padded input, crop, output size."""
     rows, columns = (
-        axis_weights(source[axis], geometry.padded[axis], geometry.image[axis], output)
+        torch.from_numpy(
+            axis_weights(source[axis], geometry.padded[axis], geometry.image[axis], output)
+        )
         for axis, output in enumerate(geometry.output)
     )
     return StripResizer(rows, columns, device)
@@ -182,42 +185,6 @@ def finite_logits(mask_logits: Tensor) -> Tensor:
     if torch.isfinite(logits.sum()):  # one pass without a temporary
         return logits
     return logits.nan_to_num(nan=-_SATURATED, posinf=_SATURATED, neginf=-_SATURATED)
-
-
-def axis_weights(source: int, padded: int, image: int, output: int) -> Tensor:
-    """Weights (output, source) of one axis: to `padded`, cropped to `image`, then to `output`.
-
-    Bilinear without antialiasing, align_corners=False, as `torch.nn.functional.interpolate`.
-    Returns: float64; every row sums to 1.
-    Raises: ValueError for sizes below 1 or an image larger than its padded input.
-    """
-    if min(source, padded, image, output) < 1:
-        raise ValueError(
-            f"cannot resize masks of {source} to {padded}, crop to {image} and resize to {output}: "
-            "every size must be at least 1; is the image empty?"
-        )
-    if image > padded:
-        raise ValueError(f"an image of {image} pixels does not fit its padded input of {padded}")
-    low_P, high_P, weight_P1 = bilinear_taps(source, padded)
-    weights_PS = torch.zeros(padded, source, dtype=torch.float64)
-    weights_PS.scatter_add_(1, low_P[:, None], 1.0 - weight_P1)
-    weights_PS.scatter_add_(1, high_P[:, None], weight_P1)
-    if image == output:
-        return weights_PS[:image]
-    low_O, high_O, weight_O1 = bilinear_taps(image, output)
-    return torch.lerp(weights_PS[low_O], weights_PS[high_O], weight_O1)
-
-
-def bilinear_taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two source cells (target,) of every target cell, and the weight of the second.
-
-    The weight is float64 (target, 1). Without antialiasing, align_corners=False.
-    """
-    centre = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
-    centre.clamp_(0.0, source - 1.0)
-    low = centre.floor().long()
-    high = (low + 1).clamp_max(source - 1)
-    return low, high, (centre - low)[:, None]
 
 
 def _bands(weights: Tensor) -> list[tuple[int, int]]:

@@ -116,7 +116,9 @@ def sampling_locations(
     One reference point or one level shape serves all levels of the offsets.
     """
     L, P = offsets_BNALP2.shape[3:5]
-    size_L2 = offsets_BNALP2.new_tensor([(width, height) for height, width in level_shapes])
+    sides = [side for height, width in level_shapes for side in (width, height)]
+    # Not `new_tensor`: to torch.export its numbers are constants.
+    size_L2 = torch.stack([offsets_BNALP2.new_full((), side) for side in sides]).view(-1, 2)
     # (L, P, 2) as one axis: element-wise kernels are slow over a broadcast inner axis of 2
     size_X = size_L2.expand(L, 2).repeat_interleave(P, dim=0).flatten()
     points_BNL2 = reference_points_BNL2.expand(-1, -1, L, -1)
@@ -127,7 +129,7 @@ def sampling_locations(
 
 def softmax_of_few(logits: Tensor) -> Tensor:
     """`logits.softmax(-1)` of about 12 values; PyTorch's own takes 6 times as long on the CPU."""
-    if logits.device.type != "cpu":
+    if logits.device.type != "cpu" or torch.compiler.is_compiling():
         return logits.softmax(-1)
     exponentials = (logits - logits.detach().amax(-1, keepdim=True)).exp()
     return exponentials / exponentials.sum(-1, keepdim=True)

@@ -52,6 +52,8 @@ def ms_deform_sample(
 
 
 def _fastest_backend(value_BMAD: Tensor, level_shapes: LevelShapes) -> str:
+    if torch.compiler.is_compiling():  # torch.export, too: the other one depends on the sizes
+        return "grid_sample"
     on_cpu = value_BMAD.device.type == "cpu" and value_BMAD.dtype in (torch.float32, torch.float64)
     fits = _canvas_cells(level_shapes) * value_BMAD.shape[2] < EXACT_FLOAT32
     return "weighted_gather" if on_cpu and fits else "grid_sample"

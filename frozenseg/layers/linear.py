@@ -37,7 +37,8 @@ def fast_linear(x_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) ->
 def _pays_as_convolution(x_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> bool:
     operands = [x_I, weight_OI] if bias_O is None else [x_I, weight_OI, bias_O]
     return (
-        x_I.numel() >= MIN_CONVOLUTION_ROWS * x_I.shape[-1] > 0
+        not torch.compiler.is_compiling()
+        and x_I.numel() >= MIN_CONVOLUTION_ROWS * x_I.shape[-1] > 0
         and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in operands)
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in operands))
         and not torch.is_autocast_enabled("cpu")

@@ -27,13 +27,14 @@ def has_positive(mask_logits_BQHW: Tensor) -> Tensor:
 def pool_by_masks(features_BCHW: Tensor, mask_logits_BQHW: Tensor) -> Tensor:
     """Mean of the features over {mask logit > 0}: (B, Q, C).
 
-    The masks are resized to the map where sizes differ and carry no gradient. The denominator
-    has 1e-8 added, so a mask without a positive cell gives zeros.
+    The masks are resized to the map where sizes differ and carry no gradient. A mask without a
+    positive cell gives zeros.
     Source: FC-CLIP, arXiv:2308.02487, section 3.3 (mask pooling).
     """
     size = (features_BCHW.shape[-2], features_BCHW.shape[-1])
     with torch.no_grad():
         mask_BQN = (resize_mask_logits(mask_logits_BQHW.detach(), size) > 0).flatten(2)
         mask_BQN = mask_BQN.to(features_BCHW.dtype)
-        weight_BQN = mask_BQN / (mask_BQN.sum(-1, keepdim=True) + 1e-8)
+        # Not `+ 1e-8`, which is the same: ONNX optimizers take it for + 0, and 0 / 0 is NaN.
+        weight_BQN = mask_BQN / mask_BQN.sum(-1, keepdim=True).clamp(min=1)
     return torch.einsum("bqn,bcn->bqc", weight_BQN, features_BCHW.flatten(2))

@@ -139,7 +139,7 @@ class ClassPath:
         Args: with_void: the logit of void behind them, (B, Q, C + 1).
         """
         unit_BQK = F.normalize(embeddings_BQK, dim=-1)
-        text_SK, words = classifier.embeddings_SK, len(classifier.embeddings_SK)
+        text_SK, words = classifier.embeddings_SK, classifier.embeddings_SK.shape[0]
         if with_void:
             text_SK = torch.cat((text_SK, F.normalize(self.void.weight, dim=-1)))
         text = self.text(text_SK, features)

@@ -60,7 +60,7 @@ class ContentTransfer(nn.Module):
         parts = []
         for text_RK in text_SK.split(_TEXTS_AT_A_TIME):
             change_BRK = self.cross_atten(
-                text_RK.expand(len(dense_BKhw), -1, -1), key_BNK, value_BNK
+                text_RK.expand(dense_BKhw.shape[0], -1, -1), key_BNK, value_BNK
             )
             if self.form == "semantic":
                 parts.append(norm(text_RK + change_BRK))

@@ -151,7 +151,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             void_embedding_1K: the learned embedding of "no object" (need not be normalised).
         """
         text_SK = torch.cat((classifier.embeddings_SK, F.normalize(void_embedding_1K, dim=-1)))
-        batch = len(pixels.mask_features_BDHW)
+        batch = pixels.mask_features_BDHW.shape[0]
         levels = [self._level_tokens(pixels, index) for index in range(self.num_levels)]
         x = self.query_feat.weight.expand(batch, -1, -1)
         position = self.query_embed.weight.expand(batch, -1, -1)

@@ -81,7 +81,7 @@ class DeformableTransformer(nn.Module):
             ]
         )
         reference = reference_points(shapes, device=device)
-        reference_BNL2 = reference[None, :, None].expand(len(tokens), -1, len(shapes), -1)
+        reference_BNL2 = reference[None, :, None].expand(tokens.shape[0], -1, len(shapes), -1)
         for layer in self.encoder["layers"]:  # type: ignore[attr-defined]
             tokens = layer(tokens, position, reference_BNL2, shapes)
         per_level = tokens.split([h * w for h, w in shapes], dim=1)

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frozenseg.inference.strips import axis_weights
 from frozenseg.layers.mask_pooling import resize_mask_logits
 from frozenseg.mask_classification.adapter_masks import EMPTY_SLOT
 from frozenseg.mask_classification.matcher import Target
+from frozenseg.resize import axis_weights
 
 _PYRAMID = (1, 2, 4)  # bins of the compensation loss along an axis
 
@@ -94,7 +94,7 @@ def _soft_iou(masks_MHW: Tensor, probability_Qhw: Tensor) -> Tensor:
     """
     (height, width), (h, w) = masks_MHW.shape[-2:], probability_Qhw.shape[-2:]
     rows_Hh, columns_Ww = (
-        axis_weights(source, target, target, target).to(probability_Qhw)
+        torch.from_numpy(axis_weights(source, target, target, target)).to(probability_Qhw)
         for source, target in ((h, height), (w, width))
     )
     masks = masks_MHW.to(probability_Qhw.dtype)

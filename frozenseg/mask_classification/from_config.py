@@ -27,7 +27,6 @@ from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import FrozenSAM, build_sam
 from frozenseg.errors import did_you_mean
 from frozenseg.files import flatten, read_json
-from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.mask_classification.adapter_masks import MixedMasks
 from frozenseg.mask_classification.class_path import MASK_POOLING_REGISTRY, MaskPooling
 from frozenseg.mask_classification.content_text import ContentTransfer
@@ -37,7 +36,7 @@ from frozenseg.mask_classification.family_training import AdapterTraining, Stude
 from frozenseg.mask_classification.mask_adapter import MaskAdapter
 from frozenseg.mask_classification.matcher import HungarianMatcher
 from frozenseg.mask_classification.sam_injection import injection_from
-from frozenseg.structures import EnsembleSettings
+from frozenseg.structures import EnsembleSettings, TaskSettings
 from frozenseg.vocab import Vocabulary
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from frozenseg.encoders.clip.backbone import FrozenCLIP
 from frozenseg.encoders.open_vocabulary import OpenVocabularyModel
 from frozenseg.encoders.sam.model import FrozenSAM
 from frozenseg.inference.mask_ensemble import Proposals
-from frozenseg.inference.postprocess import TaskSettings, solve_tasks
+from frozenseg.inference.postprocess import solve_tasks
 from frozenseg.mask_classification.class_path import (
     CELLS,
     DENSE,
@@ -54,7 +54,13 @@ from frozenseg.mask_classification.head import MaskClassificationHead
 from frozenseg.mask_classification.mask_adapter import MaskAdapter
 from frozenseg.mask_classification.matcher import Target
 from frozenseg.mask_classification.sam_injection import FlatReadAttention
-from frozenseg.structures import EnsembleSettings, ImageGeometry, LossDivisor, MaskPrediction
+from frozenseg.structures import (
+    EnsembleSettings,
+    ImageGeometry,
+    LossDivisor,
+    MaskPrediction,
+    TaskSettings,
+)
 from frozenseg.vocab import Vocabulary, seen_classes
 
 SURE = 20.0  # logit of a pixel inside a true mask

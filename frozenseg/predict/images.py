@@ -9,18 +9,21 @@ import glob
 import io
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from frozenseg.data.image_files import VIDEO_SUFFIXES, find_images, is_address
 from frozenseg.data.reading import as_rgb, read_rgb, to_8_bits
 from frozenseg.visualization.overlay import check_image
+
+if TYPE_CHECKING:
+    import torch
 
 ImageLike: TypeAlias = "str | Path | BinaryIO | Image.Image | NDArray[Any] | torch.Tensor"
 Images: TypeAlias = "ImageLike | Iterable[ImageLike]"
@@ -59,11 +62,11 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
         return read_rgb(path)
     if isinstance(image, io.TextIOBase):
         raise TypeError(f"{source_of(image)}: is open as text: open it for bytes, mode 'rb'")
-    if hasattr(image, "read") and not isinstance(image, (Image.Image, np.ndarray, torch.Tensor)):
-        return read_rgb(image)
+    if hasattr(image, "read") and not isinstance(image, (Image.Image, np.ndarray)):
+        return read_rgb(cast("BinaryIO", image))
     if isinstance(image, Image.Image):
         array = np.asarray(as_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8).copy()
-    elif isinstance(image, torch.Tensor):
+    elif _is_tensor(image):
         array = _from_tensor(image)
     elif isinstance(image, np.ndarray):
         array = _from_array(image, "array", "(H, W, 3)")
@@ -92,7 +95,7 @@ def image_list(images: Images) -> Sequence[ImageLike] | Iterator[ImageLike] | No
         if left_out:
             logger.warning("%s: %s", path, left_out)
         return found.files
-    if isinstance(images, (np.ndarray, torch.Tensor)):
+    if isinstance(images, np.ndarray) or _is_tensor(images):
         return list(images) if images.ndim == 4 else None
     if isinstance(images, (Image.Image, io.IOBase)):  # a file could be iterated over
         return None
@@ -109,7 +112,15 @@ def source_of(image: ImageLike) -> str:
     return name if isinstance(name, str) else ""  # a pipe's is a number
 
 
+def _is_tensor(image: object) -> TypeGuard[torch.Tensor]:
+    """Whether it is one of torch, which is not imported for that: who has a tensor has done so."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
+
+
 def _from_tensor(image: torch.Tensor) -> NDArray[np.uint8]:
+    import torch
+
     if image.ndim == 3 and image.shape[0] not in (1, 3, 4):
         hint = ": use image.permute(2, 0, 1)" if image.shape[2] in (1, 3, 4) else ""
         raise ValueError(f"a tensor must be (3, H, W), got {tuple(image.shape)}{hint}")

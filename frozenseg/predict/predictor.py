@@ -16,21 +16,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from frozenseg.checkpoints.loading import LoadReport
-from frozenseg.data.mappers.geometry import resize_to_edges
 from frozenseg.device import PRECISIONS
-from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.predict.from_outputs import segmentation_of
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import TASKS, check_task, check_threshold, possible_tasks
+from frozenseg.resize import resize_to_edges
+from frozenseg.structures import TaskSettings
 from frozenseg.visualization.overlay import check_image
 from frozenseg.vocab import Vocabulary
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
+
+    from frozenseg.checkpoints.loading import LoadReport
 
 
 DEFAULT_INSTANCE_SCORE = 0.5
@@ -118,26 +118,37 @@ class Predictor:
         """
         for image_HW3 in images:
             check_image(image_HW3)
-        with torch.no_grad(), self._autocast():
-            outputs = self.model([self._sample(image_HW3) for image_HW3 in images])
+        outputs = self._outputs([self._sample(image_HW3) for image_HW3 in images])
         return [
             segmentation_of(each, self.task, image_HW3, self.vocabulary, self.score_threshold)
             for each, image_HW3 in zip(outputs, images, strict=True)
         ]
 
     def _sample(self, image_HW3: NDArray[np.uint8]) -> dict[str, Any]:
-        """What the model takes: the resized image, and the size of the result."""
+        """The resized image (3, H, W), and the size of the result."""
         height, width = image_HW3.shape[:2]
         resized_HW3 = resize_to_edges(image_HW3, *self.edges)
         most = max(MOST_RESULT_PIXELS, resized_HW3.shape[0] * resized_HW3.shape[1])
         factor = min(1.0, (most / (height * width)) ** 0.5)
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(resized_HW3.transpose(2, 0, 1))),
+            "image": np.ascontiguousarray(resized_HW3.transpose(2, 0, 1)),
             "height": max(1, round(height * factor)),
             "width": max(1, round(width * factor)),
         }
 
+    def _outputs(self, samples: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """What the model says about each sample, under detectron2's keys."""
+        import torch
+
+        for sample in samples:
+            sample["image"] = torch.from_numpy(sample["image"])
+        with torch.no_grad(), self._autocast():
+            outputs: Sequence[Mapping[str, Any]] = self.model(samples)
+        return outputs
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        import torch
+
         if self.precision == "float32":
             return contextlib.nullcontext()
         device = torch.device(getattr(self.model, "device", "cpu"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -47,11 +48,10 @@ _alive: weakref.WeakSet[Segmenter] = weakref.WeakSet()
 
 def _forget_threads() -> None:
     """After a fork: the threads that held locks, or that computed for this one, are not here."""
-    import torch
-
     for segmenter in list(_alive):
         segmenter._lock = threading.Lock()
-    if _alive:
+    torch = sys.modules.get("torch")  # an exported model needs none
+    if _alive and torch is not None:
         torch.set_num_threads(1)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,6 +70,8 @@ def label_anchors(
         corner: (top, left) of the mask in the image, added to the result.
         mask_HW: not empty.
     """
+    import cv2
+
     step = max(1, -(-max(mask_HW.shape) // LARGEST_CROP))
     thin_HW = mask_HW[::step, ::step]
     if not thin_HW.any():
@@ -101,6 +102,8 @@ def boundaries(label_map_HW: NDArray[np.integer[Any]], thickness: int = 1) -> ND
     different_HW[:, 1:] |= right
     different_HW[:, :-1] |= right
     if thickness > 1:
+        import cv2
+
         kernel = np.ones((2 * thickness - 1, 2 * thickness - 1), np.uint8)
         different_HW = cv2.dilate(different_HW.astype(np.uint8), kernel).astype(bool)
     return np.logical_and(different_HW, label_map_HW != 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -169,6 +168,8 @@ def _resize(image_HW3: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     """The picture at (height, width): averaged, smoothed or, from twice the size on, in squares."""
     if image_HW3.shape[:2] == size:
         return image_HW3
+    import cv2
+
     factor = size[0] / image_HW3.shape[0]
     smooth = cv2.INTER_NEAREST if factor >= 2 else cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image_HW3, size[::-1], interpolation=smooth), dtype=np.uint8)

@@ -21,7 +21,7 @@ from frozenseg.data.catalog.register import register_splits
 from frozenseg.engine.evaluate import evaluate, evaluate_dataset, plan
 from frozenseg.evaluation.results import flat_scores, read_results
 from frozenseg.files import file_digest
-from frozenseg.inference.postprocess import TaskSettings
+from frozenseg.structures import TaskSettings
 from tests.shapes_world import VAL as SHAPES_VAL
 from tests.shapes_world import register_shapes, write_shapes
 

@@ -10,7 +10,7 @@ from torch import nn
 from frozenseg.config import get_config
 from frozenseg.data.catalog.lookup import find_split
 from frozenseg.engine.evaluate import settings_for, with_row
-from frozenseg.inference.postprocess import TaskSettings
+from frozenseg.structures import TaskSettings
 from tests.shapes_world import VAL
 
 ROW = VAL

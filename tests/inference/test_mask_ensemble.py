@@ -15,9 +15,9 @@ from frozenseg.inference.mask_ensemble import (
     choose_proposals,
     covered_by_queries,
 )
-from frozenseg.inference.postprocess import TaskSettings, solve_tasks
+from frozenseg.inference.postprocess import solve_tasks
 from frozenseg.resize import nearest_resize
-from frozenseg.structures import ImageGeometry
+from frozenseg.structures import ImageGeometry, TaskSettings
 from tests.one_task import semantic_segmentation
 
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))

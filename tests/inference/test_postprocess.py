@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenseg.inference import strips as tiles
-from frozenseg.inference.postprocess import TaskSettings, solve_tasks
-from frozenseg.structures import ImageGeometry
+from frozenseg.inference.postprocess import solve_tasks
+from frozenseg.structures import ImageGeometry, TaskSettings
 from tests.one_task import instance_segmentation, panoptic_segmentation, semantic_segmentation
 
 RESIZED = ImageGeometry(padded=(48, 68), image=(41, 60), output=(50, 47))

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenseg.inference.strips import (
-    axis_weights,
     finite_logits,
     full_precision,
     mask_resizer,
@@ -60,29 +58,6 @@ def test_large_strips_are_split_and_small_images_are_not() -> None:
     assert 1 <= max(rows) * 640 * 250 * 4 <= 8 << 20
     small = ImageGeometry(padded=(32, 32), image=(32, 32), output=(32, 32))
     assert len(list(mask_resizer((8, 8), small, device).strips(250))) == 1
-
-
-@pytest.mark.parametrize("sizes", [(8, 32, 32, 32), (8, 32, 30, 45), (5, 33, 33, 4), (1, 4, 1, 1)])
-def test_axis_weights_are_a_convex_combination(sizes) -> None:
-    weights = axis_weights(*sizes)
-    assert weights.shape == (sizes[3], sizes[0])
-    assert weights.min() >= 0
-    torch.testing.assert_close(weights.sum(1), torch.ones(sizes[3], dtype=torch.float64))
-
-
-def test_axis_weights_equal_interpolate_in_float64() -> None:
-    signal = torch.randn(1, 1, 11, dtype=torch.float64)
-    expected = F.interpolate(F.interpolate(signal, 44, mode="linear")[..., :39], 57, mode="linear")
-    torch.testing.assert_close(axis_weights(11, 44, 39, 57) @ signal[0, 0], expected[0, 0])
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [((8, 32, 33, 32), "does not fit"), ((8, 32, 32, 0), "at least 1"), ((0, 1, 1, 1), "at least")],
-)
-def test_impossible_sizes_are_errors(sizes, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        axis_weights(*sizes)
 
 
 def test_infinite_and_nan_logits_become_certain() -> None:

@@ -9,11 +9,11 @@ from torch import nn
 
 from frozenseg.config import load_config
 from frozenseg.device import pick_device
-from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.mask_classification.from_config import task_settings
 from frozenseg.predict import predictor as module
 from frozenseg.predict.predictor import Predictor
 from frozenseg.predict.words import read_vocabulary
+from frozenseg.structures import TaskSettings
 from frozenseg.vocab import Vocabulary
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/miniature/fcclip.yaml"

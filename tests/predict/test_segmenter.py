@@ -14,12 +14,12 @@ from PIL import Image
 from torch import nn
 
 from frozenseg import errors
-from frozenseg.inference.postprocess import TaskSettings
 from frozenseg.predict import segmenter as module
 from frozenseg.predict.predictor import Predictor
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.segmenter import Segmenter
 from frozenseg.predict.tasks import TASKS
+from frozenseg.structures import TaskSettings
 from frozenseg.vocab import Vocabulary
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from frozenseg.data.episodes import IGNORE_LABEL, UNLABELLED
 from frozenseg.data.mappers.episode_augment import augment, draw_box, resize_box
-from frozenseg.data.mappers.geometry import channels_first, resize_to_edges
+from frozenseg.data.mappers.geometry import channels_first
 from frozenseg.data.reading import check_same_size, read_image, read_label_png
+from frozenseg.resize import resize_to_edges
 from frozenseg.structures import BACKGROUND, IGNORED, OTHER_CLASS
 
 

@@ -53,20 +53,3 @@ def pad_to(array: NDArray[Any], height: int, width: int, value: int) -> NDArray[
 def channels_first(image_HW3: NDArray[np.uint8]) -> torch.Tensor:
     """The image as a tensor (3, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(image_HW3.transpose(2, 0, 1)))
-
-
-def resize_to_edges(
-    image_HW3: NDArray[np.uint8], shortest_edge: int, longest_edge: int
-) -> NDArray[np.uint8]:
-    """detectron2's ResizeShortestEdge, except that a side never gets smaller than 1 pixel.
-
-    Args:
-        shortest_edge: wanted length in pixels; 0 keeps the image's own size.
-        longest_edge: limit of the other side; it takes precedence over `shortest_edge`.
-    """
-    if shortest_edge == 0:
-        return image_HW3
-    height, width = image_HW3.shape[:2]
-    new = T.ResizeShortestEdge.get_output_shape(height, width, shortest_edge, longest_edge)
-    new_height, new_width = (max(1, side) for side in new)
-    return T.ResizeTransform(height, width, new_height, new_width).apply_image(image_HW3)
