@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.device import PRECISIONS
+from frozenseg.device import precision_name
 from frozenseg.predict.from_outputs import segmentation_of
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import TASKS, check_task, check_threshold, possible_tasks
@@ -28,6 +28,7 @@ from frozenseg.visualization.overlay import check_image
 from frozenseg.vocab import Vocabulary
 
 if TYPE_CHECKING:
+    import torch
     from detectron2.config import CfgNode
 
     from frozenseg.checkpoints.loading import LoadReport
@@ -49,7 +50,7 @@ class Predictor:
         shortest_edge: int = 800,
         longest_edge: int = 1333,
         task_settings: Mapping[str, TaskSettings] | None = None,
-        precision: str = "float32",
+        precision: str | torch.dtype = "float32",
     ) -> None:
         """
         Args:
@@ -57,18 +58,17 @@ class Predictor:
             task: "panoptic", "semantic" or "instance"; the model must compute it.
             shortest_edge, longest_edge: size of the network's input, in pixels.
             task_settings: what the model computes for each task; None: `task` cannot change.
-            precision: "float32", or "bfloat16" or "float16" where the operators allow it.
+            precision: "float32", or "bfloat16" or "float16" where the operators allow it; also
+                as a torch.dtype.
         """
         self.tasks: tuple[str, ...] = getattr(model, "tasks", TASKS)
         check_task(task, self.tasks)
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision {precision!r}: use one of {', '.join(PRECISIONS)}")
         model.eval()
         self.model = model
         self.task = task
         self.edges = (shortest_edge, longest_edge)
         self.score_threshold = DEFAULT_INSTANCE_SCORE
-        self.precision = precision
+        self.precision = precision_name(precision)
         self.task_settings = task_settings
         if task_settings is not None:
             self.set_task(task)
@@ -160,7 +160,7 @@ def build_predictor(
     *,
     task: str | None = None,
     weights: str = "",
-    precision: str = "float32",
+    precision: str | torch.dtype = "float32",
 ) -> tuple[Predictor, LoadReport | None]:
     """A model from a config with its weights, ready for images on `cfg.MODEL.DEVICE`.
 
