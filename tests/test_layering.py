@@ -20,7 +20,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "frozenseg"
 
-GROUND = {"errors", "files", "progress", "device", "resize", "structures"}
+GROUND = {"errors", "files", "progress", "device", "resize", "structures", "versions"}
 FAMILY = {"encoders", "inference", "layers", "vocab"} | GROUND
 BELOW_BUILD = {"config", "checkpoints", "data"} | FAMILY
 MODELS = {"build", "mask_classification", "fusioner"} | BELOW_BUILD

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 HUB = "https://huggingface.co"
 HUB_TIMEOUT = 5.0  # seconds for a connection to the hub
 _SHA256_DIGITS = 64
+_OTHERWISE = "; or take a checkpoint that holds these weights (--weights)"
 
 
 def download(
@@ -113,11 +114,11 @@ def check_hub_file(path: Path) -> Path:
 
 
 @contextmanager
-def hub_access(what: str, remedy: str) -> Iterator[None]:
+def hub_access(what: str, remedy: str, otherwise: str = _OTHERWISE) -> Iterator[None]:
     """Within it a file of the Hugging Face hub is fetched, or found in the hub's own cache.
 
     Where the hub cannot be reached its clients would try again for minutes; here they do not try.
-    Args: remedy: how else to come by the file.
+    Args: remedy, otherwise: how else to come by the file.
     Raises: ConnectionError for whatever goes wrong, with the ways out.
     """
     from huggingface_hub import constants
@@ -137,8 +138,7 @@ def hub_access(what: str, remedy: str) -> Iterator[None]:
         elif not reached:
             reason = f"{constants.ENDPOINT} cannot be reached"
         raise ConnectionError(
-            f"{what}: download failed ({reason}). Try again with a network; or {remedy}; or take a "
-            "checkpoint that holds these weights (--weights)"
+            f"{what}: download failed ({reason}). Try again with a network; or {remedy}{otherwise}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = is_offline

@@ -128,19 +128,22 @@ def read_auth(text: str) -> list[tuple[str, str]]:
 
 def _models(args: argparse.Namespace) -> ModelShelf:
     """What can be chosen: the model of the command line, then all whose weights are here."""
-    from frozenseg.checkpoints.named_models import DEFAULT_MODEL
+    from frozenseg.checkpoints.named_models import DEFAULT_MODEL, MODELS
     from frozenseg.predict.segmenter import load
     from frozenseg.web.models import ModelShelf, available_models
 
-    own = Path(args.config_file).stem if args.config_file else None
-    first = [own] if own else []
-    first += [args.model] if args.model else [] if own else [DEFAULT_MODEL]
+    own = {Path(args.config_file).stem: args.config_file} if args.config_file else {}
+    if args.model not in MODELS and Path(args.model).is_dir():
+        own[Path(args.model).resolve().name] = args.model  # visitors see no path of this machine
+    elif args.model or not own:
+        own[args.model or DEFAULT_MODEL] = args.model or DEFAULT_MODEL
 
     def load_model(name: str) -> Segmenter:
-        config, weights = (args.config_file, args.weights) if name == own else (name, None)
-        return load(config, weights, args.device, precision=args.precision)
+        source = own.get(name, name)
+        weights = args.weights if source == args.config_file else None
+        return load(source, weights, args.device, precision=args.precision)
 
-    names = list(dict.fromkeys([*first, *available_models()]))
+    names = list(dict.fromkeys([*own, *available_models()]))
     return ModelShelf(names, load_model, most=args.max_models)
 
 

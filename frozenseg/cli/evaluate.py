@@ -45,14 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the evaluation in as many processes as wished; 1 if a benchmark was skipped."""
-    from frozenseg.checkpoints.named_models import model_config
     from frozenseg.data.catalog.register import register_datasets
     from frozenseg.device import usable_device
     from frozenseg.engine.processes import launch, process_rank
     from frozenseg.engine.zero_shot import RESULTS, dataset_names, table
     from frozenseg.evaluation.results import read_results, read_skipped
+    from frozenseg.predict.model_folder import open_model
 
-    cfg, args.weights = model_config(args.model or args.config_file, args.weights, args.opts)
+    opened = open_model(args.model or args.config_file, args.weights, args.opts)
+    cfg, args.weights, args.training = opened.cfg, opened.weights, opened.training
     if args.words is not None:
         cfg.DATASETS.WORDS = args.words
     if args.save_predictions:
@@ -82,8 +83,10 @@ def score(cfg: Any, args: argparse.Namespace, names: tuple[str, ...], folder: Pa
     from frozenseg.data.catalog.register import register_datasets
     from frozenseg.engine.run import set_up_logging
     from frozenseg.engine.zero_shot import dataset_names, score_benchmarks
+    from frozenseg.predict.model_folder import use_words
 
     set_up_logging(str(folder), debug=args.debug)
     register_datasets(cfg)  # in this process, as in the one before
+    use_words(args.training)
     dataset_names(args.benchmarks or (), cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN)
     score_benchmarks(cfg, args.weights, names, folder)

@@ -44,7 +44,8 @@ SHARED: dict[str, dict[str, Any]] = {
     "--model": {
         "default": "",
         "metavar": "NAME",
-        "help": "a name of `frozenseg weights list`, such as fcclip-convnext-large",
+        "help": "a name of `frozenseg weights list`, such as fcclip-convnext-large; the folder of a "
+        "model; hf:OWNER/NAME@REVISION, one of the Hugging Face hub",
     },
     "--config-file": {"default": "", "metavar": "YAML", "help": "config of a model"},
     "--weights": {

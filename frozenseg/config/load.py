@@ -19,6 +19,7 @@ from frozenseg.config.legacy import LEGACY, MAIN_ONLY, Legacy, legacy_row, list_
 from frozenseg.config.ranges import Accepted, allowed
 from frozenseg.config.released import in_our_keys
 from frozenseg.config.sources import (
+    Source,
     beside,
     coerce,
     decode,
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 # Files beside a YAML file may be named relative to it (never relative to the working directory);
 # the package's own weights by their file name, wherever the YAML file lies.
-_FILE_KEYS = (
+FILE_KEYS = (
     "DATASETS.FILES",
     "DATASETS.WORDS",
     "MODEL.MASK_FORMER.CLASS_WEIGHTS",
@@ -54,7 +55,8 @@ _FILE_KEYS = (
         for key in ("VISUAL", "VISUAL_WEIGHTS", "LANGUAGE", "LANGUAGE_WEIGHTS", "TEMPLATES")
     ),
 )
-_NOT_HASHED = (
+# What belongs to a machine or a run of it, not to a model.
+PLACE_KEYS = (
     *("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.TEXT_CACHE_DIR", "MODEL.DEVICE"),
     *("TEST.SAM_MASKS_DIR", "MODEL.INIT_FROM", "WANDB_PROJECT", "MODEL.FUSIONER.FEATURE_CACHE_DIR"),
     "TEST.SAVE_PREDICTIONS",
@@ -91,13 +93,29 @@ def load_config(
             that is not accepted or contradicts another, an odd number of opts. Each names the
             source and the key.
     """
+    recipes = read_files(Path(recipe)) if recipe else ()
+    return _merged([*read_files(Path(path)), *recipes, read_opts(opts)], str(path))
+
+
+def config_of(
+    values: Mapping[str, Any], folder: Path, name: str, opts: Sequence[str] = ()
+) -> CfgNode:
+    """The config of dotted keys and their values, then `opts` on top, checked as `load_config`.
+
+    Args: folder: where files that the values name lie. name: where they come from, for messages.
+    Raises: ValueError as `load_config`.
+    """
+    return _merged([Source(name, folder, list(values.items())), read_opts(opts)], name)
+
+
+def _merged(sources: Sequence[Source], path: str) -> CfgNode:
+    """The default config with the values of the sources, later ones winning."""
     cfg = get_config()
     ignored: dict[str, Legacy] = {}
     origin: dict[str, str] = {}
-    recipes = read_files(Path(recipe)) if recipe else ()
-    for source in in_our_keys([*read_files(Path(path)), *recipes, read_opts(opts)]):
+    for source in in_our_keys(sources):
         for key, value in source.leaves:
-            if source.folder is not None and key in _FILE_KEYS:
+            if source.folder is not None and key in FILE_KEYS:
                 value = beside(source.folder, value)
                 if key.endswith("_WEIGHTS"):
                     value = beside(PACKAGED_WEIGHTS, value)
@@ -105,7 +123,7 @@ def load_config(
             origin[key] = source.name
             if row is not None:
                 ignored[key] = row
-    _check_relations(cfg, origin, str(path))
+    _check_relations(cfg, origin, path)
     if ignored:
         reasons = list_by_reason(ignored)
         logger.warning("%s: %d keys have no effect here: %s", path, len(ignored), reasons)
@@ -119,8 +137,8 @@ def config_hash(cfg: CfgNode) -> str:
 
 def computed_values(cfg: CfgNode) -> dict[str, Any]:
     """Dotted key -> value of what a config computes; of files only their names."""
-    values = {key: value for key, value in flatten(cfg) if key not in _NOT_HASHED}
-    values.update({key: Path(str(values[key])).name for key in _FILE_KEYS})
+    values = {key: value for key, value in flatten(cfg) if key not in PLACE_KEYS}
+    values.update({key: Path(str(values[key])).name for key in FILE_KEYS})
     return values
 
 

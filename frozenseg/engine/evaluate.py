@@ -38,12 +38,12 @@ from frozenseg.evaluation.prediction_writer import KINDS, PredictionWriter, pred
 from frozenseg.evaluation.results import (
     flat_scores,
     format_table,
-    package_versions,
     plain,
     write_results,
 )
 from frozenseg.evaluation.truth_check import FINDINGS, TruthCheck
 from frozenseg.progress import bar
+from frozenseg.versions import package_versions
 from frozenseg.vocab import Vocabulary, seen_classes
 
 logger = logging.getLogger(__name__)

@@ -39,9 +39,10 @@ from frozenseg.data.coco_writing import (
 )
 from frozenseg.data.image_files import output_names
 from frozenseg.data.panoptic_pixels import compare_segments
-from frozenseg.evaluation.results import package_versions, plain
+from frozenseg.evaluation.results import plain
 from frozenseg.evaluation.semantic_iou import predicted_labels
 from frozenseg.files import NotWrittenError, file_digest, file_sha256, write_atomically, write_json
+from frozenseg.versions import package_versions
 from frozenseg.vocab import Vocabulary
 
 FORMAT = 1

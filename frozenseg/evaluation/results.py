@@ -14,9 +14,7 @@ null among the scores: there was nothing to score.
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
-import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,16 +26,6 @@ from typing_extensions import NotRequired, TypedDict
 from frozenseg.files import check_typed, flatten, read_json, write_json
 
 FORMAT = 1
-PACKAGES = (
-    "frozenseg",
-    "torch",
-    "detectron2",
-    "open_clip_torch",
-    "timm",
-    "numpy",
-    "panopticapi-lite",
-    "pycocotools",
-)
 COUNTS = ("classes", "items")  # numbers among the scores that are not scores
 EPISODES = ("episodes",)  # of items that ask for classes: one row of scores, not one per group
 # Column of a table -> the way to its groups below "metrics", and the score's name there.
@@ -106,17 +94,6 @@ class _Results(TypedDict):
 
     results: list[_Entry]
     skipped: NotRequired[dict[str, str]]
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that scores can depend on."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def write_results(

@@ -20,14 +20,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frozenseg.checkpoints.named_models import (
-    DEFAULT_MODEL,
-    MODELS,
-    model_config,
-    nothing_found_hint,
-)
+from frozenseg.checkpoints.named_models import DEFAULT_MODEL, MODELS, nothing_found_hint
 from frozenseg.errors import warn_once
 from frozenseg.predict.images import ImageLike, Images, image_list, read_image, source_of
+from frozenseg.predict.model_folder import open_model, save_folder
 from frozenseg.predict.predictor import Predictor, build_predictor, segment_together
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import check_task, check_threshold
@@ -37,6 +33,7 @@ from frozenseg.vocab import Vocabulary
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from detectron2.config import CfgNode
     from numpy.typing import NDArray
 
 
@@ -70,10 +67,16 @@ class Segmenter:
         task: what is computed where a call does not say.
         vocabulary: the words where a call does not say.
         about: what identifies the model in result files.
+        config: what the model was built from; None where that is not known.
     """
 
     def __init__(
-        self, predictor: Predictor, *, name: str = "", about: dict[str, Any] | None = None
+        self,
+        predictor: Predictor,
+        *,
+        name: str = "",
+        about: dict[str, Any] | None = None,
+        config: CfgNode | None = None,
     ) -> None:
         """`predictor`'s task and vocabulary become those of calls that name none."""
         self.name = name
@@ -81,6 +84,7 @@ class Segmenter:
         self.task = predictor.task
         self.vocabulary: Vocabulary = predictor.vocabulary
         self.about = about or {}
+        self.config = config
         self._lock = threading.Lock()
         _alive.add(self)
 
@@ -157,6 +161,41 @@ class Segmenter:
         """Changes the words of calls that name none. Raises: as `read_words`."""
         self.vocabulary = read_words(vocabulary)
 
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        name: str = "",
+        licence: str = "",
+        results: str | Path | None = None,
+    ) -> Path:
+        """Writes the model as a folder that `load` takes anywhere, frozen encoders included.
+
+        `model.safetensors` has all tensors; `frozenseg.json` the config, the words of the training
+        and this object's, its task, versions, licences, digests; README.md is a card of it. Other
+        files of the folder stay.
+
+        Args:
+            name: of the model, for people; "": the one that it was loaded by.
+            licence: of the trained weights; "": what is known of them.
+            results: a results.json of these very weights, whose scores go with the model.
+        Returns: the folder. Raises: ValueError for a model that `load` did not make, and for scores
+            of other weights; OSError where nothing can be written.
+        """
+        if self.config is None:
+            raise ValueError("only a model that `frozenseg.load` made can be saved as a folder")
+        return save_folder(
+            folder,
+            self.predictor.model,
+            self.config,
+            task=self.task,
+            vocabulary=self.vocabulary,
+            loaded_as=self.name,
+            name=name,
+            licence=licence,
+            results=results,
+        )
+
     def _request(
         self,
         vocabulary: Words | None,
@@ -218,7 +257,9 @@ def load(
     """A model with its weights, ready for images.
 
     Args:
-        name_or_config: a name of `frozenseg.models()`, or the path of a YAML config.
+        name_or_config: a name of `frozenseg.models()`, the path of a YAML config, the folder of a
+            model (`Segmenter.save_pretrained`), or one of the Hugging Face hub: "hf:OWNER/NAME" or
+            "hf:OWNER/NAME@REVISION".
         weights: a file or a name of the table of weights; None: the named model's own, or the
             config's MODEL.WEIGHTS; "": none, the decoder is random (with a warning).
         device: "cpu", "cuda", "cuda:1" or a torch.device; "auto": a GPU if there is one.
@@ -230,24 +271,21 @@ def load(
     Raises: ValueError for an unknown name (with the nearest), task or device; FileNotFoundError
         for weights that are not there, with where to get them; ConnectionError.
     """
-    from frozenseg.config import config_hash
     from frozenseg.device import pick_device
 
     if task is not None:
         check_task(task)
     device = pick_device(str(device))
-    cfg, path = model_config(name_or_config, None if weights is None else str(weights), opts)
-    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, path
-    predictor, report = build_predictor(cfg, task=task, precision=precision)
+    opened = open_model(name_or_config, weights, opts)
+    cfg = opened.cfg
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, opened.weights
+    predictor, report = build_predictor(cfg, task=task or opened.task, precision=precision)
     if report is None:
         logger.warning("no weights: the mask decoder is random, its segments mean nothing")
-    about = {
-        "architecture": cfg.MODEL.META_ARCHITECTURE,
-        "name": str(name_or_config),
-        "config_hash": config_hash(cfg),
-        "weights": path or None,
-    }
-    return Segmenter(predictor, name=str(name_or_config), about=about)
+    segmenter = Segmenter(predictor, name=str(name_or_config), about=opened.about, config=cfg)
+    if opened.vocabulary is not None:
+        segmenter.set_vocabulary(opened.vocabulary)
+    return segmenter
 
 
 def segment(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from frozenseg.checkpoints.reading import read_state_dict
+from frozenseg.checkpoints.skip_init import do_weights_follow
 from frozenseg.encoders.frozen import FrozenEncoder
 from frozenseg.files import read_json
 
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE, VOCABULARY_FILE = "config.json", "vocab.txt"
+_OPTIONS_FILE = "tokenizer_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _FORMAT = 2  # part of the digest: raise it when the computation changes
 # Parts of published files that the last layer does not need.
@@ -97,6 +100,26 @@ class BertText(FrozenEncoder):
         return (hidden_NLK * weights_NL1).sum(1) / weights_NL1.sum(1)
 
     forward = encode
+
+    def files(self) -> dict[str, bytes]:
+        """What `load_bert` reads besides the weights: name -> content.
+
+        Raises: ValueError where the model has no vocabulary.
+        """
+        if self._tokenizer is None:
+            raise ValueError(self._missing)
+        words = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        cleaning = json.loads(self._tokenizer.backend_tokenizer.to_str())["normalizer"]
+        options = {
+            "do_lower_case": cleaning["lowercase"],
+            "strip_accents": cleaning["strip_accents"],
+            "tokenize_chinese_chars": cleaning["handle_chinese_chars"],
+        }
+        return {
+            CONFIG_FILE: self.model.config.to_json_string().encode(),
+            VOCABULARY_FILE: "".join(f"{word}\n" for word, _ in words).encode(),
+            _OPTIONS_FILE: json.dumps(options).encode(),
+        }
 
     def _weights(self) -> Mapping[str, Tensor]:
         return self.model.state_dict()
@@ -179,12 +202,13 @@ def build_bert(
         ) from error
     if is_meta:
         return model
-    if weights is None:
+    if weights is None and not do_weights_follow():
         logger.warning(
             "language encoder %s has random weights: words mean nothing to it until weights are "
             "loaded",
             label,
         )
+    if weights is None:
         return model.to(device)
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from frozenseg.checkpoints.download import check_hub_file, hub_access
-from frozenseg.checkpoints.skip_init import SkipInitialisers
+from frozenseg.checkpoints.skip_init import SkipInitialisers, do_weights_follow
 from frozenseg.checkpoints.table import HUB_REVISIONS
 from frozenseg.encoders.clip.weights import load_clip
 from frozenseg.encoders.frozen import FrozenEncoder
@@ -173,11 +173,11 @@ def _load_timm(
             f"weights file of the visual encoder {name} not found: {path}{hint}"
         )
     # Initial values take seconds to compute for large models, and the weights overwrite them.
-    with SkipInitialisers() if path else contextlib.nullcontext():
+    with SkipInitialisers() if path or do_weights_follow() else contextlib.nullcontext():
         model = build()
     if path:
         load_timm_weights(model, path, label=name)
-    else:
+    elif not do_weights_follow():
         logger.warning(
             "visual encoder %s has random weights: its features mean nothing until weights are "
             "loaded%s",
