@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from frozenseg.config import load_config
     from frozenseg.predict.coco_export import save_coco
     from frozenseg.predict.segmentation import Segmentation
+    from frozenseg.predict.results import Results
     from frozenseg.predict.segmented_image import Segment
-    from frozenseg.predict.segmenter import Results, Segmenter, load, models, segment
+    from frozenseg.predict.segmenter import Segmenter, load, models, segment
     from frozenseg.vocab import Vocabulary
 
 _EXPORTS = {
-    "Results": "frozenseg.predict.segmenter",
+    "Results": "frozenseg.predict.results",
     "Segment": "frozenseg.predict.segmented_image",
     "Segmentation": "frozenseg.predict.segmentation",
     "Segmenter": "frozenseg.predict.segmenter",

@@ -67,7 +67,7 @@ def precision_name(precision: str | torch.dtype) -> str:
 def check_compiler(device_type: str) -> None:
     """Raises: FileNotFoundError if torch.compile has nothing to compile with for this device."""
     if device_type == "cuda":
-        found, wanted = importlib.util.find_spec("triton"), "the package triton"
+        found, wanted = importlib.util.find_spec("triton") is not None, "the package triton"
         remedy = "pip install triton"
     else:
         own = os.environ.get("CXX")

@@ -61,6 +61,8 @@ class TextClassifier:
 
     def max_over_synonyms(self, logits: Tensor) -> Tensor:
         """Class logits (..., C): the maximum over each class's synonyms of `logits` (..., S)."""
+        import torch
+
         if not torch.compiler.is_compiling() and logits.shape[-1] == self.num_classes:
             return logits
         index = self.class_of_synonym_S.expand(logits.shape)

@@ -81,8 +81,8 @@ def save_coco(
         raise ValueError("nothing to export: no segmentation was given")
     if known is None:
         from_files = [image for image, source in zip(images, sources, strict=True) if source]
-        names = below_common_folder([image["file_name"] for image in from_files])
-        for image, name in zip(from_files, names, strict=True):
+        shorter = below_common_folder([image["file_name"] for image in from_files])
+        for image, name in zip(from_files, shorter, strict=True):
             image["file_name"] = name
     content = {
         "images": images,

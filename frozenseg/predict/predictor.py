@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.device import precision_name
+from frozenseg.device import check_compiler, precision_name
 from frozenseg.predict.from_outputs import segmentation_of
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import TASKS, check_task, check_threshold, possible_tasks
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 DEFAULT_INSTANCE_SCORE = 0.5
 # Masks and scores are kept per pixel: larger results are computed at this size and enlarged.
 MOST_RESULT_PIXELS = 2**21
+# Modules of the models whose `forward` is all network: the encoders, then what is trained.
+COMPILED_PARTS = ("backbone", "sam", "visual", "sem_seg_head", "method")
 
 
 class Predictor:
@@ -145,6 +147,20 @@ class Predictor:
         with torch.no_grad(), self._autocast():
             outputs: Sequence[Mapping[str, Any]] = self.model(samples)
         return outputs
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        import torch
+
+        return torch.device(getattr(self.model, "device", "cpu"))
+
+    def compile(self, **options: Any) -> None:
+        """Encoders and decoder by torch.compile; see `Segmenter.compile`."""
+        check_compiler(self.device.type)
+        parts = {name: getattr(self.model, name, None) for name in COMPILED_PARTS}
+        for part in filter(None, parts.values()):
+            part.compile(**{"fullgraph": True, "dynamic": True, **options})
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         import torch
