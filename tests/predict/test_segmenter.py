@@ -20,6 +20,7 @@ from frozenseg.predict.predictor import Predictor
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.segmenter import Segmenter
 from frozenseg.predict.tasks import TASKS
+from frozenseg.predict.video import ClipWriter
 from frozenseg.structures import TaskSettings
 from frozenseg.vocab import Vocabulary
 
@@ -256,6 +257,28 @@ def test_addresses_are_refused_in_one_sentence(segmenter):
         for call in (segmenter, segmenter.video, lambda each: next(segmenter([each]))):
             with pytest.raises(ValueError, match="addresses are not fetched: download the file"):
                 call(address)
+
+
+def test_frames_of_a_video(segmenter, tmp_path):
+    writer = ClipWriter(tmp_path / "a", (32, 48), 10.0)
+    for _ in range(5):
+        writer.write(np.full((32, 48, 3), 90, np.uint8))
+    path = writer.finish()
+    frames = segmenter.video(path, "cat; dog", every=2)
+    assert segmenter.predictor.model.words_set == []  # nothing is computed before it is asked for
+    found = list(frames)
+    assert [each.source for each in found] == [f"{path}#{number}" for number in (0, 2, 4)]
+    assert found[0].image_HW3.shape == (32, 48, 3)
+    assert names(found[1]) == ["cat", "dog"]
+
+
+def test_no_video(segmenter, folder):
+    with pytest.raises(FileNotFoundError, match="no such video file"):
+        segmenter.video(folder / "none.mp4")
+    with pytest.raises(ValueError, match="unknown task"):
+        segmenter.video(folder / "none.mp4", "cat", "panoptik")
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        segmenter.video(folder / "none.mp4", every=0)
 
 
 def test_precision_device_and_chaining(segmenter):
