@@ -50,12 +50,12 @@ def test_no_compiler_is_one_sentence(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(
-        FileNotFoundError, match=r"compile needs a C\+\+ compiler \(g\+\+ or .*set CXX"
+        FileNotFoundError, match=r"needs a C\+\+ compiler \(g\+\+ or .*set CXX"
     ):
         check_compiler("cpu")
     monkeypatch.setenv("CXX", "mine")
     with pytest.raises(FileNotFoundError, match=r"a C\+\+ compiler \(mine\), which is not here"):
         check_compiler("cpu")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="the package triton.*pip install triton"):
+    with pytest.raises(FileNotFoundError, match=r"the package triton.*pip install triton"):
         check_compiler("cuda")
