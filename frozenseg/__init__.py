@@ -20,8 +20,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from frozenseg.config import load_config
     from frozenseg.predict.coco_export import save_coco
-    from frozenseg.predict.segmentation import Segmentation
     from frozenseg.predict.results import Results
+    from frozenseg.predict.segmentation import Segmentation
     from frozenseg.predict.segmented_image import Segment
     from frozenseg.predict.segmenter import Segmenter, load, models, segment
     from frozenseg.vocab import Vocabulary

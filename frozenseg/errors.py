@@ -10,6 +10,9 @@ from collections.abc import Iterable
 REMEDIES = {
     "detectron2": "frozenseg setup detectron2",
     "gradio": "pip install 'frozenseg[demo]'",
+    **dict.fromkeys(
+        ("fastapi", "starlette", "uvicorn", "python_multipart"), "pip install 'frozenseg[serve]'"
+    ),
     "transformers": "pip install 'frozenseg[fusioner]'",
 }
 

@@ -44,7 +44,7 @@ def _repeatable() -> None:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """A command run in this process leaves no handlers: they hold streams that end with its test."""
+    """A command run in this process leaves no handlers; they hold streams of its test."""
     loggers = [logging.getLogger(name) for name in (None, "fvcore", "detectron2", "frozenseg")]
     before = [(log, log.handlers[:], log.level, log.propagate) for log in loggers]
     yield

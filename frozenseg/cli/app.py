@@ -86,10 +86,11 @@ def _serve(args: argparse.Namespace, folder: Path) -> None:
     from frozenseg.progress import lines_on_stderr
     from frozenseg.web.actions import Actions
     from frozenseg.web.examples import write_examples
+    from frozenseg.web.hosts import check_port
     from frozenseg.web.limits import Limits
     from frozenseg.web.page import build_page
     from frozenseg.web.results import ResultFolder
-    from frozenseg.web.serve import check_port, served
+    from frozenseg.web.serve import served
 
     auth = read_auth(args.auth) if args.auth is not None else None
     limits = Limits(args.max_upload_mb, args.max_megapixels, args.max_words, args.max_disk_mb)

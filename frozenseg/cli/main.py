@@ -24,6 +24,7 @@ COMMANDS = {
     "reproduce": "score a released model as published, beside the authors' figures",
     "segment": "segment images, videos or a webcam with your own words",
     "app": "the same as a web page",
+    "serve": "the same as a service for programs, over HTTP",
     "data list": "the datasets, and which of them are on disk",
     "data verify": "whether datasets on disk are complete and consistent",
     "data prepare": "convert a benchmark's published files, or write the miniature world",

@@ -168,20 +168,7 @@ class SegmentedImage:
             "format_version": FORMAT_VERSION,
             "task": self.task,
             "image_size": {"height": height, "width": width},
-            "vocabulary": [
-                {
-                    "category_id": number,
-                    "name": each.name,
-                    "synonyms": list(each.synonyms),
-                    "is_thing": thing,
-                }
-                for number, each, thing in zip(
-                    self.vocabulary.category_ids,
-                    self.vocabulary.classes,
-                    self.vocabulary.thing_mask,
-                    strict=True,
-                )
-            ],
+            "vocabulary": words_json(self.vocabulary),
             "segments": self.segments_json(),
         }
 
@@ -195,3 +182,17 @@ class SegmentedImage:
         if chosen is None:
             raise ValueError("this segmentation does not know its image: give it, RGB (H, W, 3)")
         return chosen
+
+
+def words_json(vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """The classes as objects for JSON; the same `category_id` as in COCO exports."""
+    ids, things = vocabulary.category_ids, vocabulary.thing_mask
+    return [
+        {
+            "category_id": number,
+            "name": each.name,
+            "synonyms": list(each.synonyms),
+            "is_thing": thing,
+        }
+        for number, each, thing in zip(ids, vocabulary.classes, things, strict=True)
+    ]

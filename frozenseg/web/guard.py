@@ -30,6 +30,7 @@ from frozenseg.web.hosts import Hosts
 from frozenseg.web.limits import LONGEST_WORD, Limits, visitor_of
 from frozenseg.web.offline import App, Message, Receive, Send
 from frozenseg.web.pace import Pace
+from frozenseg.web.receiving import check_source, read_body, replay
 from frozenseg.web.turns import Turns
 from frozenseg.web.uploads import Uploads
 
@@ -131,7 +132,7 @@ class Guard:
             self._open += Counter()  # without those that have none
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        self._check_source(Headers(scope=scope))
+        check_source(Headers(scope=scope), self._hosts)
         path: str = scope["path"]
         if not _ROUTES.fullmatch(f"{scope['method']} {path}"):
             raise HTTPException(404, "The page has no such address.")
@@ -155,15 +156,6 @@ class Guard:
         else:
             await self._app(scope, receive, send)
 
-    def _check_source(self, headers: Headers) -> None:
-        host = headers.get("host", "")
-        if not self._hosts.serves(host):
-            raise HTTPException(
-                400, f"The page is not served as {host[:100]!r}: --public-host would allow it."
-            )
-        if not self._hosts.trusts(headers.get("origin"), host):
-            raise HTTPException(403, "The request comes from a page of another server.")
-
     def _check_path(self, path: str) -> None:
         """Refuses what is not a file of this page; addresses too, before anybody asks for them."""
         file = Path(path)
@@ -183,7 +175,7 @@ class Guard:
                 problem = self._turns.problem(visitor_of(Request(scope), session), session)
                 if problem:
                     raise HTTPException(429, problem)
-                await self._app(scope, _replay(clean, receive), send)
+                await self._app(scope, replay(clean, receive), send)
 
     def _checked_join(self, body: bytes) -> _Join:
         try:
@@ -223,14 +215,14 @@ class Guard:
                     size = await self._read(
                         scope, receive, form, self._limits.file_bytes + FORM_BYTES
                     )
-                    await _check_form(Request(scope, _replay(form, receive)))
+                    await _check_form(Request(scope, replay(form, receive)))
                     form.seek(0)
                     async with self._storing:
                         problem = self._uploads.make_room(visitor, size)
                         if problem:
                             raise HTTPException(429, problem)
                         try:
-                            await self._app(scope, _replay(form, receive), send)
+                            await self._app(scope, replay(form, receive), send)
                         finally:
                             self._uploads.settle(visitor)
             finally:
@@ -248,36 +240,12 @@ class Guard:
         with tempfile.SpooledTemporaryFile(SMALL_BODY) as body:
             await self._read(scope, receive, body, SMALL_BODY)
             async with slot:
-                await self._app(scope, _replay(body, receive), watch)
+                await self._app(scope, replay(body, receive), watch)
                 if statuses != [200]:
                     await asyncio.sleep(AFTER_WRONG_PASSWORD)
 
     async def _read(self, scope: Message, receive: Receive, into: IO[bytes], most: int) -> int:
-        """Copies a request's body; its size. Raises: HTTPException if it is too large or slow."""
-        too_large = HTTPException(413, f"The request has more than {most:,} bytes.")
-        if int(Headers(scope=scope).get("content-length", 0)) > most:
-            raise too_large
-
-        async def copy() -> None:
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise HTTPException(400, "The visitor has left.")
-                into.write(message.get("body", b""))
-                if into.tell() > most:
-                    raise too_large
-                more = message.get("more_body", False)
-
-        try:
-            await asyncio.wait_for(copy(), self._limits.seconds)
-        except asyncio.TimeoutError:
-            raise HTTPException(
-                408, f"The request took longer than {self._limits.seconds} s to arrive."
-            ) from None
-        size = into.tell()
-        into.seek(0)
-        return size
+        return await read_body(Headers(scope=scope), receive, into, most, self._limits.seconds)
 
 
 def _cost(path: str) -> float:
@@ -298,18 +266,3 @@ async def _check_form(request: Request) -> None:
         raise refusal from None
     if name is None or len(name.encode("utf-8", "replace")) > LONGEST_FILE_NAME:
         raise refusal
-
-
-def _replay(body: IO[bytes], receive: Receive) -> Receive:
-    """What `receive` would have given, from a copy; after its end what comes next."""
-    ended = False
-
-    async def replayed() -> Message:
-        nonlocal ended
-        if ended:
-            return await receive()
-        chunk = body.read(2**18)
-        ended = not chunk
-        return {"type": "http.request", "body": chunk, "more_body": not ended}
-
-    return replayed

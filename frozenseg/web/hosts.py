@@ -64,3 +64,21 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_port(host: str, port: int) -> None:
+    """Before a server is made, whose message speaks of its own settings.
+
+    Raises: ValueError or OSError if the host or port cannot be had.
+    """
+    if not 0 < port < 2**16:
+        raise ValueError(f"--port {port}: choose one of 1 to 65535")
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"--host {host} --port {port} cannot be had ({error}): choose another one"
+        ) from error

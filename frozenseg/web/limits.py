@@ -61,6 +61,10 @@ class Limits:
         return max(self.disk_bytes // 8, 2 * self.file_bytes)
 
 
+class TooLarge(ValueError):
+    """More than `Limits` allows."""
+
+
 def visitor_of(request: HTTPConnection | gr.Request, part: object = "") -> str:
     """Who asks: an IP address, or an IPv6 network of 64 bits, as a household or a host has one.
 
@@ -88,13 +92,13 @@ def check_image_file(path: str | None, limits: Limits) -> Path:
     if not size:
         raise ValueError(f"{file.name} is empty (0 bytes): choose another file.")
     if size > limits.megabytes * 2**20:
-        raise ValueError(
+        raise TooLarge(
             f"{file.name} has {size / 2**20:,.1f} MB; at most {limits.megabytes:g} MB can be "
             "uploaded: save it smaller."
         )
-    width, height = _size_in_header(file)
+    width, height = size_in_header(file)
     if width * height > limits.megapixels * 1e6:
-        raise ValueError(
+        raise TooLarge(
             f"{file.name} has {width * height / 1e6:,.0f} megapixels ({width:,} x {height:,}); at "
             f"most {limits.megapixels:g} are accepted: make it smaller."
         )
@@ -130,13 +134,13 @@ def read_typed_words(text: str | None, limits: Limits) -> Vocabulary:
         raise ValueError("Type at least one word, for instance: cat, kitten; dog; sky:stuff")
     count = sum(bool(part.strip()) for part in re.split(r"[;,\n]", words))
     if count > limits.words:
-        raise ValueError(_too_many(count, limits))
+        raise TooLarge(_too_many(count, limits))
     if len(words) > (LONGEST_WORD + 10) * limits.words:
-        raise ValueError(f"The words have {len(words):,} characters: remove some.")
+        raise TooLarge(f"The words have {len(words):,} characters: remove some.")
     if words in table_names():
         vocabulary = Vocabulary.from_table(words)
         if len(vocabulary.all_synonyms) > limits.words:
-            raise ValueError(_too_many(len(vocabulary.all_synonyms), limits))
+            raise TooLarge(_too_many(len(vocabulary.all_synonyms), limits))
         return vocabulary
     try:
         return Vocabulary.parse(words)
@@ -162,7 +166,7 @@ def _readable_formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _size_in_header(file: Path) -> tuple[int, int]:
+def size_in_header(file: Path) -> tuple[int, int]:
     """(width, height); nothing is decoded. Raises: ValueError."""
     try:
         with warnings.catch_warnings():
@@ -175,7 +179,7 @@ def _size_in_header(file: Path) -> tuple[int, int]:
             "or GIF."
         ) from None
     except Image.DecompressionBombError:
-        raise ValueError(f"{file.name} has far too many pixels: make it smaller.") from None
+        raise TooLarge(f"{file.name} has far too many pixels: make it smaller.") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's damaged files
         message = without_folders(str(error), file)
         raise ValueError(f"{file.name} is damaged or incomplete ({message}).") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -160,21 +159,3 @@ def _public_address(host: str, port: int) -> str:
         return setup_tunnel(host, port, secrets.token_urlsafe(32), None, None)
     except Exception as error:  # of any kind: of the network, of the relay's program
         raise OSError(f"--share: gradio's relay gave no address ({error})") from error
-
-
-def check_port(host: str, port: int) -> None:
-    """Before gradio, whose message speaks of its own settings.
-
-    Raises: ValueError or OSError if the host or port cannot be had.
-    """
-    if not 0 < port < 2**16:
-        raise ValueError(f"--port {port}: choose one of 1 to 65535")
-    try:
-        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise OSError(
-            f"--host {host} --port {port} cannot be had ({error}): choose another one"
-        ) from error

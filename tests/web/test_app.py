@@ -82,8 +82,7 @@ def test_own_config_and_weights_are_loaded(monkeypatch):
 
 
 def test_a_port_that_cannot_be_had_is_said():
-    pytest.importorskip("gradio", reason="gradio is not installed")
-    from frozenseg.web.serve import check_port
+    from frozenseg.web.hosts import check_port
 
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
