@@ -20,16 +20,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from frozenseg.config import load_config
     from frozenseg.exporting.runtime import ExportedSegmenter
-    from frozenseg.loading import load
+    from frozenseg.loading import load, segment
     from frozenseg.predict.coco_export import save_coco
+    from frozenseg.predict.results import Results
     from frozenseg.predict.segmentation import Segmentation
     from frozenseg.predict.segmented_image import Segment
-    from frozenseg.predict.segmenter import Results, Segmenter, models, segment
+    from frozenseg.predict.segmenter import Segmenter, models
     from frozenseg.vocab import Vocabulary
 
 _EXPORTS = {
     "ExportedSegmenter": "frozenseg.exporting.runtime",
-    "Results": "frozenseg.predict.segmenter",
+    "Results": "frozenseg.predict.results",
     "Segment": "frozenseg.predict.segmented_image",
     "Segmentation": "frozenseg.predict.segmentation",
     "Segmenter": "frozenseg.predict.segmenter",
@@ -38,7 +39,7 @@ _EXPORTS = {
     "load_config": "frozenseg.config",
     "models": "frozenseg.predict.segmenter",
     "save_coco": "frozenseg.predict.coco_export",
-    "segment": "frozenseg.predict.segmenter",
+    "segment": "frozenseg.loading",
 }
 
 __all__ = [

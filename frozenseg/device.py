@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import logging
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 logger = logging.getLogger(__name__)
@@ -19,13 +23,61 @@ logger = logging.getLogger(__name__)
 PRECISIONS = ("float32", "bfloat16", "float16")  # of inference
 
 
-def pick_device(name: str) -> str:
-    """The device for a name; "auto": the GPU if there is one. Raises: ValueError if unusable."""
+def pick_device(name: str | torch.device) -> str:
+    """The device for a name; "auto": an Nvidia or Apple GPU if there is one that can be used.
+
+    Raises: ValueError for a device that cannot be used.
+    """
     import torch
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return check_device(name, key="device", remedy="take cpu or auto")
+    name = str(name)
+    if name != "auto":
+        return check_device(name, key="device", remedy="take cpu or auto")
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() and _mps_suffices() else "cpu"
+
+
+def _mps_suffices() -> bool:
+    """Whether Apple's backend has the operators that it got last; one line of the log if not."""
+    import torch
+    import torch.nn.functional as F
+
+    ones = torch.ones(1, 1, 2, 2, device="mps")
+    index = torch.zeros(1, 1, 2, 2, dtype=torch.int64, device="mps")
+    try:
+        F.grid_sample(ones, ones[..., :2], align_corners=False)
+        torch.searchsorted(ones.flatten(), ones.flatten())
+        ones.scatter_reduce(-1, index, ones, reduce="amax", include_self=False)
+        ones.nan_to_num().flatten().topk(2)
+    except (NotImplementedError, RuntimeError) as error:
+        logger.warning("device: cpu instead of mps, which cannot compute everything: %s", error)
+        return False
+    return True
+
+
+def precision_name(precision: str | torch.dtype) -> str:
+    """One of `PRECISIONS`, also for torch.bfloat16 and the like. Raises: ValueError for another."""
+    name = str(precision).removeprefix("torch.")
+    if name not in PRECISIONS:
+        raise ValueError(f"precision {str(precision)!r}: use one of {', '.join(PRECISIONS)}")
+    return name
+
+
+def check_compiler(device_type: str) -> None:
+    """Raises: FileNotFoundError if torch.compile has nothing to compile with for this device."""
+    if device_type == "cuda":
+        found, wanted = importlib.util.find_spec("triton") is not None, "the package triton"
+        remedy = "pip install triton"
+    else:
+        own = os.environ.get("CXX")
+        names = [own] if own else ["g++", "clang++", "cl"]
+        found, wanted = any(map(shutil.which, names)), f"a C++ compiler ({' or '.join(names)})"
+        remedy = "install one (Debian: apt install g++), or set CXX to its path"
+    if not found:
+        raise FileNotFoundError(
+            f"compile needs {wanted}, which is not here: {remedy}; or leave compile out"
+        )
 
 
 def usable_device(wanted: str, num_gpus: int) -> str:

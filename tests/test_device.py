@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from frozenseg import device as module
-from frozenseg.device import pick_device, usable_device
+from frozenseg.device import pick_device, precision_name, usable_device
 
 
 def test_the_device_falls_back_with_one_log_line(monkeypatch, caplog):
@@ -42,7 +42,38 @@ def test_a_device_of_another_machine_is_one_short_line(monkeypatch):
     assert len(str(error.value)) < 120
 
 
-def test_auto_takes_the_gpu_if_there_is_one(monkeypatch):
-    for there, device in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert pick_device("auto") == device
+@pytest.mark.parametrize(
+    ("cuda", "mps", "suffices", "device"),
+    [(True, True, True, "cuda"), (False, True, True, "mps"), (False, True, False, "cpu"),
+     (False, False, True, "cpu")],
+)  # fmt: skip
+def test_auto_takes_a_gpu_that_suffices(monkeypatch, cuda, mps, suffices, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(module, "_mps_suffices", lambda: suffices)
+    assert pick_device("auto") == device
+
+
+def test_an_apple_gpu_that_lacks_an_operator_is_not_taken(monkeypatch, caplog):
+    ones = torch.ones
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))
+    monkeypatch.setattr(torch, "zeros", lambda *size, dtype, device: ones(*size, dtype=dtype) * 0)
+    assert pick_device("auto") == "mps"
+
+    def lacks(*_, **__):
+        raise NotImplementedError("The operator 'aten::searchsorted' is not implemented for MPS")
+
+    monkeypatch.setattr(torch, "searchsorted", lacks)
+    assert pick_device("auto") == "cpu"
+    (message,) = caplog.messages
+    assert "cpu instead of mps" in message
+    assert "aten::searchsorted" in message
+
+
+def test_precisions_by_name_or_dtype():
+    assert precision_name("bfloat16") == precision_name(torch.bfloat16) == "bfloat16"
+    for wrong in ("half", torch.float64, None):
+        with pytest.raises(ValueError, match="use one of float32, bfloat16, float16"):
+            precision_name(wrong)

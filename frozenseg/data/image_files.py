@@ -57,7 +57,8 @@ def is_image(path: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
 
 def is_address(text: str) -> bool:
     """Whether a text is the address of something on the internet, which nobody here fetches."""
-    return text.lower().startswith(("http://", "https://", "ftp://", "s3://", "gs://"))
+    # One slash: as a Path has it.
+    return text.lower().startswith(("http:/", "https:/", "ftp:/", "s3:/", "gs:/", "hf:/"))
 
 
 def is_not_utf8(name: str) -> bool:

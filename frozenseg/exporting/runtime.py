@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import onnxruntime
@@ -65,6 +65,23 @@ class ExportedSegmenter(Segmenter):
                 "weights": str(folder / model.manifest.files["image"]),
             },
         )
+        self._device = model.device
+
+    @property
+    def device(self) -> Any:
+        """Where it computes: "cpu" or "cuda"."""
+        return self._device
+
+    def to(self, *wanted: Any) -> NoReturn:
+        """Raises: ValueError: device and precision of an exported model are fixed."""
+        raise ValueError(
+            f"an exported model cannot become {', '.join(map(str, wanted))}: give the device to "
+            "`frozenseg.load`, and the precision to `frozenseg export`"
+        )
+
+    def compile(self, **options: Any) -> NoReturn:
+        """Raises: ValueError: onnxruntime has optimised the graph already."""
+        raise ValueError("an exported model is not compiled: onnxruntime has optimised its graph")
 
 
 class ExportedPredictor(Predictor):
@@ -80,6 +97,7 @@ class ExportedModel:
 
     Attributes:
         manifest: what the folder says about itself.
+        device: "cpu" or "cuda".
         tasks: that it computes, the usual one first.
         task_settings: what a call computes.
         batch_independent: an image's result does not depend on the others of its batch.
@@ -94,6 +112,7 @@ class ExportedModel:
                 "this runtime export with --format onnx"
             )
         providers = _providers(device)
+        self.device = "cuda" if _CUDA in providers else "cpu"
         self._image = _read(folder / manifest.files["image"], providers)
         self._inputs = {each.name for each in self._image.get_inputs()}
         text = _read(folder / manifest.files["text"], providers)

@@ -68,7 +68,8 @@ class InstanceAccumulator:
         device, count = detections.queries.device, len(detections.queries)
         self._detections, self._size = detections, size
         self._masks = torch.empty(count, size[0] * size[1], dtype=torch.bool, device=device)
-        self._area_K, self._inside_K = torch.zeros(2, count, dtype=torch.float64, device=device)
+        accurate = torch.float32 if device.type == "mps" else torch.float64  # Apple's has no other
+        self._area_K, self._inside_K = torch.zeros(2, count, dtype=accurate, device=device)
         self._chosen, self._positive = Scratch(device), Scratch(device)
 
     def add(self, pixels: slice, masks_QP: Tensor) -> None:

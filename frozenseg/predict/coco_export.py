@@ -7,7 +7,6 @@ Formats: https://cocodataset.org/#format-data (sections 2 to 4). Category ids ar
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from frozenseg.data.coco_writing import (
 from frozenseg.data.image_files import writable_stem
 from frozenseg.data.schemas import ImageNames
 from frozenseg.files import read_typed, write_text
+from frozenseg.predict.converters import below_common_folder
 from frozenseg.predict.segmented_image import SegmentedImage
 
 # Which results a format can be made of, the usual one first.
@@ -65,7 +65,7 @@ def save_coco(
     known = None if dataset is None else _dataset_images(Path(dataset).expanduser())
     first: SegmentedImage | None = None
     for count, segmentation in enumerate(given, 1):
-        first = first or segmentation
+        first = segmentation if first is None else first
         kind = kind or first.task
         _check(segmentation, first, kind)
         name = _free_name(segmentation.source, count, names)
@@ -80,7 +80,10 @@ def save_coco(
     if first is None:
         raise ValueError("nothing to export: no segmentation was given")
     if known is None:
-        _shorten([image for image, source in zip(images, sources, strict=True) if source])
+        from_files = [image for image, source in zip(images, sources, strict=True) if source]
+        shorter = below_common_folder([image["file_name"] for image in from_files])
+        for image, name in zip(from_files, shorter, strict=True):
+            image["file_name"] = name
     content = {
         "images": images,
         "annotations": annotations,
@@ -112,14 +115,6 @@ def _free_name(source: str, number: int, taken: set[str]) -> str:
         name += "-"
     taken.add(name)
     return name
-
-
-def _shorten(images: list[dict[str, Any]]) -> None:
-    """Makes the paths of files relative to the folder that all have in common."""
-    paths = [Path(image["file_name"]).absolute() for image in images]
-    common = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    for image, path in zip(images, paths, strict=True):
-        image["file_name"] = path.relative_to(common).as_posix()
 
 
 def _dataset_images(path: Path) -> dict[str, int]:

@@ -52,12 +52,11 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
         path = Path(image).expanduser()
         if path.is_dir():
             raise ValueError(f"{path} is a folder: give it alone, not among other images")
-        if is_address(str(image)):
-            raise ValueError(f"{image}: addresses are not fetched: download the file first")
+        check_no_address(image)
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             raise ValueError(
-                f"{path} is a video: run `frozenseg segment --input {path}`, or give its frames as "
-                "arrays, RGB (H, W, 3)"
+                f"{path} is a video: segmenter.video(path) gives its frames' segmentations, "
+                f"`frozenseg segment --input {path}` their files"
             )
         return read_rgb(path)
     if isinstance(image, io.TextIOBase):
@@ -76,12 +75,19 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
     return array
 
 
+def check_no_address(path: str | os.PathLike[str]) -> None:
+    """Raises: ValueError for an address on the internet."""
+    if is_address(str(path)):
+        raise ValueError(f"{path}: addresses are not fetched: download the file first")
+
+
 def image_list(images: Images) -> Sequence[ImageLike] | Iterator[ImageLike] | None:
     """The images that a folder, glob pattern, list, iterator or batch stands for; None for one.
 
     Raises: ValueError for a folder or pattern without images; TypeError for no kind of image.
     """
     if isinstance(images, (str, os.PathLike)):
+        check_no_address(images)
         path = Path(images).expanduser()
         is_pattern = glob.has_magic(str(path)) and not path.exists()
         if not (path.is_dir() or is_pattern):

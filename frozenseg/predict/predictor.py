@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.device import PRECISIONS
+from frozenseg.device import check_compiler, precision_name
 from frozenseg.predict.from_outputs import segmentation_of
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import TASKS, check_task, check_threshold, possible_tasks
@@ -28,6 +28,7 @@ from frozenseg.visualization.overlay import check_image
 from frozenseg.vocab import Vocabulary
 
 if TYPE_CHECKING:
+    import torch
     from detectron2.config import CfgNode
 
     from frozenseg.checkpoints.loading import LoadReport
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 DEFAULT_INSTANCE_SCORE = 0.5
 # Masks and scores are kept per pixel: larger results are computed at this size and enlarged.
 MOST_RESULT_PIXELS = 2**21
+# Modules of the models whose `forward` is all network: the encoders, then what is trained.
+COMPILED_PARTS = ("backbone", "sam", "visual", "sem_seg_head", "method")
 
 
 class Predictor:
@@ -49,7 +52,7 @@ class Predictor:
         shortest_edge: int = 800,
         longest_edge: int = 1333,
         task_settings: Mapping[str, TaskSettings] | None = None,
-        precision: str = "float32",
+        precision: str | torch.dtype = "float32",
     ) -> None:
         """
         Args:
@@ -57,18 +60,17 @@ class Predictor:
             task: "panoptic", "semantic" or "instance"; the model must compute it.
             shortest_edge, longest_edge: size of the network's input, in pixels.
             task_settings: what the model computes for each task; None: `task` cannot change.
-            precision: "float32", or "bfloat16" or "float16" where the operators allow it.
+            precision: "float32", or "bfloat16" or "float16" where the operators allow it; also
+                as a torch.dtype.
         """
         self.tasks: tuple[str, ...] = getattr(model, "tasks", TASKS)
         check_task(task, self.tasks)
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision {precision!r}: use one of {', '.join(PRECISIONS)}")
         model.eval()
         self.model = model
         self.task = task
         self.edges = (shortest_edge, longest_edge)
         self.score_threshold = DEFAULT_INSTANCE_SCORE
-        self.precision = precision
+        self.precision = precision_name(precision)
         self.task_settings = task_settings
         if task_settings is not None:
             self.set_task(task)
@@ -146,6 +148,20 @@ class Predictor:
             outputs: Sequence[Mapping[str, Any]] = self.model(samples)
         return outputs
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        import torch
+
+        return torch.device(getattr(self.model, "device", "cpu"))
+
+    def compile(self, **options: Any) -> None:
+        """Encoders and decoder by torch.compile; see `Segmenter.compile`."""
+        check_compiler(self.device.type)
+        parts = {name: getattr(self.model, name, None) for name in COMPILED_PARTS}
+        for part in filter(None, parts.values()):
+            part.compile(**{"fullgraph": True, "dynamic": True, **options})
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         import torch
 
@@ -160,7 +176,7 @@ def build_predictor(
     *,
     task: str | None = None,
     weights: str = "",
-    precision: str = "float32",
+    precision: str | torch.dtype = "float32",
 ) -> tuple[Predictor, LoadReport | None]:
     """A model from a config with its weights, ready for images on `cfg.MODEL.DEVICE`.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.predict import coco_export, segmentation_files
+from frozenseg.errors import did_you_mean
+from frozenseg.predict import coco_export, converters, notebook, segmentation_files
 from frozenseg.predict.segmented_image import Segment, SegmentedImage, make_segment
+from frozenseg.predict.tasks import check_threshold
 from frozenseg.vocab import Vocabulary
 
 LARGEST_ID = 65535  # of a 16-bit PNG
@@ -24,18 +26,118 @@ LARGEST_ID = 65535  # of a 16-bit PNG
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Segmentation(SegmentedImage):
-    """The segments of one image: `SegmentedImage` with its files."""
+    """The segments of one image: `SegmentedImage` with its files and forms for other tools."""
+
+    def filter(
+        self,
+        names: str | Collection[str] | None = None,
+        *,
+        min_score: float | None = None,
+        min_area: int = 0,
+    ) -> Segmentation:
+        """The same with only the segments that meet all conditions; see `without`.
+
+        Args:
+            names: one name of the vocabulary or several; None: all.
+            min_score: 0..1; segments without a score stay.
+            min_area: in pixels.
+        Raises: ValueError for a name that is not in the vocabulary, or a score that is none.
+        """
+        known = self.vocabulary.names
+        wanted = set(known if names is None else [names] if isinstance(names, str) else names)
+        for name in wanted - set(known):
+            near = did_you_mean(name, known)
+            raise ValueError(f"{name!r} is no name of the vocabulary: {near}see vocabulary.names")
+        check_threshold(self.task, min_score)
+        if 0 < min_area < 1:
+            raise ValueError(f"min_area is a number of pixels, got {min_area}")
+        return self._with(
+            segment
+            for segment in self.segments
+            if segment.name in wanted
+            and segment.area >= min_area
+            and (min_score is None or segment.score is None or segment.score >= min_score)
+        )
 
     def without(self, *names: str) -> Segmentation:
         """The same without the segments of these names; their pixels get the id 0, or that of the
         next best instance. The words stay.
         """
-        kept = tuple(segment for segment in self.segments if segment.name not in names)
+        return self._with(segment for segment in self.segments if segment.name not in names)
+
+    def _with(self, segments: Iterable[Segment]) -> Segmentation:
+        kept = tuple(segments)
         label_map_HW = np.zeros_like(self.label_map_HW)
         for segment in kept[::-1]:
             mask_HW = self.label_map_HW == segment.id
             label_map_HW[segment.mask if self.task == "instance" else mask_HW] = segment.id
         return dataclasses.replace(self, label_map_HW=label_map_HW, segments=kept)
+
+    def polygons(self) -> list[list[NDArray[np.float64]]]:
+        """For every segment its rings of points (P, 2), x and y in pixels; see `outlines`.
+
+        They run along the edges of pixels, so that COCO's tools make the same mask of them; a hole
+        is joined to its ring by a cut without width.
+        """
+        return [converters.outlines(segment) for segment in self.segments]
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame with one row per segment and the columns `converters.COLUMNS`.
+
+        Raises: ImportError with the remedy where pandas is not installed.
+        """
+        return converters.to_pandas(self)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the same table as a file; needs no pandas. Returns: its path."""
+        return converters.to_csv(self, Path(path).expanduser())
+
+    def to_detectron2(self) -> Any:
+        """`detectron2.structures.Instances` with pred_boxes, pred_masks, pred_classes and scores (1
+        where there is none), on the CPU.
+        """
+        return converters.to_detectron2(self)
+
+    def to_huggingface(self) -> list[dict[str, Any]]:
+        """What the pipeline "image-segmentation" of transformers gives: per segment its label,
+        score (or None) and mask, a PIL image of 0 and 255.
+        """
+        return converters.to_huggingface(self)
+
+    def to_fiftyone(self) -> list[dict[str, Any]]:
+        """Per segment the arguments of `fiftyone.Detection`: label, bounding_box (x, y, width,
+        height as shares of the image), mask (bool, of the box), confidence.
+        """
+        return converters.to_fiftyone(self)
+
+    def to_yolo(self, path: str | os.PathLike[str]) -> Path:
+        """Writes YOLO's segmentation labels: a line per segment, its class index and one polygon.
+
+        The format has one ring per object and no holes: parts and holes are joined to it by a cut,
+        a line of single pixels where the polygon is filled again.
+        """
+        return converters.to_yolo(self, Path(path).expanduser())
+
+    def to_labelme(self, path: str | os.PathLike[str]) -> Path:
+        """Writes LabelMe's JSON file: a polygon per part; `group_id` is the segment's id."""
+        return converters.to_labelme(self, Path(path).expanduser())
+
+    def to_cvat(self, path: str | os.PathLike[str]) -> Path:
+        """Writes this result alone as "CVAT for images"; `converters.save_cvat` takes many."""
+        return converters.save_cvat(self, Path(path))
+
+    def show(self) -> None:
+        """Shows the overlay: in a notebook below its cell, otherwise in a window.
+
+        Raises: OSError where no program shows pictures.
+        """
+        notebook.show(self)
+
+    def _repr_png_(self) -> bytes:
+        return notebook.as_png(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html(self)
 
     def save_coco(self, folder: str | os.PathLike[str], kind: str = "") -> Path:
         """This result alone in a COCO format; `coco_export.save_coco` takes those of many images.

@@ -136,12 +136,10 @@ def to_supervision(segmentation: SegmentedImage) -> Any:
             "to_supervision needs the package supervision: pip install supervision"
         ) from error
     table = arrays(segmentation)
-    boxes_N4 = table["boxes"].astype(np.float32)
-    boxes_N4[:, 2:] += boxes_N4[:, :2]
     masks = [segment.mask for segment in segmentation.segments]
     height, width = segmentation.label_map_HW.shape
     return supervision.Detections(
-        xyxy=boxes_N4,
+        xyxy=segmentation.boxes_xyxy,
         mask=np.array(masks, dtype=bool).reshape(-1, height, width),
         confidence=np.nan_to_num(table["scores"], nan=1.0),
         class_id=table["class_index"].astype(int),

@@ -6,6 +6,7 @@ Legend: H and W pixels of the image.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,7 @@ def make_segment(
 class SegmentedImage:
     """The segments of one image, and what can be drawn or said of them; `Segmentation` saves them.
 
+    It is also the sequence of its segments (`len`, index, iteration; false where there are none).
     Two of them are equal only if they are the same object, as arrays have no other equality.
 
     Attributes:
@@ -108,6 +110,22 @@ class SegmentedImage:
         names = ", ".join(segment.name for segment in self.segments[:8])
         more = ", ..." if len(self.segments) > 8 else ""
         return f"<{self.task} segmentation, {height} x {width}: {names or 'no segments'}{more}>"
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __iter__(self) -> Iterator[Segment]:
+        return iter(self.segments)
+
+    def __getitem__(self, index: int) -> Segment:
+        return self.segments[index]
+
+    @property
+    def boxes_xyxy(self) -> NDArray[np.float32]:
+        """The boxes (N, 4): left, top, right, bottom in pixels; right and bottom lie outside."""
+        boxes_N4 = np.array([segment.box for segment in self.segments], np.float32).reshape(-1, 4)
+        boxes_N4[:, 2:] += boxes_N4[:, :2]
+        return boxes_N4
 
     @property
     def label_map(self) -> NDArray[np.int32]:

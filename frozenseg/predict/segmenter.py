@@ -15,15 +15,24 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frozenseg.checkpoints.named_models import DEFAULT_MODEL, MODELS, nothing_found_hint
 from frozenseg.errors import warn_once
-from frozenseg.predict.images import ImageLike, Images, image_list, read_image, source_of
+from frozenseg.predict.images import (
+    ImageLike,
+    Images,
+    check_no_address,
+    image_list,
+    read_image,
+    source_of,
+)
+from frozenseg.predict.placement import Placement
 from frozenseg.predict.predictor import Predictor, build_predictor, segment_together
+from frozenseg.predict.results import Results
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import check_task, check_threshold
 from frozenseg.predict.words import Words, read_words, with_background
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
     import torch
     from detectron2.config import CfgNode
     from numpy.typing import NDArray
+
+    from frozenseg.predict.video import Video
 
 
 logger = logging.getLogger(__name__)
@@ -55,7 +66,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 
 
-class Segmenter:
+class Segmenter(Placement):
     """Images and words in, segmentations out; words and tasks change from call to call.
 
     One call at a time computes; others (of a web page's threads) wait for it.
@@ -63,6 +74,7 @@ class Segmenter:
     Attributes:
         name: of the model, or the path of its config.
         predictor: the model with its test-time resize.
+        device, precision: where and in what it computes; `to` changes them.
         task: what is computed where a call does not say.
         vocabulary: the words where a call does not say.
         about: what identifies the model in result files.
@@ -150,6 +162,43 @@ class Segmenter:
         request = self._request(vocabulary, task, background, score_threshold)
         pixels = [read_image(image) for image in images]
         return self._segment(pixels, [source_of(image) for image in images], request)
+
+    def video(
+        self,
+        path: str | os.PathLike[str],
+        vocabulary: Words | None = None,
+        task: str | None = None,
+        *,
+        every: int = 1,
+        background: str | None = None,
+        score_threshold: float | None = None,
+    ) -> Iterator[Segmentation]:
+        """The segmentations of a video's frames, one at a time as they are asked for.
+
+        The `source` of each is "PATH#NUMBER", the number that of the frame, from 0. Frames that
+        cannot be decoded are left out, with a warning at the end.
+
+        Args:
+            path: of a video file. every: segments each so many-th frame only.
+            The others: see `__call__`.
+        Raises: FileNotFoundError; ValueError for what is no video.
+        """
+        from frozenseg.predict.video import open_video
+
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
+        check_no_address(path)
+        request = self._request(vocabulary, task, background, score_threshold)
+        return self._frames(open_video(Path(path).expanduser()), every, request)
+
+    def _frames(self, video: Video, every: int, request: _Request) -> Iterator[Segmentation]:
+        with video:
+            for frame in video:
+                if frame.number % every == 0:
+                    name = f"{video.name}#{frame.number}"
+                    yield self._segment_one(frame.image_HW3, name, request)
+        if video.missing:
+            logger.warning("%s: %d frame(s) could not be read", video.name, video.missing)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -252,7 +301,8 @@ def load(
     device: str | torch.device = "auto",
     task: str | None = None,
     *,
-    precision: str = "float32",
+    precision: str | torch.dtype = "float32",
+    compile: bool = False,
     opts: Sequence[str] = (),
 ) -> Segmenter:
     """A model with its weights, ready for images.
@@ -263,10 +313,12 @@ def load(
             "hf:OWNER/NAME@REVISION".
         weights: a file or a name of the table of weights; None: the named model's own, or the
             config's MODEL.WEIGHTS; "": none, the decoder is random (with a warning).
-        device: "cpu", "cuda", "cuda:1" or a torch.device; "auto": a GPU if there is one.
+        device: "cpu", "cuda", "cuda:1", "mps" or a torch.device; "auto": a GPU if there is one.
         task: "panoptic", "semantic" or "instance", where a call does not say; None: panoptic, or
             semantic for models that compute nothing else (Fusioner).
-        precision: "float32"; "bfloat16" and "float16" compute parts of it in half precision.
+        precision: "float32"; "bfloat16" and "float16" (also torch.bfloat16, ...) compute parts of
+            it in half precision.
+        compile: see `Segmenter.compile`.
         opts: config keys and values that take precedence over the config's:
             ("INPUT.MIN_SIZE_TEST", "640").
     Raises: ValueError for an unknown name (with the nearest), task or device; FileNotFoundError
@@ -277,7 +329,7 @@ def load(
 
     if task is not None:
         check_task(task)
-    device = pick_device(str(device))
+    device = pick_device(device)
     opened = open_model(name_or_config, weights, opts)
     cfg = opened.cfg
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, opened.weights
@@ -287,89 +339,9 @@ def load(
     segmenter = Segmenter(predictor, name=str(name_or_config), about=opened.about, config=cfg)
     if opened.vocabulary is not None:
         segmenter.set_vocabulary(opened.vocabulary)
-    return segmenter
-
-
-def segment(
-    image: Images,
-    vocabulary: Words | None = None,
-    task: str | None = None,
-    *,
-    model: str | Path = DEFAULT_MODEL,
-    device: str | torch.device = "auto",
-    background: str | None = None,
-    score_threshold: float | None = None,
-) -> Any:
-    """`load(model)(image, vocabulary, task)` in one call; the last model stays in memory.
-
-    The default model is the shipped miniature, which knows the words of its synthetic world only:
-    photographs need a real one (`frozenseg.models()`).
-    Args and errors: see `load` and `Segmenter.__call__`.
-    """
-    segmenter = _loaded(str(model), str(device))
-    return segmenter(
-        image, vocabulary, task, background=background, score_threshold=score_threshold
-    )
+    return segmenter.compile() if compile else segmenter
 
 
 def models() -> list[str]:
     """The names that `load` knows."""
     return list(MODELS)
-
-
-@lru_cache(maxsize=1)
-def _loaded(model: str, device: str) -> Segmenter:
-    return load(model, device=device)
-
-
-class Results:
-    """The segmentations of several images, computed one at a time as they are asked for.
-
-    An image that cannot be read raises its error when its turn comes (the next call goes on with
-    the image after it), or is left out. `len()`, the number of images, is known unless they come
-    from an iterator.
-
-    Attributes:
-        skipped: (path, reason) of the images that were left out so far.
-    """
-
-    def __init__(
-        self,
-        images: Sequence[ImageLike] | Iterator[ImageLike],
-        segment: Callable[[NDArray[np.uint8], str], Segmentation],
-        *,
-        skip_bad: bool = False,
-    ) -> None:
-        """`segment` takes the pixels and the path of one image."""
-        self.skipped: list[tuple[str, str]] = []
-        self._images, self._segment, self._skip_bad = images, segment, skip_bad
-        self._rest = iter(images)
-
-    def __len__(self) -> int:
-        if isinstance(self._images, Sequence):
-            return len(self._images)
-        raise TypeError("the number of images is not known: they come from an iterator")
-
-    def __length_hint__(self) -> int:
-        return len(self._images) if isinstance(self._images, Sequence) else 0
-
-    def __getitem__(self, index: object) -> Segmentation:
-        raise TypeError(
-            f"results come one at a time: next(results), a loop, or list(results)[{index!r}]"
-        )
-
-    def __iter__(self) -> Results:
-        return self
-
-    def __next__(self) -> Segmentation:
-        for image in self._rest:
-            try:
-                image_HW3 = read_image(image)
-            except (OSError, ValueError, TypeError) as error:
-                if not self._skip_bad:
-                    raise
-                self.skipped.append((source_of(image), str(error)))
-                logger.warning("%d image(s) left out: %s", len(self.skipped), error)
-                continue
-            return self._segment(image_HW3, source_of(image))
-        raise StopIteration

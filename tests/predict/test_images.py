@@ -122,7 +122,7 @@ def test_what_is_no_image_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"https://x\.org/a\.png: addresses are not fetched"):
         read_image("https://x.org/a.png")
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"clip\.mp4 is a video: run `frozenseg segment"):
+    with pytest.raises(ValueError, match=r"clip\.mp4 is a video: segmenter\.video\(path\)"):
         read_image(tmp_path / "clip.mp4")
     (tmp_path / "a.png").write_bytes(b"x")
     with (

@@ -162,3 +162,64 @@ def test_without_an_instance_shows_the_one_below():
 
 def test_repr_names_the_segments():
     assert repr(example()) == "<panoptic segmentation, 20 x 30: cat, sky>"
+
+
+def test_it_is_the_sequence_of_its_segments():
+    found = example()
+    assert len(found) == 2
+    assert [segment.name for segment in found] == ["cat", "sky"]
+    assert found[0] is found.segments[0]
+    assert found[-1].name == "sky"
+    assert [segment.name for segment in found[:1]] == ["cat"]
+    with pytest.raises(IndexError):
+        found[2]
+    assert found
+    assert not from_masks([], (5, 7), WORDS)
+
+
+def test_boxes_as_corners():
+    assert example().boxes_xyxy.tolist() == [[3, 2, 10, 6], [0, 10, 30, 20]]
+    assert from_masks([], (5, 7), WORDS).boxes_xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "names"),
+    [
+        ({}, ["cat", "sky"]),
+        ({"names": "cat"}, ["cat"]),
+        ({"names": ["sky", "dog"]}, ["sky"]),
+        ({"names": []}, []),
+        ({"min_area": 29}, ["sky"]),
+        ({"min_score": 0.75}, ["cat", "sky"]),  # the sky has no score
+        ({"min_score": 0.8}, ["sky"]),
+        ({"names": "cat", "min_area": 29}, []),
+    ],
+)
+def test_filter(conditions, names):
+    found = example().filter(**conditions)
+    assert [segment.name for segment in found] == names
+    assert set(np.unique(found.label_map)) - {0} == {segment.id for segment in found}
+
+
+def test_filtered_instances_show_the_one_below():
+    one, other = np.zeros((2, 8, 8), dtype=bool)
+    one[:6], other[4:] = True, True
+    result = from_masks([(one, 0, 0.9), (other, 1, 0.6)], (8, 8), WORDS)
+    assert np.array_equal(result.filter("dog").label_map, 2 * other)
+    assert [segment.name for segment in result.filter(min_score=0.7)] == ["cat"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"names": "cta"}, "'cta' is no name of the vocabulary: did you mean 'cat'|cat"),
+        ({"min_score": 75}, "the score threshold must be"),
+        ({"min_area": 0.01}, "min_area is a number of pixels, got 0.01"),
+    ],
+)
+def test_conditions_that_mean_nothing(conditions, message):
+    with pytest.raises(ValueError, match=message):
+        example().filter(**conditions)
+    semantic = dataclasses.replace(example(), task="semantic")
+    with pytest.raises(ValueError, match="no meaning for semantic"):
+        semantic.filter(min_score=0.5)

@@ -1,5 +1,4 @@
 import dataclasses
-import importlib.util
 import json
 import sys
 from types import SimpleNamespace
@@ -128,7 +127,7 @@ def test_detections_of_the_package():
     assert len(from_masks([], (5, 7), WORDS).to_supervision()) == 0
 
 
-@pytest.mark.skipif(importlib.util.find_spec("supervision") is not None, reason="installed")
-def test_detections_without_the_package_say_the_remedy():
+def test_detections_without_the_package_say_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         example().to_supervision()

@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from frozenseg import errors
+from frozenseg import errors, loading
 from frozenseg.predict import segmenter as module
 from frozenseg.predict.predictor import Predictor
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.segmenter import Segmenter
 from frozenseg.predict.tasks import TASKS
+from frozenseg.predict.video import ClipWriter
 from frozenseg.structures import TaskSettings
 from frozenseg.vocab import Vocabulary
 
@@ -199,13 +201,13 @@ def test_segment_keeps_the_last_model(monkeypatch, segmenter):
         loaded.append(name)
         return segmenter
 
-    monkeypatch.setattr(module, "load", load)
-    module._loaded.cache_clear()
+    monkeypatch.setattr(loading, "load", load)
+    loading._loaded.cache_clear()
     for _ in range(3):
-        assert names(module.segment(IMAGE, "cat")) == ["cat"]
-    module.segment(IMAGE, "cat", model="other")
-    assert loaded == [module.DEFAULT_MODEL, "other"]
-    module._loaded.cache_clear()
+        assert names(loading.segment(IMAGE, "cat")) == ["cat"]
+    loading.segment(IMAGE, "cat", model="other")
+    assert loaded == [loading.DEFAULT_MODEL, "other"]
+    loading._loaded.cache_clear()
 
 
 def test_copies_of_a_segmenter_work(segmenter):
@@ -244,10 +246,74 @@ def test_segmentations_and_segments_can_be_kept_in_sets(segmenter):
     assert copy.deepcopy(one).segments == one.segments
 
 
-def test_results_by_number_are_explained(segmenter):
-    results = segmenter([np.zeros((8, 12, 3), np.uint8)], "cat; dog")
-    with pytest.raises(TypeError, match=r"one at a time: next\(results\).*list\(results\)\[0\]"):
-        results[0]
+def test_addresses_are_refused_in_one_sentence(segmenter):
+    addresses = (
+        "https://a.org/b.jpg",
+        "http://a.org/b.jpg?x=[1]",
+        Path("https://a.org/b"),
+        "S3://a/b",
+    )
+    for address in addresses:
+        for call in (segmenter, segmenter.video, lambda each: next(segmenter([each]))):
+            with pytest.raises(ValueError, match="addresses are not fetched: download the file"):
+                call(address)
+
+
+def test_frames_of_a_video(segmenter, tmp_path):
+    writer = ClipWriter(tmp_path / "a", (32, 48), 10.0)
+    for _ in range(5):
+        writer.write(np.full((32, 48, 3), 90, np.uint8))
+    path = writer.finish()
+    frames = segmenter.video(path, "cat; dog", every=2)
+    assert segmenter.predictor.model.words_set == []  # nothing is computed before it is asked for
+    found = list(frames)
+    assert [each.source for each in found] == [f"{path}#{number}" for number in (0, 2, 4)]
+    assert found[0].image_HW3.shape == (32, 48, 3)
+    assert names(found[1]) == ["cat", "dog"]
+
+
+def test_no_video(segmenter, folder):
+    with pytest.raises(FileNotFoundError, match="no such video file"):
+        segmenter.video(folder / "none.mp4")
+    with pytest.raises(ValueError, match="unknown task"):
+        segmenter.video(folder / "none.mp4", "cat", "panoptik")
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        segmenter.video(folder / "none.mp4", every=0)
+
+
+def test_precision_device_and_chaining(segmenter):
+    assert segmenter.device == torch.device("cpu")
+    assert segmenter.half() is segmenter
+    assert segmenter.precision == "float16"
+    assert segmenter.to("cpu", torch.bfloat16).precision == "bfloat16"
+    assert segmenter.to(torch.device("cpu")).precision == "bfloat16"
+    assert segmenter.float().precision == "float32"
+    for wrong, message in (
+        ("gpu", "device 'gpu' is not a device"),
+        (torch.float64, "precision 'torch.float64': use one of float32"),
+        (torch.device("cuda:99"), "device 'cuda:99' cannot be used"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            segmenter.to(wrong)
+    assert names(segmenter(IMAGE, "cat")) == ["cat"]
+
+
+def test_a_move_waits_for_the_call_that_computes(segmenter):
+    with segmenter._lock:
+        thread = threading.Thread(target=segmenter.half)
+        thread.start()
+        thread.join(0.05)
+        assert segmenter.precision == "float32"
+    thread.join()
+    assert segmenter.precision == "float16"
+
+
+def test_compile_reaches_the_parts_that_are_network(segmenter):
+    segmenter.predictor.model.backbone = nn.Conv2d(3, 4, 1)
+    assert segmenter.compile(backend="eager") is segmenter
+    assert segmenter.predictor.model.backbone._compiled_call_impl is not None
+    assert segmenter.predictor.model._compiled_call_impl is None
+    assert names(copy.deepcopy(segmenter)(IMAGE, "cat")) == ["cat"]
 
 
 @pytest.mark.parametrize("threshold", ["0.3", 1.5, float("nan"), True, [0.3]])

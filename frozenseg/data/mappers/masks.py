@@ -22,7 +22,6 @@ from frozenseg.data.mappers.geometry import (
     channels_first,
     draw_large_scale_jitter,
     pad_to,
-    resize_to_edges,
 )
 from frozenseg.data.mappers.targets import (
     AnyTargets,
@@ -33,6 +32,7 @@ from frozenseg.data.mappers.targets import (
 )
 from frozenseg.data.proposals.reader import ProposalFolder
 from frozenseg.data.reading import exif_advice, read_image
+from frozenseg.resize import resize_to_edges
 from frozenseg.vocab import Vocabulary
 
 PAD_PIXEL = 128

@@ -1,0 +1,59 @@
+"""torch.compile of the networks: whole graphs, few of them, the same results."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import frozenseg
+from frozenseg.device import check_compiler
+
+SIZES = ((75, 64), (64, 75), (50, 64), (64, 100), (72, 64), (64, 128), (80, 64), (64, 67), (96, 64),
+         (64, 88))  # fmt: skip
+has_compiler = any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++"))))
+
+
+def scenes():
+    scene = Image.open(frozenseg.sample_image()).convert("RGB")
+    return [np.asarray(scene.resize(size)) for size in SIZES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["miniature-fcclip", "miniature-fusioner"])
+def test_ten_sizes_need_few_graphs(name):
+    """Counted without a compiler: the graphs are run as they are."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    torch._dynamo.reset()
+    segmenter = frozenseg.load(name, device="cpu")
+    expected = [segmenter(image).label_map for image in scenes()]
+    counter = CompileCounterWithBackend("eager")
+    segmenter.compile(backend=counter)
+    for image, label_map in zip(scenes(), expected, strict=True):
+        assert np.mean(segmenter(image).label_map == label_map) > 0.999
+    assert 2 <= counter.frame_count <= 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler, reason="no C++ compiler")
+def test_compiled_results_are_those_of_eager():
+    torch._dynamo.reset()
+    segmenter = frozenseg.load("miniature-fusioner", device="cpu")
+    expected = segmenter(scenes()[0]).label_map
+    assert np.mean(segmenter.compile()(scenes()[0]).label_map == expected) > 0.999
+
+
+def test_no_compiler_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"needs a C\+\+ compiler \(g\+\+ or .*set CXX"):
+        check_compiler("cpu")
+    monkeypatch.setenv("CXX", "mine")
+    with pytest.raises(FileNotFoundError, match=r"a C\+\+ compiler \(mine\), which is not here"):
+        check_compiler("cpu")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"the package triton.*pip install triton"):
+        check_compiler("cuda")
