@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 _FULL = "pip install 'frozenseg[full]'"
-_DRAWING = "pip install opencv-python-headless scipy matplotlib"
+_DRAWING = (
+    "pip install opencv-python-headless scipy matplotlib (for pictures and outlines; masks as "
+    "--write labels json need none)"
+)
 # Packages that pip does not bring with this one -> what installs them.
 REMEDIES = {
     "detectron2": "frozenseg setup detectron2",

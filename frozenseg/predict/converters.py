@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from frozenseg.errors import explained_imports
 from frozenseg.files import write_json, write_text
 from frozenseg.predict.segmented_image import Segment, SegmentedImage
 
@@ -32,6 +33,7 @@ LABELME_VERSION = "5.5.0"
 Ring = NDArray[np.float64]  # (P, 2)
 
 
+@explained_imports()
 def outlines(segment: Segment, *, through_centres: bool = False) -> list[Ring]:
     """One closed ring (P, 2) for each connected part of a segment (8 neighbours).
 
@@ -111,6 +113,7 @@ def to_csv(segmentation: SegmentedImage, path: Path) -> Path:
     return path
 
 
+@explained_imports()
 def to_detectron2(segmentation: SegmentedImage) -> Any:
     """See `Segmentation.to_detectron2`."""
     import torch
