@@ -11,7 +11,6 @@ import torch
 
 import frozenseg
 from frozenseg.exporting.export import (
-    CASES,
     differences,
     drop_unused_weights,
     export,
@@ -19,7 +18,7 @@ from frozenseg.exporting.export import (
     onnx_runner,
     trace,
 )
-from frozenseg.exporting.graph import GraphInputs, ImageGraph, random_inputs
+from frozenseg.exporting.graph import GraphInputs, ImageGraph
 from frozenseg.exporting.manifest import FILE_NAME, read_manifest, write_manifest
 
 
@@ -138,8 +137,8 @@ def test_the_folder_of_the_miniature_gives_what_the_model_does(segmenter, tmp_pa
         assert row["class_log_probs"] < 5e-3
     model = segmenter.predictor.model
     run, graph = onnx_runner(tmp_path / "image.onnx", 1), ImageGraph(model).eval()
-    for case in ({"batch": 1, "rows": 1, "columns": 1, "words": 1, "classes": 1}, CASES[2]):
-        inputs = random_inputs(model, **case, seed=3)
+    for case in ({"batch": 1, "rows": 1, "columns": 1, "words": 1, "classes": 1}, graph.cases[2]):
+        inputs = graph.random_inputs(**case, seed=3)
         with torch.no_grad():
             expected = [each.numpy() for each in graph(*inputs)]
         empty = (expected[1] <= 0).all((2, 3))
@@ -154,7 +153,7 @@ def test_frozenseg_is_traced_with_sam_inside(tmp_path):
     graph = ImageGraph(model, with_embeddings=True).eval()
     with torch.no_grad():
         program = trace(graph).module()
-        for case in CASES:
-            inputs = random_inputs(model, **case)
+        for case in graph.cases:
+            inputs = graph.random_inputs(**case)
             for found, expected in zip(program(*inputs), graph(*inputs), strict=True):
                 torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
