@@ -17,7 +17,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
@@ -32,7 +32,7 @@ from frozenseg.cli import program as cli
 from frozenseg.config import load_config
 from frozenseg.engine.evaluate import settings_for
 from frozenseg.files import read_json, write_json, write_text
-from tools.miniature.family_scores import SCORES, Row, score_rows
+from tools.miniature.family_scores import SCORES, Row, VoidStudy, score_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "miniature"
@@ -47,6 +47,7 @@ LONGER = ("SOLVER.MAX_ITER", "498", "SOLVER.STEPS", "(415,)")
 SHIPPED = {("frozenseg", 0): "miniature-frozenseg"}  # trained by the same command
 VAL, OTHER_WORLD = "miniature_val_panoptic", "77"
 GROUPS = ("all", "seen", "unseen")
+Found = Mapping[str, list[dict[str, Any]]]  # model -> what `score` gives of each seed
 # Chosen by --tune.
 PLAIN = Row()
 ADAPTER = Row(adapter=True, alpha=0.7, beta=0.9)
@@ -120,8 +121,17 @@ def main(args: argparse.Namespace) -> None:
         print(ranking(found))
         return
     write_json(folder / "family.json", found, indent=1)
-    write_text(folder / "family.md", table(found, rows))
-    print((folder / "family.md").read_text())
+    parts = [
+        table(found, {title: row for title, row in rows.items() if part(row)})
+        for part in (
+            lambda row: not (row.proposals or row.perfect_void),
+            lambda row: row.proposals,
+            lambda row: row.perfect_void,
+        )
+    ]
+    text = "\n".join([*parts, void_tables(found)])
+    write_text(folder / "family.md", text)
+    print(text)
 
 
 def command(*words: str) -> None:
@@ -179,7 +189,7 @@ def score(
         return {"seed": seed, **score_rows(net, cfg, VAL, rows, images)}
 
 
-def table(found: dict[str, list[dict[str, Any]]], rows: dict[str, Row]) -> str:
+def table(found: Found, rows: Mapping[str, Row]) -> str:
     """Markdown: mean and deviation of the seeds; all / seen / unseen classes.
 
     The last column is the change of PQ against the same decoders (and proposals) as they are.
@@ -204,13 +214,54 @@ def table(found: dict[str, list[dict[str, Any]]], rows: dict[str, Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def void_tables(found: Found) -> str:
+    """Markdown of the void studies, sums over the seeds.
+
+    What became of the true segments of unseen classes, and how well p_void and CLIP tell the best
+    query of each segment from all others; then what COAT lets speak, and what that does to the
+    panoptic counts.
+    """
+    ends, speech = ("found", "void", "wrong name", "no query"), VoidStudy.SPOKEN
+    first = [f"| unseen | {' | '.join(ends)} | told by p_void | told by CLIP |", "|---" * 7 + "|"]
+    second = [f"| | {' | '.join(speech)} | TP | FP | FN |", "|---" * 8 + "|"]
+    for model, title in product(MODELS, ("as it is", "Mask-Adapter")):
+        runs = found[model]
+        if not runs:
+            continue
+        studies = [run["void"][title] for run in runs]
+        cells = [
+            str(sum(study["segments"].get(f"unseen, {end}", 0) for study in studies))
+            for end in ends
+        ]
+        cells += [
+            spread([study[f"told by {who}"] for study in studies]) for who in ("p_void", "CLIP")
+        ]
+        first.append(f"| {MODELS[model]}: {title} | {' | '.join(cells)} |")
+        for trust in (0.25, 0.5):
+            coat = f"COAT {trust}" if title == "as it is" else f"{title} + COAT {trust}"
+            cells = [
+                str(sum(run["void"][coat]["spoken"].get(kind, 0) for run in runs))
+                for kind in speech
+            ]
+            counts = [
+                (run["rows"][coat]["counts"]["all"], run["rows"][title]["counts"]["all"])
+                for run in runs
+            ]
+            cells += [
+                f"{sum(new[name] - old[name] for new, old in counts):+d}"
+                for name in ("tp", "fp", "fn")
+            ]
+            second.append(f"| {MODELS[model]}: {coat} | {' | '.join(cells)} |")
+    return "\n".join([*first, "", *second]) + "\n"
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean and sample deviation."""
     deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{fmean(values):.1f}{deviation}"
 
 
-def ranking(found: dict[str, list[dict[str, Any]]]) -> str:
+def ranking(found: Found) -> str:
     """The choices, best mean PQ of all decoders first."""
     runs = [run["rows"] for each in found.values() for run in each]
     means = {title: fmean(run[title]["PQ"]["all"] for run in runs) for title in runs[0]}

@@ -181,6 +181,8 @@ class VoidStudy:
             a query); "nothing" (fits none).
     """
 
+    SPOKEN = ("right", "wrong name", "again", "nothing")
+
     def __init__(self, seen_C: NDArray[Any], threshold: float) -> None:
         self.seen_C, self.threshold = seen_C, threshold
         self.segments: Counter[str] = Counter()
