@@ -20,10 +20,10 @@ from tools.miniature.family_scores import SCORES, Row, Truth, VoidStudy, pairs_w
 
 def test_rows_and_their_names():
     rows = family.combinations()
-    assert rows["as it is"] == Row()
+    assert rows["released settings"] == Row()
     both = rows["Mask-Adapter + COAT 0.25 + SAM's proposals"]
     assert (both.adapter, both.trust, both.proposals) == (True, 0.25, True)
-    assert len(rows) == 14
+    assert len(rows) == 16
     assert all(row.panoptic_alone for row in family.choices().values())
 
 
@@ -72,19 +72,22 @@ def test_void_study_counts_segments_and_the_queries_that_coat_lets_speak():
 def test_a_row_scores_what_the_command_scores(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
     write_miniature(tmp_path / "data" / "miniature", {"train": 2, "dev": 0, "val": 2}, seed=3)
-    names = ("Mask-Adapter", "as it is", "Mask-Adapter + COAT 0.5", "perfect void")
+    names = ("Mask-Adapter", "released settings", "Mask-Adapter + COAT 0.5", "perfect void")
     rows = {name: family.combinations()[name] for name in names}
     found = family.score(tmp_path, "frozenseg", 0, rows, None)
     joined = str(tmp_path / "frozenseg_s0" / "joined.safetensors")
-    coat = ["MODEL.FROZEN_SEG.VOID_TRUST", "0.5"]
+    row = family.ADAPTER
+    coat = ["MODEL.FROZEN_SEG.VOID_TRUST", 0.5, "MODEL.MASK_ADAPTER.MASK_THRESHOLD", row.threshold]
+    coat += ["MODEL.FROZEN_SEG.GEOMETRIC_ENSEMBLE_ALPHA", row.alpha]
+    coat += ["MODEL.FROZEN_SEG.GEOMETRIC_ENSEMBLE_BETA", row.beta]
     for name, config, weights, keys in (
-        ("as it is", family.TRAINING, "miniature-frozenseg", []),
+        ("released settings", family.TRAINING, "miniature-frozenseg", []),
         ("Mask-Adapter + COAT 0.5", family.TEST, joined, coat),
     ):
-        cfg = load_config(config, ["MODEL.DEVICE", "cpu", *keys])
+        cfg = load_config(config, ["MODEL.DEVICE", "cpu", *map(str, keys)])
         model, _ = load_model(cfg, weights)
         metrics = evaluate_dataset(model.eval(), plan(cfg, family.VAL))["metrics"]
         expected = {each: column(metrics, each) for each in ("PQ", "SQ", "RQ")}
         assert {each: found["rows"][name][each] for each in expected} == expected
     counts = found["rows"]["perfect void"]["counts"]["all"]
-    assert counts["tp"] >= found["rows"]["as it is"]["counts"]["all"]["tp"]
+    assert counts["tp"] >= found["rows"]["released settings"]["counts"]["all"]["tp"]
