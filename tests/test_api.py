@@ -92,21 +92,25 @@ def test_a_benchmark_by_name_and_a_background(segmenter, scene):
 # Whoever imports frozenseg may use these names: adding one is a decision, removing one a breach.
 PUBLIC = {
     "frozenseg": """
-        Results Segment Segmentation Segmenter Vocabulary
-        load load_config models sample_image save_coco segment __version__
+        ExportedSegmenter Results Segment Segmentation Segmenter Vocabulary load load_config
+        models sample_image save_coco segment __version__
     """,
-    "Segmenter": "about batch name predictor set_vocabulary task tasks vocabulary",
+    "Segmenter": """
+        about batch compile config device float half name precision predictor save_pretrained
+        set_vocabulary task tasks to video vocabulary
+    """,
     "Results": "skipped",
     "Segmentation": """
-        image_HW3 label_map label_map_HW overlay save save_coco segments segments_json sheet source
-        styles task to_json to_supervision vocabulary without
+        boxes_xyxy filter image_HW3 label_map label_map_HW overlay polygons save save_coco
+        segments segments_json sheet show source styles task to_csv to_cvat to_detectron2
+        to_fiftyone to_huggingface to_json to_labelme to_pandas to_supervision to_yolo vocabulary
+        without
     """,
     "Segment": "area box class_index id is_thing mask name rle score to_json",
     "Vocabulary": """
         all_synonyms category_ids classes colors dataset_ids digest from_file from_json
-        from_lvis_annotations
-        from_metadata from_names from_table names parse save synonyms thing_mask to_json
-        with_words
+        from_lvis_annotations from_metadata from_names from_table names parse save synonyms
+        thing_mask to_json with_words
     """,
 }
 

@@ -251,7 +251,8 @@ def pool_by_maps(features_BVhw: Tensor, maps_BNMhw: Tensor) -> Tensor:
     The weights are a softmax of log sigmoid over the cells, which is finite where every sigmoid
     underflows. Neither the mask nor a threshold comes in here.
     """
-    weights_BXP = F.logsigmoid(maps_BNMhw.flatten(1, 2).flatten(2).float()).softmax(-1)
+    # Not logsigmoid: ONNX writes it as the logarithm of the sigmoid, which may be 0.
+    weights_BXP = (-F.softplus(-maps_BNMhw.flatten(1, 2).flatten(2).float())).softmax(-1)
     pooled_BXV = weights_BXP.to(features_BVhw.dtype) @ features_BVhw.flatten(2).transpose(1, 2)
     return pooled_BXV.unflatten(1, maps_BNMhw.shape[1:3])
 

@@ -118,10 +118,10 @@ def test_the_shell_gets_completions(line, expected, tmp_path):
 
 @pytest.mark.slow
 def test_a_missing_detectron2_is_named_with_the_remedy(tmp_path):
-    code = "import sys; sys.modules['detectron2'] = None; import frozenseg; frozenseg.segment"
+    code = "import sys; sys.modules['detectron2'] = None; import frozenseg; frozenseg.load()"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=FOLDER.parents[1], capture_output=True, text=True
     )
     assert done.stderr.splitlines()[-1] == (
-        "ImportError: detectron2 is not installed; run: frozenseg setup detectron2"
+        "ModuleNotFoundError: detectron2 is not installed; run: frozenseg setup detectron2"
     )

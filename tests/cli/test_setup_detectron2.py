@@ -144,7 +144,7 @@ def test_what_the_sources_need_is_named(
         return None if name == missing else object()
 
     monkeypatch.setattr(setup_detectron2.importlib.util, "find_spec", find_spec)
-    with pytest.raises(fetch.InstallError, match=rf"{missing} is not installed.*requirements\.txt"):
+    with pytest.raises(fetch.InstallError, match=rf"{missing} is not installed.*frozenseg\[full\]"):
         setup_detectron2.build_wheel(tmp_path / "x.whl")
 
 

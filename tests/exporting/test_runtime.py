@@ -206,7 +206,7 @@ def test_a_damaged_folder_is_one_sentence(how, message, exported_fcclip, tmp_pat
 @pytest.mark.slow
 def test_what_an_export_has_itself_cannot_be_chosen(exported_fcclip):
     for options in ({"weights": "x.pth"}, {"precision": "float16"}, {"opts": ("A", "1")}):
-        with pytest.raises(ValueError, match="leave weights, precision and opts out"):
+        with pytest.raises(ValueError, match="leave weights, precision, compile and"):
             frozenseg.load(exported_fcclip, **options)
     with pytest.raises(ValueError, match="device 'mps': an exported model runs on cpu"):
         frozenseg.load(exported_fcclip, device="mps")

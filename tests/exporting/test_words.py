@@ -127,7 +127,7 @@ def test_a_special_token_uses_no_merge_of_another_word(clip_text):
     ids = {number: word for word, number in vocabulary.items() if number < original.vocab_size}
     assert len(ids) == original.vocab_size
     differing = [word for number, word in ids.items() if original.decoder[number] != word]
-    assert differing == ["<start_of_text></w>", "<end_of_text></w>"]
+    assert set(differing) == {"<start_of_text></w>", "<end_of_text></w>"}
 
 
 @pytest.mark.slow

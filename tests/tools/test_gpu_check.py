@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tools import gpu_check
-from tools.gpu_check import PARTS, TOTAL, Setting, run, tables
+from tools.gpu import parts
+from tools.gpu.parts import PARTS, Setting
+from tools.gpu_check import TOTAL, run, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = Setting("cpu", True, Path())
@@ -64,7 +66,7 @@ def test_tables_have_the_figures_and_the_errors_of_every_part():
 
 
 def test_the_files_are_there_after_a_cut_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu_check, "PARTS", {"a": (fails, 5), "b": (hangs, 0.5)})
+    monkeypatch.setattr(parts, "PARTS", {"a": (fails, 5), "b": (hangs, 0.5)})
     words = ["gpu_check.py", "--device", "cpu", "--tiny", "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
     assert gpu_check.main() == 1

@@ -64,10 +64,10 @@ def test_the_model_of_the_command_line_is_chosen_first(given, first, tmp_path, m
 
 
 def test_own_config_and_weights_are_loaded(monkeypatch):
-    from frozenseg.predict import segmenter
+    from frozenseg import loading
 
     calls = []
-    monkeypatch.setattr(segmenter, "load", lambda *words, **more: calls.append((words, more)))
+    monkeypatch.setattr(loading, "load", lambda *words, **more: calls.append((words, more)))
     args = parser_of("app").parse_args(
         ["--config-file", "x/own.yaml", "--weights", "w.pth", "--precision", "bfloat16"]
     )
