@@ -25,14 +25,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg.build import load_model
-from frozenseg.checkpoints.join import join_adapter
-from frozenseg.checkpoints.lookup import locate
 from frozenseg.cli import program as cli
-from frozenseg.config import load_config
-from frozenseg.engine.evaluate import settings_for
 from frozenseg.files import read_json, write_json, write_text
-from tools.miniature.family_scores import SCORES, Row, VoidStudy, score_rows
+from tools.miniature.family_rows import SCORES, SPOKEN, Row
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "miniature"
@@ -144,6 +139,8 @@ def command(*words: str) -> None:
 
 def weights_of(folder: Path, model: str, seed: int) -> Path:
     """A decoder's file: the shipped one where that was trained by the same command."""
+    from frozenseg.checkpoints.lookup import locate
+
     name = SHIPPED.get((model, seed))
     return locate(name) if name else folder / f"{model}_s{seed}" / "model_final.pth"
 
@@ -160,6 +157,8 @@ def train(folder: Path, model: str, seed: int) -> None:
 
 def export_proposals(folder: Path) -> None:
     """SAM's masks of the validation scenes, with the thresholds of the YAML file."""
+    from frozenseg.config import load_config
+
     cfg = load_config(TRAINING)
     words = ["--dataset", VAL, "--sam", str(CONFIGS / cfg.MODEL.SAM_NAME)]
     words += ["--weights", "miniature-sam", "--output", str(folder)]
@@ -178,6 +177,13 @@ def score(
     folder: Path, model: str, seed: int, rows: dict[str, Row], images: int | None
 ) -> dict[str, Any]:
     """What `score_rows` gives of a decoder with the shipped adapter."""
+    from frozenseg.build import load_model
+    from frozenseg.checkpoints.join import join_adapter
+    from frozenseg.checkpoints.lookup import locate
+    from frozenseg.config import load_config
+    from frozenseg.engine.evaluate import settings_for
+    from tools.miniature.family_scores import score_rows
+
     joined = folder / f"{model}_s{seed}" / "joined.safetensors"
     joined.parent.mkdir(parents=True, exist_ok=True)
     join_adapter(locate("miniature-mask-adapter"), weights_of(folder, model, seed), joined)
@@ -223,9 +229,9 @@ def void_tables(found: Found) -> str:
     query of each segment from all others; then what COAT lets speak, and what that does to the
     panoptic counts.
     """
-    ends, speech = ("found", "void", "wrong name", "no query"), VoidStudy.SPOKEN
+    ends = ("found", "void", "wrong name", "no query")
     first = [f"| unseen | {' | '.join(ends)} | told by p_void | told by CLIP |", "|---" * 7 + "|"]
-    second = [f"| | {' | '.join(speech)} | TP | FP | FN |", "|---" * 8 + "|"]
+    second = [f"| | {' | '.join(SPOKEN)} | TP | FP | FN |", "|---" * 8 + "|"]
     for model, title in product(MODELS, ("as it is", "Mask-Adapter")):
         runs = found[model]
         if not runs:
@@ -243,7 +249,7 @@ def void_tables(found: Found) -> str:
             coat = f"COAT {trust}" if title == "as it is" else f"{title} + COAT {trust}"
             cells = [
                 str(sum(run["void"][coat]["spoken"].get(kind, 0) for run in runs))
-                for kind in speech
+                for kind in SPOKEN
             ]
             counts = [
                 (run["rows"][coat]["counts"]["all"], run["rows"][title]["counts"]["all"])

@@ -76,6 +76,9 @@ def test_weights_that_nothing_reads_are_dropped():
     assert torch.equal(program.module()(x), part(x))
 
 
+FILES = {"image": "image.onnx", "text": "text.onnx", "tokenizer": "tokenizer.json"}
+
+
 def manifest_of(segmenter):
     from frozenseg.exporting.export import _manifest
 
@@ -83,14 +86,15 @@ def manifest_of(segmenter):
         segmenter,
         format="onnx",
         precision="float32",
-        files={"image": "image.onnx"},
+        files=FILES,
         outputs=["class_log_probs", "mask_logits"],
     )
 
 
 def test_a_manifest_is_read_as_it_was_written(segmenter, tmp_path):
     manifest = manifest_of(segmenter)
-    (tmp_path / "image.onnx").touch()
+    for name in FILES.values():
+        (tmp_path / name).touch()
     write_manifest(tmp_path, manifest)
     found = read_manifest(tmp_path)
     assert found == manifest
@@ -104,8 +108,9 @@ def test_a_manifest_is_read_as_it_was_written(segmenter, tmp_path):
     ("change", "message"),
     [
         ({"format_version": 9}, "format_version is 9, this version reads 1"),
-        ({"files": {"image": "gone.onnx"}}, "gone.onnx is missing"),
-        ({"files": {"image": "../image.onnx"}}, "is no plain file name"),
+        ({"files": {"image": "image.onnx"}}, "no 'text'"),
+        ({"files": FILES | {"image": "gone.onnx"}}, "gone.onnx is missing"),
+        ({"files": FILES | {"image": "../image.onnx"}}, "is no plain file name"),
         ({"divisor": "32"}, "divisor: Expected int"),
     ],
 )
@@ -136,7 +141,8 @@ def test_the_folder_of_the_miniature_gives_what_the_model_does(segmenter, tmp_pa
         assert row["mask_logits"] < 1e-3
         assert row["class_log_probs"] < 5e-3
     model = segmenter.predictor.model
-    run, graph = onnx_runner(tmp_path / "image.onnx", 1), ImageGraph(model).eval()
+    graph = ImageGraph(model).eval()
+    run = onnx_runner(tmp_path / "image.onnx", graph.inputs, threads=1)
     for case in ({"batch": 1, "rows": 1, "columns": 1, "words": 1, "classes": 1}, graph.cases[2]):
         inputs = graph.random_inputs(**case, seed=3)
         with torch.no_grad():

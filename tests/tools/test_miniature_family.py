@@ -15,7 +15,8 @@ from frozenseg.engine.evaluate import evaluate_dataset, plan
 from frozenseg.evaluation.results import column
 from frozenseg.mask_classification.class_path import ClassLogits
 from tools import miniature_family as family
-from tools.miniature.family_scores import SCORES, Row, Truth, VoidStudy, pairs_won
+from tools.miniature.family_rows import SCORES, Row
+from tools.miniature.family_scores import Truth, VoidStudy, pairs_won
 
 
 def test_rows_and_their_names():

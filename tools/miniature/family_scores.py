@@ -30,40 +30,10 @@ from frozenseg.mask_classification.class_path import ClassLogits
 from frozenseg.mask_classification.detectron2_io import geometry_of
 from frozenseg.progress import bar
 from frozenseg.structures import MaskPrediction
+from tools.miniature.family_rows import SCORES, Row
 
-SCORES = ("PQ", "SQ", "RQ", "AP", "mIoU")
 FITS = 0.5  # IoU above which a query's mask is a true segment's
 NEVER = -18.0  # log-probability
-
-
-class Row(NamedTuple):
-    """A combination: how masks get their classes, and which masks.
-
-    Attributes:
-        adapter: CLIP looks at masks through the Mask-Adapter, which sees their pixels of a
-            probability above `threshold`.
-        alpha, beta: of the class ensemble.
-        trust: COAT's w.
-        proposals: SAM's masks join the queries.
-        perfect_void: the truth decides which query is "no object": all but the best of each true
-            segment. It shows what a rule of void can bring.
-        panoptic_alone: AP and mIoU are not scored.
-    """
-
-    adapter: bool = False
-    alpha: float = 0.4
-    beta: float = 0.8
-    threshold: float = 0.5
-    trust: float = 0.0
-    proposals: bool = False
-    perfect_void: bool = False
-    panoptic_alone: bool = False
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """What is scored; COAT and void change the panoptic task alone."""
-        alone = self.panoptic_alone or self.trust or self.perfect_void
-        return ("panoptic",) if alone else ("panoptic", "instance", "semantic")
 
 
 class Truth(NamedTuple):
@@ -180,8 +150,6 @@ class VoidStudy:
             query yet, right name); "wrong name" (the same otherwise); "again" (fits one that had
             a query); "nothing" (fits none).
     """
-
-    SPOKEN = ("right", "wrong name", "again", "nothing")
 
     def __init__(self, seen_C: NDArray[Any], threshold: float) -> None:
         self.seen_C, self.threshold = seen_C, threshold
