@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from frozenseg.benchmarking.clock import StageClock
+from frozenseg.encoders.text.classifier import TextClassifierBuilder
 from frozenseg.vocab import Vocabulary
 from frozenseg.vocab.class_tables import table_names
 
@@ -38,11 +38,10 @@ def measure_change_of_words(
         f"{NEW_WORDS} new words added": more,
         "the first again": first,
     }
-    builder = copy.copy(model.classifier)
-    builder._cache_dir = cache
-    builder.forget()
+    text = model.classifier._text
+    builder = TextClassifierBuilder(text, templates=model.classifier.templates, cache_dir=cache)
     before, rows, clock = model.vocabulary, [], StageClock(synchronise)
-    with mock.patch.object(model, "classifier", builder), _counted(builder._text) as prompts:
+    with mock.patch.object(model, "classifier", builder), _counted(text) as prompts:
         for change, vocabulary in changes.items():
             prompts.clear()
             with clock.stage(change):

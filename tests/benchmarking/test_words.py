@@ -15,7 +15,7 @@ TEMPLATES = ("a {}.", "the {}.", "many {}.")
 class Text:
     """A text tower whose embedding of a prompt is its letters."""
 
-    context_length, embed_dim, device, digest = 80, 1000, torch.device("cpu"), "letters"
+    context_length, embed_dim, device, digest = 80, 80, torch.device("cpu"), "letters"
 
     def tokenize(self, texts):
         rows = [[ord(letter) % 1000 for letter in text.ljust(80, "\0")[:80]] for text in texts]
