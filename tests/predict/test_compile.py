@@ -22,7 +22,7 @@ def scenes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["miniature-fcclip", "miniature-fusioner"])
+@pytest.mark.parametrize("name", ["miniature-fcclip", "miniature-frozenseg", "miniature-fusioner"])
 def test_ten_sizes_need_few_graphs(name):
     """Counted without a compiler: the graphs are run as they are."""
     from torch._dynamo.testing import CompileCounterWithBackend
