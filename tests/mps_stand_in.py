@@ -67,18 +67,9 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if args and isinstance(args[0], OnMps):
-            here = args[0]
-            if func is torch.Tensor.contiguous:
-                layout = kwargs.get("memory_format", torch.contiguous_format)
-                done = here.elem.is_contiguous(memory_format=layout)
-                return here if done else ATEN.clone(here, memory_format=layout)
-            if func in _DTYPES:
-                same = here.dtype == _DTYPES[func]
-                return here if same else ATEN._to_copy(here, dtype=_DTYPES[func])
-            if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
-                return tree_map(_wrapped, func(*tree_map(_elem, args)))
-            if func in _TO_THE_CPU:
-                return func(here.elem, *args[1:], **kwargs)
+            found = _without_looking(func, args, kwargs)
+            if found is not NotImplemented:
+                return found
         is_to = func is torch.Tensor.to
         wanted = kwargs.get("device", args[1] if is_to and len(args) > 1 else None)
         if not isinstance(wanted, (str, torch.device)) or torch.device(wanted).type != "mps":
@@ -98,6 +89,26 @@ class _Calls(TorchFunctionMode):
                 return args[0]
             return ATEN._to_copy(args[0], dtype=dtype, device=torch.device("mps"))
         return tree_map(_wrapped, func(*args, **{**kwargs, "device": "cpu"}))
+
+
+def _without_looking(func, args, kwargs):
+    """What PyTorch would look for the device for; NotImplemented for all other functions."""
+    here = args[0]
+    if func is torch.Tensor.contiguous:
+        return _contiguous(here, kwargs.get("memory_format", torch.contiguous_format))
+    if func in _DTYPES:
+        same = here.dtype == _DTYPES[func]
+        return here if same else ATEN._to_copy(here, dtype=_DTYPES[func])
+    if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+        return tree_map(_wrapped, func(*tree_map(_elem, args)))
+    if func in _TO_THE_CPU:
+        return func(here.elem, *args[1:], **kwargs)
+    return NotImplemented
+
+
+def _contiguous(here, layout):
+    done = here.elem.is_contiguous(memory_format=layout)
+    return here if done else ATEN.clone(here, memory_format=layout)
 
 
 class MpsStandIn(TorchDispatchMode):

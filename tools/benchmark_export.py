@@ -3,9 +3,9 @@
     python tools/benchmark_export.py configs/fcclip/r50.yaml --folder exported/benchmark_r50
 
 The weights are random, and the exports are written once into the folder. What is timed is a whole
-call of a segmenter, after one that is not; seconds of the processor are those of all threads. Random
-weights leave hardly any segment, so that the call is the networks. onnxruntime takes as many threads
-as the machine has cores, PyTorch `--threads`.
+call of a segmenter, after one that is not; seconds of the processor are those of all threads.
+Random weights leave hardly any segment, so that the call is the networks. onnxruntime takes as many
+threads as the machine has cores, PyTorch `--threads`.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def main() -> None:
     model: Any = TensorModel(args.folder)
     if model.task_settings is not None:
         model.task_settings = replace(
-            model.task_settings, **{task: True for task in model.manifest.tasks}
+            model.task_settings, **dict.fromkeys(model.manifest.tasks, True)
         )
     for name in args.datasets or cfg.DATASETS.TEST:
         print(format_table(evaluate_dataset(model, plan(cfg, name))))
