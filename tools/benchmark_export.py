@@ -116,7 +116,8 @@ def main() -> None:
             command, env=environment, stdout=subprocess.PIPE, text=True, check=True
         )
         row = json.loads(done.stdout.splitlines()[-1])
-        print(f"{variant}: {row.pop('machine')}", flush=True)
+        print(row, flush=True)
+        del row["machine"]
         rows.append(row)
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
 
