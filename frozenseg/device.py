@@ -11,6 +11,9 @@ import importlib.util
 import logging
 import os
 import shutil
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,18 +69,36 @@ def precision_name(precision: str | torch.dtype) -> str:
 
 def check_compiler(device_type: str) -> None:
     """Raises: FileNotFoundError if torch.compile has nothing to compile with for this device."""
+    if lacking := lacking_compiler(device_type):
+        raise FileNotFoundError(f"compile needs {lacking}; or leave compile out")
+
+
+def lacking_compiler(device_type: str) -> str:
+    """What PyTorch lacks to compile for this device, with the remedy; "" where it can.
+
+    The C++ compiler is tried on a program with Python's headers, which what PyTorch writes has.
+    """
     if device_type == "cuda":
-        found, wanted = importlib.util.find_spec("triton") is not None, "the package triton"
-        remedy = "pip install triton"
-    else:
-        own = os.environ.get("CXX")
-        names = [own] if own else ["g++", "clang++", "cl"]
-        found, wanted = any(map(shutil.which, names)), f"a C++ compiler ({' or '.join(names)})"
-        remedy = "install one (Debian: apt install g++), or set CXX to its path"
-    if not found:
-        raise FileNotFoundError(
-            f"compile needs {wanted}, which is not here: {remedy}; or leave compile out"
+        there = importlib.util.find_spec("triton") is not None
+        return "" if there else "the package triton, which is not here: pip install triton"
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    name = os.environ.get("CXX") or usual
+    compiler, problem = shutil.which(name), "which is not here"
+    if compiler and sys.platform != "win32":
+        headers = f"-I{sysconfig.get_path('include')}"
+        done = subprocess.run(
+            [compiler, "-x", "c++", "-c", headers, "-o", os.devnull, "-"],
+            input="#include <Python.h>\n",
+            capture_output=True,
+            text=True,
+            check=False,
         )
+        problem = done.stderr.partition("\n")[0] or f"exit code {done.returncode}"
+        compiler = compiler if done.returncode == 0 else None
+    if compiler:
+        return ""
+    remedy = "install one (Debian: apt install g++ python3-dev), or set CXX to its path"
+    return f"a C++ compiler that works ({name}: {problem}): {remedy}"
 
 
 def usable_device(wanted: str, num_gpus: int) -> str:

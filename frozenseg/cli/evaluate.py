@@ -50,8 +50,16 @@ def main(args: argparse.Namespace) -> int:
     from frozenseg.engine.processes import launch, process_rank
     from frozenseg.engine.zero_shot import RESULTS, dataset_names, table
     from frozenseg.evaluation.results import read_results, read_skipped
+    from frozenseg.exporting.manifest import FILE_NAME
     from frozenseg.predict.model_folder import open_model
+    from frozenseg.predict.model_manifest import MANIFEST
 
+    given = Path(args.model or "").expanduser()
+    if (given / FILE_NAME).is_file() and not (given / MANIFEST).is_file():
+        raise ValueError(
+            f"--model {args.model} is an exported model, which only segments: evaluate the model "
+            "that it was made from (in a checkout, tools/evaluate_export.py scores exports)"
+        )
     opened = open_model(args.model or args.config_file, args.weights, args.opts)
     cfg, args.weights, args.training = opened.cfg, opened.weights, opened.training
     if args.words is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
 from frozenseg.checkpoints.table import WEIGHTS
+from frozenseg.device import lacking_compiler
 from frozenseg.exporting.fusioner_graph import WindowGraph
 from frozenseg.exporting.graph import ImageGraph
 from frozenseg.exporting.manifest import (
@@ -73,6 +74,8 @@ def export(
     model = segmenter.predictor.model
     if int8 and format != "onnx":
         raise ValueError("--int8 is onnxruntime's: use --format onnx")
+    if precision != "float32":
+        model = copy.deepcopy(model)  # the segmenter's own weights stay what they are
     graph = graph_of(model, with_embeddings=with_embeddings).eval()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).unlink(missing_ok=True)
@@ -80,7 +83,7 @@ def export(
     with torch.no_grad():
         expected = [[each.numpy() for each in graph(*inputs)] for inputs in examples]
         if precision != "float32":
-            keep_weights_in(graph, getattr(torch, precision))
+            keep_weights_in(graph, getattr(torch, precision))  # the text tower's, too
         program = trace(graph)
         files, run = _WRITERS[format](program, graph, folder, int8)
     deviation = [
@@ -123,6 +126,8 @@ def _manifest(segmenter: Segmenter, **written: Any) -> ExportManifest:
     tasks = sorted(predictor.tasks, key=lambda task: task != segmenter.task)
     named = WEIGHTS.get(segmenter.name)
     text = _text_tower(model)
+    # Vectors of rounded weights must not be taken for the model's own in the text cache.
+    rounded = "" if written["precision"] == "float32" else f"-{written['precision']}"
     if isinstance(model, Fusioner):
         own = {
             "family": FUSIONER,
@@ -145,7 +150,7 @@ def _manifest(segmenter: Segmenter, **written: Any) -> ExportManifest:
         vocabulary=_content(segmenter.vocabulary),
         training_vocabulary=_content(model.train_vocabulary),
         templates=list(model.classifier.templates),
-        text_digest=text.digest,
+        text_digest=text.digest + rounded,
         context_length=text.context_length,
         embed_dim=text.embed_dim,
         batch_independent=model.batch_independent,
@@ -291,15 +296,14 @@ def _write_pt2(
 ) -> tuple[dict[str, str], Run]:
     write_atomically(folder / "image.pt2", lambda part: torch.export.save(program, part))
     files = {"image": "image.pt2"}
-    if shutil.which("g++") or shutil.which("c++") or shutil.which("clang++"):
-        files["package"] = "image.aoti.pt2"
-        torch._inductor.aoti_compile_and_package(
-            program, package_path=str(folder / files["package"])
-        )
-        call: Any = torch._inductor.aoti_load_package(str(folder / files["package"]))
+    if lacking := lacking_compiler("cpu"):
+        logger.warning("image.pt2 alone: an AOTInductor package needs %s", lacking)
+        call: Any = torch.export.load(folder / files["image"]).module()
     else:
-        logger.warning("no C++ compiler: image.pt2 alone is written, no AOTInductor package")
-        call = torch.export.load(folder / files["image"]).module()
+        files["package"] = "image.aoti.pt2"
+        package = str(folder / files["package"])
+        torch._inductor.aoti_compile_and_package(program, package_path=package)
+        call = torch._inductor.aoti_load_package(package)
 
     def run(inputs: Inputs) -> list[NDArray[np.float32]]:
         with torch.no_grad():

@@ -88,8 +88,9 @@ def _weights(source: int, target: int, like: Tensor) -> tuple[Tensor, Tensor]:
     if min(source, target) < 1:
         raise ValueError(f"cannot resize {source} cells to {target} pixels: the image is empty")
     taps = bilinear_taps(source, target)
-    low, high, weight_T1 = (torch.from_numpy(each).to(like.device) for each in taps)
-    weight = weight_T1[:, 0].to(like.dtype)
+    low, high, weight_T1 = map(torch.from_numpy, taps)
+    low, high = low.to(like.device), high.to(like.device)
+    weight = weight_T1[:, 0].to(like.dtype).to(like.device)  # Apple's GPU has no float64
     own = like.new_zeros(target, source)
     index = torch.arange(target, device=like.device)
     own[index, low] += (1 - weight) ** 2

@@ -36,6 +36,16 @@ def call(tmp_path, monkeypatch):
     return run
 
 
+def test_an_exported_model_is_one_clear_line(tmp_path, capsys):
+    (tmp_path / "export.json").write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--model", str(tmp_path), "--benchmarks", "miniature"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is an exported model" in line
+    assert "evaluate the model that it was made from" in line
+
+
 @pytest.mark.slow
 def test_scores_what_is_there_and_names_what_is_not(call, capsys):
     code, output = call("--benchmarks", "miniature", "shapes_val_panoptic", "cityscapes")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import shutil
+import subprocess
+import sys
 
 import msgspec
 import numpy as np
@@ -10,16 +14,20 @@ import pytest
 import torch
 
 import frozenseg
+from frozenseg.device import lacking_compiler
+from frozenseg.exporting import export as module
 from frozenseg.exporting.export import (
     differences,
     drop_unused_weights,
     export,
     keep_weights_in,
     onnx_runner,
+    quantised,
     trace,
 )
 from frozenseg.exporting.graph import GraphInputs, ImageGraph
 from frozenseg.exporting.manifest import FILE_NAME, read_manifest, write_manifest
+from frozenseg.files import environment_of_children
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +66,93 @@ def test_half_weights_round_matrices_only_and_compute_in_float32():
     assert torch.equal(layer.weight, weight.half().float())
     assert torch.equal(layer.bias, bias)
     assert layer.parametrizations.weight.original0.dtype == torch.float16
+
+
+@torch.no_grad()
+def test_a_rounded_export_leaves_the_segmenter_and_its_text_cache_alone(
+    segmenter, tmp_path, monkeypatch
+):
+    def write(program, graph, folder, int8):
+        return {"image": "image.onnx"}, lambda inputs: [each.numpy() for each in graph(*inputs)]
+
+    monkeypatch.setitem(module._WRITERS, "onnx", write)
+    monkeypatch.setattr(module, "trace", lambda graph: None)
+    monkeypatch.setattr(module, "export_text", lambda text, folder: None)
+    model = segmenter.predictor.model
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    whole, rounded = (
+        export(segmenter, tmp_path, precision=each) for each in ("float32", "float16")
+    )
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert whole.text_digest == model.backbone.text.digest
+    assert rounded.text_digest == f"{whole.text_digest}-float16"
+    for exact, half in zip(whole.deviation, rounded.deviation, strict=True):
+        assert exact["mask_logits"] < 1e-3 < half["mask_logits"] < 0.1
+
+
+class Doubling(torch.nn.Module):
+    """The least that is exported."""
+
+    inputs, outputs = ("x",), ("y",)
+
+    def forward(self, x):
+        return (2 * x,)
+
+
+LOADING = """
+import sys, torch
+x = torch.arange(4.0)[:, None]
+print(torch.export.load(sys.argv[1]).module()(x)[0].flatten().tolist())
+if len(sys.argv) > 2:
+    print(torch._inductor.aoti_load_package(sys.argv[2])(x)[0].flatten().tolist())
+assert not {"frozenseg", "detectron2"} & set(sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["works", "lacks"])
+def test_programs_load_in_a_process_of_their_own(tmp_path, monkeypatch, caplog, compiler):
+    if compiler == "lacks":
+        monkeypatch.setenv("CXX", "/gone")
+    elif lacking := lacking_compiler("cpu"):
+        pytest.skip(lacking)
+    rows = {0: torch.export.Dim("rows")}
+    program = torch.export.export(Doubling(), (torch.ones(3, 1),), dynamic_shapes=(rows,))
+    with caplog.at_level(logging.WARNING, module.__name__):
+        files, run = module._write_pt2(program, Doubling(), tmp_path, int8=False)
+    ours = [message for message in caplog.messages if "image.pt2" in message]
+    if compiler == "lacks":
+        assert list(files) == ["image"]
+        assert ours == [f"image.pt2 alone: an AOTInductor package needs {lacking_compiler('cpu')}"]
+    else:
+        assert list(files) == ["image", "package"]
+        assert not ours
+    assert run([torch.ones(5, 1)])[0].tolist() == [[2.0]] * 5
+    paths = [str(tmp_path / name) for name in files.values()]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOADING, *paths],
+        env=environment_of_children(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[:-1] == ["[0.0, 2.0, 4.0, 6.0]"] * len(files)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_int8_keeps_most_pixels(segmenter, exported_fcclip, tmp_path):
+    folder = tmp_path / "small"
+    shutil.copytree(exported_fcclip, folder)
+    whole = (folder / "image.onnx").stat().st_size
+    for part in quantised(folder / "image.onnx").parent.iterdir():
+        part.replace(folder / part.name)
+    assert (folder / "image.onnx").stat().st_size < 0.4 * whole
+    found = frozenseg.load(folder)(frozenseg.sample_image())
+    expected = segmenter(frozenseg.sample_image())
+    assert np.mean(found.label_map == expected.label_map) > 0.9
 
 
 def test_weights_that_nothing_reads_are_dropped():
