@@ -6,7 +6,10 @@ import contextlib
 import logging
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -15,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 15.0
+_open: ContextVar[_OpenStage | None] = ContextVar("_open", default=None)
 _SHOWN = (__name__, "frozenseg.build", "frozenseg.checkpoints")
 
 
@@ -91,3 +95,61 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class StageSeconds:
+    """Wall seconds of named stages of a run, those within one another counted once.
+
+    Stages of several threads at once may add up to more than passed. What a GPU still computes
+    counts where its result is waited for.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._start = time.perf_counter()
+
+    @contextlib.contextmanager
+    def running(self, name: str) -> Iterator[None]:
+        """Adds the time of the `with` block to a stage; stages entered by `stage` come off it."""
+        around, this = _open.get(), _OpenStage(self)
+        self.seconds[name] += 0.0  # the line names stages as they begin
+        token, start = _open.set(this), time.perf_counter()
+        try:
+            yield
+        finally:
+            taken = time.perf_counter() - start
+            self.seconds[name] += taken - this.within
+            _open.reset(token)
+            if around is not None:
+                around.within += taken
+
+    def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """The items; waiting for the next one is a stage."""
+        iterator = iter(items)
+        while True:
+            with self.running(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    def line(self, count: int, unit: str) -> str:
+        """How many units a second, and the seconds of every stage."""
+        wall = time.perf_counter() - self._start
+        parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+        return f"{count} {unit}s in {wall:.1f} s, {count / wall:.3g} a second: {parts}"
+
+
+@dataclass
+class _OpenStage:
+    """A stage that a thread is in, and the seconds of the stages within it so far."""
+
+    clock: StageSeconds
+    within: float = 0.0
+
+
+def stage(name: str) -> contextlib.AbstractContextManager[None]:
+    """The `with` block as a stage of the `StageSeconds` that runs in this thread, if one does."""
+    around = _open.get()
+    return around.clock.running(name) if around else contextlib.nullcontext()

@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--warmup", type=whole(0), default=2, help="runs before timing (default 2)")
     add_shared(parser, "--threads", default=2)
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add(
+        "--training",
+        action="store_true",
+        help="time one training iteration (one image, a square crop of --size's first number) by "
+        "stage, the data mapper and the loader, instead of the segmentation of an image",
+    )
     add("--skip-text", action="store_true", help="random text embeddings instead")
     add(
         "--text-sample",
@@ -57,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
 
 
-def build(args: argparse.Namespace, cache: str) -> Any:
-    """The model of the config, in test mode on the device, with the wanted words."""
+def build(args: argparse.Namespace, cache: str) -> tuple[Any, Any]:
+    """The model of the config, in test mode on the device, with the wanted words; the config."""
     from frozenseg.benchmarking.measures import benchmark_config, benchmark_model
     from frozenseg.predict.words import read_vocabulary
     from frozenseg.progress import lines_on_stderr
@@ -76,7 +82,39 @@ def build(args: argparse.Namespace, cache: str) -> Any:
         model = benchmark_model(cfg)
     if args.vocabulary:
         model.set_vocabulary(read_vocabulary(args.vocabulary))
-    return model
+    return model, cfg
+
+
+def train(args: argparse.Namespace, model: Any, cfg: Any) -> dict[str, Any]:
+    """Measures a training iteration, and prints the table."""
+    from tabulate import tabulate
+
+    from frozenseg.benchmarking import measures
+    from frozenseg.benchmarking.clock import MachineWatch
+    from frozenseg.benchmarking.training import STAGES, measure_training
+
+    model.set_vocabulary(model.train_vocabulary)
+    measures.random_text(model)
+    watch = MachineWatch()
+    figures = measure_training(
+        model, cfg, args.size[0], runs=args.runs, warmup=args.warmup, device=args.device
+    )
+    machine = watch.load()
+    figures |= {"machine": machine.figures, "peak memory (GB)": measures.peak_memory(args.device)}
+    print(
+        f"\n{args.config_file}: one training iteration, crop {args.size[0]}x{args.size[0]}, "
+        f"{args.device}, {args.threads} threads, median of {args.runs} runs after {args.warmup}"
+    )
+    rows = [
+        [name, figures["seconds"][name], figures["processor seconds"][name]]
+        for name in (*STAGES, "total")
+    ]
+    print(tabulate(rows, headers=["stage", "seconds", "processor"], floatfmt=".3f"))
+    print(machine)
+    print(f"peak memory: {figures['peak memory (GB)']:.2f} GB")
+    for workers, rate in figures["images/s of the loader"].items():
+        print(f"training loader, {workers} workers: {rate:.1f} images/s")
+    return figures
 
 
 def report(
@@ -136,7 +174,12 @@ def main(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     figures: dict[str, Any] = {"config": args.config_file, "size": list(args.size)}
     with tempfile.TemporaryDirectory() as cache:
-        model = build(args, cache)
+        model, cfg = build(args, cache)
+        if args.training:
+            figures |= train(args, model, cfg) | {"threads": args.threads}
+            if args.json:
+                write_json(args.json, figures)
+            return 0
         if args.skip_text:
             measures.random_text(model)
         else:

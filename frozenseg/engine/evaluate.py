@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
 
@@ -42,7 +42,7 @@ from frozenseg.evaluation.results import (
     write_results,
 )
 from frozenseg.evaluation.truth_check import FINDINGS, TruthCheck
-from frozenseg.progress import bar
+from frozenseg.progress import StageSeconds, bar
 from frozenseg.versions import package_versions
 from frozenseg.vocab import Vocabulary, seen_classes
 
@@ -153,6 +153,7 @@ def evaluate_dataset(
         records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )
     loader = bar(batches, name, "image", shown=comm.is_main_process())
+    clock = StageSeconds()
     scored = scored_tasks(row, tasks)
     checks: list[DatasetEvaluator] = [
         CoverageCheck(len(records)),
@@ -163,7 +164,10 @@ def evaluate_dataset(
     if folder is not None:
         checks += prediction_writers(Path(folder), planned, records, scored)
     with settings_for(model, cfg, scored):
-        metrics = plain(inference_on_dataset(model, loader, [*evaluators, *checks]))
+        timed = _TimedLoader(loader, clock), _TimedEvaluators([*evaluators, *checks], clock)
+        with clock.running("model"):
+            metrics = plain(inference_on_dataset(model, *timed))
+    logger.info("%s: %s", name, clock.line(len(batches), "image"))
     found = {key: metrics.pop(key, None) for key in FINDINGS}
     return {
         **about,
@@ -174,6 +178,35 @@ def evaluate_dataset(
         "seed": cfg.SEED,
         "seconds": round(time.perf_counter() - start, 2),
     }
+
+
+class _TimedLoader:
+    """Items with their number; waiting for them is the stage "loading"."""
+
+    def __init__(self, items: Any, clock: StageSeconds) -> None:
+        self.items, self.clock = items, clock
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.clock.each("loading", self.items)
+
+
+class _TimedEvaluators(DatasetEvaluators):
+    """Evaluators whose work is the stage "scoring"."""
+
+    def __init__(self, evaluators: list[DatasetEvaluator], clock: StageSeconds) -> None:
+        super().__init__(evaluators)
+        self.clock = clock
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        with self.clock.running("scoring"):
+            super().process(inputs, outputs)
+
+    def evaluate(self) -> Any:
+        with self.clock.running("scoring"):
+            return super().evaluate()
 
 
 def prediction_writers(

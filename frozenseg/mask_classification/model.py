@@ -54,6 +54,7 @@ from frozenseg.mask_classification.head import MaskClassificationHead
 from frozenseg.mask_classification.mask_adapter import MaskAdapter
 from frozenseg.mask_classification.matcher import Target
 from frozenseg.mask_classification.sam_injection import FlatReadAttention
+from frozenseg.progress import stage
 from frozenseg.structures import (
     EnsembleSettings,
     ImageGeometry,
@@ -192,16 +193,18 @@ class MaskClassificationModel(OpenVocabularyModel):
         results = []
         for index, sample in enumerate(samples):
             geometry = geometry_of(sample, images, index)
-            outputs = solve_tasks(
-                shared[index],
-                prediction.mask_logits_BQHW[index],
-                geometry,
-                self.thing_C,
-                self.task_settings,
-                self._proposals(sample, geometry, features, index),
-                None if panoptic is shared else panoptic[index],
-            )
-            results.append(as_detectron2(outputs))
+            proposals = self._proposals(sample, geometry, features, index)
+            with stage("post-processing"):
+                outputs = solve_tasks(
+                    shared[index],
+                    prediction.mask_logits_BQHW[index],
+                    geometry,
+                    self.thing_C,
+                    self.task_settings,
+                    proposals,
+                    None if panoptic is shared else panoptic[index],
+                )
+                results.append(as_detectron2(outputs))
         return results
 
     def _name_true_masks(

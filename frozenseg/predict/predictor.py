@@ -22,6 +22,7 @@ from frozenseg.device import check_compiler, precision_name
 from frozenseg.predict.from_outputs import segmentation_of
 from frozenseg.predict.segmentation import Segmentation
 from frozenseg.predict.tasks import TASKS, check_task, check_threshold, possible_tasks
+from frozenseg.progress import stage
 from frozenseg.resize import resize_to_edges
 from frozenseg.structures import TaskSettings
 from frozenseg.visualization.overlay import check_image
@@ -121,10 +122,11 @@ class Predictor:
         for image_HW3 in images:
             check_image(image_HW3)
         outputs = self._outputs([self._sample(image_HW3) for image_HW3 in images])
-        return [
-            segmentation_of(each, self.task, image_HW3, self.vocabulary, self.score_threshold)
-            for each, image_HW3 in zip(outputs, images, strict=True)
-        ]
+        with stage("post-processing"):
+            return [
+                segmentation_of(each, self.task, image_HW3, self.vocabulary, self.score_threshold)
+                for each, image_HW3 in zip(outputs, images, strict=True)
+            ]
 
     def _sample(self, image_HW3: NDArray[np.uint8]) -> dict[str, Any]:
         """The resized image (3, H, W), and the size of the result."""
