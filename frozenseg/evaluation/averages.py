@@ -135,6 +135,8 @@ class CountingEvaluator(DatasetEvaluator):
     def add(self, other: CountingEvaluator) -> None:
         """Adds the images of another evaluator of the same kind."""
         self.counts += other.counts
+        if self.images is not None and other.images is not None:
+            self.images |= other.images
 
     def evaluate(self) -> dict[str, Any] | None:
         """The scores in percent of all processes' images, on the main process."""

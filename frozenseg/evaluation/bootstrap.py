@@ -39,6 +39,11 @@ class Interval(NamedTuple):
     high: float
 
     @property
+    def is_main(self) -> bool:
+        """Whether it is of all, the seen or the unseen classes."""
+        return self.group in ("all", "seen", "unseen")
+
+    @property
     def is_sure(self) -> bool:
         """Whether the interval does not hold 0."""
         return self.low > 0 or self.high < 0

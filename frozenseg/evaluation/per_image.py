@@ -249,9 +249,39 @@ def _problem(kind: str, one: _Kind, images: int, classes: int) -> str:
     return ""
 
 
+class Beside(NamedTuple):
+    """The counts of an entry of results.json; None with the reason where there are none."""
+
+    counts: PerImage | None
+    reason: str = ""
+
+
+def counts_beside(results: Path, entry: Mapping[str, Any]) -> Beside:
+    """The counts of every image that were kept with an entry, and are still its own.
+
+    Args: results: results.json, or its folder.
+    Raises: ValueError for a damaged file.
+    """
+    folder = results if results.is_dir() else results.parent
+    path = per_image_file(folder, entry["dataset"])
+    if not path.is_file():
+        return Beside(None, f"no counts of every image were kept: {AGAIN}")
+    counts = read_per_image(path)
+    try:
+        check_belongs(counts, entry, path)
+    except ValueError as error:
+        return Beside(None, str(error))
+    return Beside(counts)
+
+
 def check_belongs(record: PerImage, entry: Mapping[str, Any], path: Path) -> None:
     """Raises ValueError unless counts are those of an entry of results.json."""
     differing = [key for key in IDENTITY if record.about[key] != entry.get(key)]
+    if not differing and len(record.images) != entry["images"]:
+        raise ValueError(
+            f"{path}: has {len(record.images)} images, the results beside it {entry['images']}; "
+            f"{AGAIN}"
+        )
     if differing:
         raise ValueError(
             f"{path}: belongs to another evaluation than the results beside it (its "

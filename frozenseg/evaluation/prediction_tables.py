@@ -15,6 +15,7 @@ CLASS_SCORES = {
     "AP": ("instance", "AP"),
     "AP, official": ("instance_official", "AP"),
     "IoU": ("semantic", "IoU"),
+    "IoU of items": ("episodes", "IoU"),
 }
 
 
