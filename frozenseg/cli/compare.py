@@ -9,9 +9,9 @@ predictions (`frozenseg evaluate --save-predictions`). The published model is fo
 and CLIP. Below the table are the parts of the protocols that could explain a difference.
 
 Predictions are scored on the ground truth, which must be on disk; the classes and images with the
-largest differences are named. Two runs whose counts of every image were kept (predictions, or
-`frozenseg evaluate --per-image`) get the 95 % interval of their differences. Two of them are also scored against each other: the first one is
-taken for the truth.
+largest differences are named. Two of them are also scored against each other: the first one is
+taken for the truth. Runs of which every image was counted (predictions, or `frozenseg evaluate
+--per-image`) get the 95 % interval of their differences.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def print_details(
         scores = {key: column(found.metrics, key).get("all") for key in ("PQ", "SQ", "RQ", "mIoU")}
         told = ", ".join(f"{key} {value:.2f}" for key, value in scores.items() if value is not None)
         print(f"\nagreement, {other} scored with {first} as the truth: {told or 'no maps'}")
-        scores = {"metrics": found.metrics, "images": found.images}
-        agreements.append({"truth": first, "scored": other, **scores})
+        scored = {"metrics": found.metrics, "images": found.images}
+        agreements.append({"truth": first, "scored": other, **scored})
     return {
         "classes": [row._asdict() for row in classes],
         "images": [row._asdict() for row in images],

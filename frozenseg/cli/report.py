@@ -4,8 +4,9 @@
     frozenseg report mine/results.json theirs/results.json --output report.html
 
 RESULTS is a results.json of `frozenseg train` or `evaluate`, or a folder with one. Of two runs the
-page has the differences, with 95 % intervals (paired bootstrap over images) where both were evaluated
-with --per-image. Pictures need the predictions (--save-predictions) and the dataset on this disk.
+page has the differences, with 95 % intervals (paired bootstrap over images) where both were
+evaluated with --per-image. Pictures need the predictions (--save-predictions) and the dataset on
+this disk.
 """
 
 from __future__ import annotations

@@ -95,13 +95,13 @@ class CountingEvaluator(DatasetEvaluator):
         columns: how many numbers are counted of a class.
         totals: how many rows follow those of the classes.
         counts: the sums of this process (C + totals, columns), float64, exact up to 2^53.
-        images: the counts of each image by its `image_key`; None unless `keep_images` was called.
+        per_image: the counts of each image by its `image_key`; None unless they are kept.
     """
 
     kind: str
     columns: int
     totals = 0
-    images: dict[Any, ImageCounts] | None = None
+    per_image: dict[Any, ImageCounts] | None = None
 
     def __init__(self, class_names: tuple[str, ...], groups: Groups) -> None:
         """`groups`: boolean class masks by name, see `class_groups`."""
@@ -112,21 +112,21 @@ class CountingEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forgets all images."""
         self.counts = np.zeros((len(self.class_names) + self.totals, self.columns))
-        if self.images is not None:
-            self.images = {}
+        if self.per_image is not None:
+            self.per_image = {}
 
     def keep_images(self) -> None:
         """From now on the counts of every image are kept, too."""
-        self.images = {}
+        self.per_image = {}
 
     def add_image(self, record: Mapping[str, Any], counts: NDArray[Any]) -> None:
         """Adds what was counted of an image (C + totals, columns)."""
         self.counts += counts
-        if self.images is not None:
+        if self.per_image is not None:
             rows = self.image_rows(counts)
             found = np.flatnonzero(rows.any(1))
             file = Path(record["file_name"]).name
-            self.images[image_key(record)] = ImageCounts(file, found, rows[found])
+            self.per_image[image_key(record)] = ImageCounts(file, found, rows[found])
 
     def image_rows(self, counts: NDArray[Any]) -> NDArray[Any]:
         """What is kept of an image's counts (C, K): see `per_image.COLUMNS`."""
@@ -135,8 +135,8 @@ class CountingEvaluator(DatasetEvaluator):
     def add(self, other: CountingEvaluator) -> None:
         """Adds the images of another evaluator of the same kind."""
         self.counts += other.counts
-        if self.images is not None and other.images is not None:
-            self.images |= other.images
+        if self.per_image is not None and other.per_image is not None:
+            self.per_image |= other.per_image
 
     def evaluate(self) -> dict[str, Any] | None:
         """The scores in percent of all processes' images, on the main process."""

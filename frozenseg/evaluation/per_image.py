@@ -156,14 +156,14 @@ def per_image_of(evaluators: Sequence[Any], about: Mapping[str, Any]) -> PerImag
 
     Args: about: has the entries `IDENTITY`.
     """
-    kept = [one for one in evaluators if getattr(one, "images", None) is not None]
+    kept = [one for one in evaluators if getattr(one, "per_image", None) is not None]
     if not kept:
         return None
     first, every = kept[0], range(len(kept[0].class_names))
-    keys = sorted(first.images, key=lambda key: (isinstance(key, str), key))
+    keys = sorted(first.per_image, key=lambda key: (isinstance(key, str), key))
     rows = {}
     for one in kept:
-        parts = [one.images[key] for key in keys]
+        parts = [one.per_image[key] for key in keys]
         image = np.repeat(np.arange(len(keys)), [len(part.classes) for part in parts])
         classes, counts = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("classes", "rows")
@@ -175,7 +175,7 @@ def per_image_of(evaluators: Sequence[Any], about: Mapping[str, Any]) -> PerImag
         groups={name: np.flatnonzero(mask).tolist() for name, mask in first.groups.items()}
         or {"all": list(every)},
         images=keys,
-        files=[first.images[key].file for key in keys],
+        files=[first.per_image[key].file for key in keys],
         rows=rows,
     )
 

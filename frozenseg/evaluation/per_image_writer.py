@@ -34,9 +34,9 @@ class PerImageWriter(DatasetEvaluator):
     def evaluate(self) -> dict[str, Any] | None:
         """{}, on the main process, when the file is there. Raises: NotWrittenError."""
         for one in self.evaluators:
-            parts = comm.gather(one.images)
+            parts = comm.gather(one.per_image)
             if comm.is_main_process():
-                one.images = {key: counts for part in parts for key, counts in part.items()}
+                one.per_image = {key: counts for part in parts for key, counts in part.items()}
         if not comm.is_main_process():
             return None
         record = per_image_of(self.evaluators, self.about)

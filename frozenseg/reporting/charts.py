@@ -86,14 +86,14 @@ def scatter(points: Mapping[str, tuple[float, float]], names: tuple[str, str]) -
 
 
 def curve(points: Sequence[tuple[float, float, str]], names: tuple[str, str]) -> Element:
-    """A line through (x, y, what the pointer is told), percent against percent, and the diagonal."""
+    """A line through (x, y, what the pointer is told), in percent, and the diagonal."""
     frame = _Square(names)
     line = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y, _ in points)
     dots = [
         element(
-            "circle", element("title", told), cx=frame.x(x), cy=frame.y(y), r=4, class_="fill-0"
+            "circle", element("title", said), cx=frame.x(x), cy=frame.y(y), r=4, class_="fill-0"
         )
-        for x, y, told in points
+        for x, y, said in points
     ]
     return frame.svg([element("polyline", points=line, class_="line-0", stroke_width=2), dots], "")
 
@@ -105,8 +105,8 @@ def histogram(runs: Sequence[Sequence[float]]) -> Element:
         for value in values:
             mine[min(int(value * BINS / 100), BINS - 1)] += 1
     most = max(1, *(count for mine in counts for count in mine))
-    height, left = 150, 34
-    step = (WIDTH - left - 10) / BINS
+    height, left, right = 150, 34, 20
+    step = (WIDTH - left - right) / BINS
     marks: list[Content] = []
     for run, mine in enumerate(counts):
         width = (step - 4) / len(runs)
@@ -120,7 +120,7 @@ def histogram(runs: Sequence[Sequence[float]]) -> Element:
     for place in range(0, BINS + 1, 2):
         x = left + place * step
         marks.append(element("text", str(place * 100 // BINS), x=x, y=height + 16, **MIDDLE))
-    marks.append(element("line", x1=left, x2=WIDTH - 10, y1=height, y2=height, class_="axis"))
+    marks.append(element("line", x1=left, x2=WIDTH - right, y1=height, y2=height, class_="axis"))
     marks.append(element("text", str(most), x=left - 5, y=26, text_anchor="end"))
     return _svg(WIDTH, height + FOOT, marks, "histogram")
 

@@ -9,11 +9,11 @@ import base64
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Union
+from typing import TypeAlias
 from xml.etree import ElementTree
 
 Element = ElementTree.Element
-Content = Union[str, Element, None, Iterable["Content"]]
+Content: TypeAlias = "str | Element | Iterable[Content] | None"
 FOLDER = Path(__file__).parent
 LANGUAGE = "en"
 
@@ -54,7 +54,8 @@ def page(title: str, *content: Content) -> str:
     """A whole HTML page with the style and the script of this folder inside."""
     style, script = ((FOLDER / name).read_text("utf-8") for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    allowed = "img-src data:; style-src 'unsafe-inline'"
+    policy = f"default-src 'none'; {allowed}; script-src 'sha256-{digest}'"
     head = element(
         "head",
         element("meta", charset="utf-8"),

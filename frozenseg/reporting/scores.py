@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from frozenseg.evaluation.bootstrap import LEVEL, Interval, intervals, statement
+from frozenseg.evaluation.bootstrap import DRAWS, LEVEL, Interval, intervals, statement
 from frozenseg.evaluation.prediction_tables import CLASS_SCORES, class_rows
 from frozenseg.evaluation.results import COLUMNS, column
 from frozenseg.files import check_typed
@@ -103,9 +103,8 @@ def comparison(part: Part, seed: int) -> list[Element]:
         [
             element("td", f"{one.score}, {one.group.replace('_', ' ')}"),
             *one.runs,
-            difference(one.value),
+            difference(one.value) if one.is_sure else f"{one.value:+.2f}",
             f"{one.low:+.2f} to {one.high:+.2f}",
-            "yes" if one.is_sure else "no",
         ]
         for one in found
     ]
@@ -114,11 +113,11 @@ def comparison(part: Part, seed: int) -> list[Element]:
         dots = {one.group: Bar(one.value, one.low, one.high) for one in found if one.score == score}
         charts.append(figure(f"{score}: {second} less {first}, points", differences(dots)))
     told = (
-        f"Paired bootstrap over {len(before.images)} images: both runs scored on the same 1,000 "
-        f"draws with replacement; the interval holds the middle {PERCENT} of the differences. It "
-        "speaks of other images like these, not of other trainings (seeds)."
+        f"Paired bootstrap over {len(before.images)} images: both runs scored on the same "
+        f"{DRAWS:,} draws with replacement; the interval holds the middle {PERCENT} of the "
+        "differences. It speaks of other images like these, not of other trainings (seeds)."
     )
-    headers = ["score, classes", first, second, "difference", f"{PERCENT} interval", "without 0"]
+    headers = ["score, classes", first, second, "difference", f"{PERCENT} interval"]
     return [
         element("h3", "Is one of them better?"),
         element(
@@ -126,7 +125,7 @@ def comparison(part: Part, seed: int) -> list[Element]:
         ),
         element("p", told, class_="soft"),
         element("div", charts, class_="charts"),
-        table(headers, rows),
+        element("details", element("summary", "All intervals"), table(headers, rows)),
     ]
 
 

@@ -20,12 +20,12 @@ def table(
     lines = [element("tr", map(cell, row)) for row in rows]
     content = element(
         "table",
-        element("caption", caption) if caption else None,
         element("thead", element("tr", [element("th", each, scope="col") for each in headers])),
         element("tbody", lines),
         class_="sortable" if sorts else None,
     )
-    return element("div", content, class_="scroll tall" if sorts else "scroll")
+    rolled = element("div", content, class_="scroll tall" if sorts else "scroll")
+    return element("div", element("p", caption, class_="soft") if caption else None, rolled)
 
 
 def cell(value: Any) -> Element:
