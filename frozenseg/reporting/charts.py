@@ -158,7 +158,9 @@ class _Square:
         across, up = (f"{name[:40]}" for name in self.names)
         lines.append(element("text", across, x=middle, y=bottom, **MIDDLE))
         lines.append(element("text", up, transform=turned, **MIDDLE))
-        return _svg(self.left + SIDE + 16, bottom + 6, [lines, marks], label)
+        made = _svg(self.left + SIDE + 16, bottom + 6, [lines, marks], label)
+        made.set("class", "square")
+        return made
 
 
 def _svg(width: float, height: float, marks: Content, label: str) -> Element:
@@ -189,7 +191,9 @@ def _ticks(
         x = (middle or LEFT) + value * scale
         shade = "zero" if middle and not value else "axis"
         marks.append(element("line", x1=x, x2=x, y1=0, y2=height - FOOT + 4, class_=shade))
-        marks.append(element("text", f"{value:{form}}", x=x, y=height - 6, **MIDDLE))
+        marks.append(
+            element("text", f"{value:{form}}" if value else "0", x=x, y=height - 6, **MIDDLE)
+        )
     return marks
 
 

@@ -20,8 +20,9 @@ def failure_section(part: Part) -> list[Element]:
     for number, (run, entry) in enumerate(part.entries.items()):
         found = [made for show in SHOWN for made in show(entry.get("diagnosis") or {})]
         if found:
-            title = f": {run}" if len(part.entries) > 1 else ""
-            content += [element("h3", f"Where it fails{title}", class_=f"run-{number}"), *found]
+            several = len(part.entries) > 1
+            title, shade = (f": {run}", f"run-{number}") if several else ("", None)
+            content += [element("h3", f"Where it fails{title}", class_=shade), *found]
     return content
 
 

@@ -17,11 +17,16 @@ def table(
 
     Args: sorts: a click on a header sorts; a long table then scrolls by itself.
     """
-    lines = [element("tr", map(cell, row)) for row in rows]
+    cells = [[cell(value) for value in row] for row in rows]
+    shades = [None] * len(headers) if not cells else [each.get("class") for each in cells[0]]
+    heads = [
+        element("th", text, scope="col", class_=shade)
+        for text, shade in zip(headers, shades, strict=True)
+    ]
     content = element(
         "table",
-        element("thead", element("tr", [element("th", each, scope="col") for each in headers])),
-        element("tbody", lines),
+        element("thead", element("tr", heads)),
+        element("tbody", [element("tr", row) for row in cells]),
         class_="sortable" if sorts else None,
     )
     rolled = element("div", content, class_="scroll tall" if sorts else "scroll")
@@ -34,7 +39,9 @@ def cell(value: Any) -> Element:
         return value if value.tag == "td" else element("td", value)
     if value is None:
         return element("td", ABSENT, data_value="")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    if not isinstance(value, (int, float)):
         return element("td", str(value), class_="text")
     return element(
         "td", f"{value:.2f}" if isinstance(value, float) else str(value), data_value=value
