@@ -42,6 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "engine": {"evaluation"} | MODELS,
     "detectron2_setup": GROUND,
 }
+ARROWS["reporting"] = {"evaluation", "visualization", "data", "vocab", "__init__"} | GROUND
 ARROWS["exporting"] = {"predict"} | MODELS
 ARROWS["loading"] = {"predict", "exporting", "checkpoints"} | GROUND
 ARROWS["web"] = {"predict", "visualization"} | MODELS

@@ -10,7 +10,8 @@ and CLIP. Below the table are the parts of the protocols that could explain a di
 
 Predictions are scored on the ground truth, which must be on disk; the classes and images with the
 largest differences are named. Two of them are also scored against each other: the first one is
-taken for the truth.
+taken for the truth. Runs of which every image was counted (predictions, or `frozenseg evaluate
+--per-image`) get the 95 % interval of their differences.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from __future__ import annotations
 import argparse
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frozenseg.cli.options import add_shared, whole
+
+if TYPE_CHECKING:
+    from frozenseg.evaluation.per_image import PerImage
 
 NONE = "none"
 
@@ -42,10 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Kept(NamedTuple):
-    """A run's predictions: the folder, and the scores of each image."""
+    """A run's predictions: the folder, the scores of each image, and what was counted of it."""
 
     folder: Any
     images: dict[Any, dict[str, float]]
+    counts: PerImage | None
 
 
 def main(args: argparse.Namespace) -> None:
@@ -67,7 +72,8 @@ def main(args: argparse.Namespace) -> None:
     for name, sentences in notes.items():
         print(f"\n{name}:")
         print("\n".join(f"- {sentence}" for sentence in sentences))
-    more = print_details(runs, kept, args.most) if kept else {}
+    sure = print_intervals(runs, kept, args.results)
+    more = {**sure, **(print_details(runs, kept, args.most) if kept else {})}
     if args.json:
         content = {"published": published.name if published else None, "rows": rows, "notes": notes}
         write_json(args.json, {**content, **more})
@@ -107,7 +113,7 @@ def read_runs(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, K
             truth = truth or truth_of(folder)
             scores = score_predictions(folder, truth)
             runs[run] = {folder.about["dataset"]: {**folder.about, "metrics": scores.metrics}}
-            kept[run] = Kept(folder, scores.images)
+            kept[run] = Kept(folder, scores.images, scores.counts)
     return runs, kept
 
 
@@ -119,7 +125,7 @@ def print_details(
     from frozenseg.evaluation.prediction_tables import class_rows, extremes, image_rows
     from frozenseg.evaluation.results import column, plain
 
-    (first, (folder, _)), *others = kept.items()
+    (first, (folder, *_)), *others = kept.items()
     name = folder.about["dataset"]
     metrics = {run: entries[name]["metrics"] for run, entries in runs.items()}
     files = {key: image["file_name"] for key, image in folder.images.items()}
@@ -129,17 +135,48 @@ def print_details(
         for title, table in extremes(rows, what, names, most):
             print(f"\n{title}\n{table}")
     agreements = []
-    for other, (second, _) in others:
+    for other, (second, *_) in others:
         found = agreement(folder, second)
         scores = {key: column(found.metrics, key).get("all") for key in ("PQ", "SQ", "RQ", "mIoU")}
         told = ", ".join(f"{key} {value:.2f}" for key, value in scores.items() if value is not None)
         print(f"\nagreement, {other} scored with {first} as the truth: {told or 'no maps'}")
-        agreements.append({"truth": first, "scored": other, **found._asdict()})
+        scored = {"metrics": found.metrics, "images": found.images}
+        agreements.append({"truth": first, "scored": other, **scored})
     return {
         "classes": [row._asdict() for row in classes],
         "images": [row._asdict() for row in images],
         "agreement": plain(agreements),
     }
+
+
+def print_intervals(
+    runs: dict[str, dict[str, Any]], kept: dict[str, Kept], paths: list[Path]
+) -> dict[str, Any]:
+    """Prints what the differences to the first run say; returns all of them, for JSON.
+
+    Only of runs whose counts of every image are there. Raises: the errors of `intervals`.
+    """
+    from frozenseg.evaluation.bootstrap import intervals, statement
+    from frozenseg.evaluation.per_image import counts_beside
+
+    found = []
+    for name in dict.fromkeys(name for entries in runs.values() for name in entries):
+        counts = {
+            run: kept[run].counts if run in kept else counts_beside(path, entries[name]).counts
+            for (run, entries), path in zip(runs.items(), paths, strict=True)
+            if name in entries
+        }
+        (first, start), *others = counts.items()
+        for other, counted in others:
+            if start is not None and counted is not None:
+                rows = intervals(start, counted)
+                print(f"\n{name}: paired bootstrap over {len(start.images)} images")
+                print("\n".join(f"- {statement(row, first, other)}" for row in rows if row.is_main))
+                found += [
+                    {"dataset": name, "first": first, "second": other, **row._asdict()}
+                    for row in rows
+                ]
+    return {"intervals": found} if found else {}
 
 
 def choose_published(name: str | None, runs: dict[str, dict[str, Any]]) -> Any:

@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep them, in COCO's formats and as label maps (TEST.SAVE_PREDICTIONS)",
     )
+    add(
+        "--per-image",
+        action="store_true",
+        help="keep what was counted of every image, for `report` and `compare` "
+        "(TEST.SAVE_PER_IMAGE)",
+    )
     add("--overwrite", action="store_true", help="forget the results that are there")
     add_shared(parser, "--num-gpus", "--opts")
 
@@ -66,6 +72,8 @@ def main(args: argparse.Namespace) -> int:
         cfg.DATASETS.WORDS = args.words
     if args.save_predictions:
         cfg.TEST.SAVE_PREDICTIONS = True
+    if args.per_image:
+        cfg.TEST.SAVE_PER_IMAGE = True
     register_datasets(cfg)
     names = dataset_names(
         args.benchmarks or cfg.DATASETS.TEST, cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN

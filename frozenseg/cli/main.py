@@ -37,6 +37,7 @@ COMMANDS = {
     "weights join": "join a Mask-Adapter's weights and a model's",
     "draw": "image, ground truth and prediction side by side",
     "compare": "set results beside published scores",
+    "report": "results as a page with charts, worst images, and what differences say",
     "sam-masks": "export SAM's automatic masks of a dataset or folder",
     "pairings": "train and score a grid of Fusioner pairings",
     "benchmark": "where the time and the memory of one image go",

@@ -84,7 +84,7 @@ def _clip_keys(section: str) -> tuple[Key, ...]:
 
 
 # No file of configs/ sets MODEL.FUSIONER.WINDOWS_AT_ONCE (memory), WANDB_PROJECT and
-# TEST.SAVE_PREDICTIONS (disk): the user does.
+# TEST.SAVE_PREDICTIONS and TEST.SAVE_PER_IMAGE (disk): the user does.
 # MODEL.TEXT_CACHE_DIR is for machines whose home folder is not writable, and for tests;
 # INPUT.EPISODES.ROTATION goes with COLOR_JITTER, TEST.SAM_QUERY_MAX_IOU is part of the protocol.
 KEYS: tuple[Key, ...] = (
@@ -483,6 +483,11 @@ KEYS: tuple[Key, ...] = (
         "TEST.SAVE_PREDICTIONS",
         False,
         "evaluations keep their predictions below OUTPUT_DIR, in COCO's formats and as label maps",
+    ),
+    Key(
+        "TEST.SAVE_PER_IMAGE",
+        False,
+        "evaluations keep what they counted of every image below OUTPUT_DIR, for intervals",
     ),
     Key("TEST.VALIDATION_LOSS", False, "evaluations also compute the loss on test sets"),
     Key(

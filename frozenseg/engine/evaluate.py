@@ -34,6 +34,8 @@ from frozenseg.evaluation.evaluators import (
     instance_sources,
     scored_tasks,
 )
+from frozenseg.evaluation.per_image import per_image_file
+from frozenseg.evaluation.per_image_writer import PerImageWriter
 from frozenseg.evaluation.prediction_writer import KINDS, PredictionWriter, prediction_folder
 from frozenseg.evaluation.results import (
     flat_scores,
@@ -126,7 +128,8 @@ def evaluate_dataset(
 
     Entries of processes other than the main one have no metrics.
 
-    Args: folder: of results.json; predictions are kept below it if TEST.SAVE_PREDICTIONS is set.
+    Args: folder: of results.json; predictions are kept below it if TEST.SAVE_PREDICTIONS is set,
+        counts of every image if TEST.SAVE_PER_IMAGE is.
     """
     start = time.perf_counter()
     cfg, row, proposals, about = planned
@@ -163,6 +166,7 @@ def evaluate_dataset(
     ]
     if folder is not None:
         checks += prediction_writers(Path(folder), planned, records, scored)
+        checks += per_image_writers(Path(folder), planned, evaluators)
     with settings_for(model, cfg, scored):
         timed = _TimedLoader(loader, clock), _TimedEvaluators([*evaluators, *checks], clock)
         with clock.running("model"):
@@ -231,6 +235,16 @@ def prediction_writers(
     place = prediction_folder(folder, name)
     logger.info("%s: predictions are kept in %s", name, place)
     return [PredictionWriter(place, planned.row, meta.vocabulary, kinds, records, about)]
+
+
+def per_image_writers(
+    folder: Path, planned: Plan, evaluators: Sequence[DatasetEvaluator]
+) -> list[DatasetEvaluator]:
+    """The one that keeps what `evaluators` count of every image, if the config asks for it."""
+    if not planned.cfg.TEST.SAVE_PER_IMAGE:
+        return []
+    path = per_image_file(folder, planned.about["dataset"])
+    return [PerImageWriter(path, evaluators, planned.about)]
 
 
 def proposals_of(cfg: CfgNode, name: str) -> ProposalFolder | None:

@@ -29,6 +29,7 @@ from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import Plan, evaluate_dataset, plan
 from frozenseg.engine.inputs import missing
 from frozenseg.engine.protocol import identify_weights
+from frozenseg.evaluation.per_image import check_belongs, per_image_file, read_per_image
 from frozenseg.evaluation.prediction_folder import read_index
 from frozenseg.evaluation.prediction_writer import INDEX, prediction_folder
 from frozenseg.evaluation.results import (
@@ -108,7 +109,7 @@ def score_benchmarks(cfg: CfgNode, weights: str, names: Sequence[str], folder: P
 def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]], folder: Path) -> None:
     """Puts the entry of a dataset among `entries`, unless it is there and nothing has changed.
 
-    Predictions that are to be kept must be there, too.
+    Predictions and counts that are to be kept must be there, too.
     """
     about, name = planned.about, planned.about["dataset"]
     for other, entry in entries.items():
@@ -122,7 +123,8 @@ def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]], folder
         same = json.loads(json.dumps({key: about[key] for key in IDENTITY}))
         images = len(DatasetCatalog.get(name))
         unchanged = {**entries[name], **same, "images": images} == entries[name]
-        if unchanged and not _lacks_predictions(planned, same, folder):
+        lacks = _lacks_predictions(planned, same, folder) or _lacks_counts(planned, folder)
+        if unchanged and not lacks:
             logger.info("%s: scored before with the same config and checkpoint", name)
             return
         del entries[name]
@@ -140,6 +142,18 @@ def _lacks_predictions(planned: Plan, same: Mapping[str, Any], folder: Path) -> 
     except (FileNotFoundError, ValueError):
         return True
     return {**kept, **same} != kept
+
+
+def _lacks_counts(planned: Plan, folder: Path) -> bool:
+    """The same of the counts of every image."""
+    if not planned.cfg.TEST.SAVE_PER_IMAGE:
+        return False
+    path = per_image_file(folder, planned.about["dataset"])
+    try:
+        check_belongs(read_per_image(path), planned.about, path)
+    except (FileNotFoundError, ValueError):
+        return True
+    return False
 
 
 class OtherModelError(ValueError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
@@ -71,17 +72,36 @@ def per_class(
     }
 
 
+class ImageCounts(NamedTuple):
+    """What was counted of one image: the indices of its classes (R,), and their rows (R, K)."""
+
+    file: str
+    classes: NDArray[Any]
+    rows: NDArray[Any]
+
+
+def image_key(record: Mapping[str, Any]) -> Any:
+    """An image's id; of an item that asks for classes of an image, its file and these."""
+    if "asked" not in record:
+        return record["image_id"]
+    return f"{Path(record['file_name']).name} {' '.join(map(str, record['asked']))}"
+
+
 class CountingEvaluator(DatasetEvaluator):
     """Adds up counts over images and processes; subclasses fill them in `process` and score them.
 
     Attributes:
+        kind: name of its results.
         columns: how many numbers are counted of a class.
         totals: how many rows follow those of the classes.
         counts: the sums of this process (C + totals, columns), float64, exact up to 2^53.
+        per_image: the counts of each image by its `image_key`; None unless they are kept.
     """
 
+    kind: str
     columns: int
     totals = 0
+    per_image: dict[Any, ImageCounts] | None = None
 
     def __init__(self, class_names: tuple[str, ...], groups: Groups) -> None:
         """`groups`: boolean class masks by name, see `class_groups`."""
@@ -92,10 +112,31 @@ class CountingEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forgets all images."""
         self.counts = np.zeros((len(self.class_names) + self.totals, self.columns))
+        if self.per_image is not None:
+            self.per_image = {}
+
+    def keep_images(self) -> None:
+        """From now on the counts of every image are kept, too."""
+        self.per_image = {}
+
+    def add_image(self, record: Mapping[str, Any], counts: NDArray[Any]) -> None:
+        """Adds what was counted of an image (C + totals, columns)."""
+        self.counts += counts
+        if self.per_image is not None:
+            rows = self.image_rows(counts)
+            found = np.flatnonzero(rows.any(1))
+            file = Path(record["file_name"]).name
+            self.per_image[image_key(record)] = ImageCounts(file, found, rows[found])
+
+    def image_rows(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """What is kept of an image's counts (C, K): see `per_image.COLUMNS`."""
+        return counts[: len(self.class_names)]
 
     def add(self, other: CountingEvaluator) -> None:
         """Adds the images of another evaluator of the same kind."""
         self.counts += other.counts
+        if self.per_image is not None and other.per_image is not None:
+            self.per_image |= other.per_image
 
     def evaluate(self) -> dict[str, Any] | None:
         """The scores in percent of all processes' images, on the main process."""

@@ -45,6 +45,7 @@ class EpisodeEvaluator(CountingEvaluator):
     Source: Fusioner, arXiv:2210.15138, and few-shot segmentation before it.
     """
 
+    kind = "episodes"
     columns = 3  # intersection, union, items
     totals = 2  # foreground, background
 
@@ -61,11 +62,13 @@ class EpisodeEvaluator(CountingEvaluator):
             right, total = np.diag(counts), counts.sum()
             union = counts.sum(0) + counts.sum(1) - right
             foreground = counts[:-1, :-1].sum()
-            self.counts[[*asked, -2, -1]] += [
+            of_item = np.zeros_like(self.counts)
+            of_item[[*asked, -2, -1]] = [
                 *([right[i], union[i], 1] for i in range(len(asked))),
                 [foreground, total - right[-1], 1],
                 [right[-1], total - foreground, 1],
             ]
+            self.add_image(item, of_item)
 
     def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
         """{"episodes": scores}."""

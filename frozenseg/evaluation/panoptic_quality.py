@@ -92,6 +92,7 @@ def panoptic_scores(counts: NDArray[Any], groups: Groups, names: tuple[str, ...]
 class PanopticEvaluator(CountingEvaluator):
     """Scores `panoptic_seg` (map, segments_info) of every image."""
 
+    kind = "panoptic"
     columns = len(COUNTS)
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -99,7 +100,7 @@ class PanopticEvaluator(CountingEvaluator):
         for record, output in zip(inputs, outputs, strict=True):
             panoptic, segments = output["panoptic_seg"]
             ids = panoptic.cpu().numpy()
-            self.counts += match_image(record, ids, segments, len(self.class_names))
+            self.add_image(record, match_image(record, ids, segments, len(self.class_names)))
 
     def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
         """{"panoptic": scores}."""

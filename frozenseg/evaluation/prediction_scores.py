@@ -19,6 +19,7 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.evaluation.averages import class_groups
 from frozenseg.evaluation.evaluators import build_evaluators
 from frozenseg.evaluation.panoptic_quality import PanopticEvaluator
+from frozenseg.evaluation.per_image import KINDS, PerImage, per_image_of
 from frozenseg.evaluation.prediction_folder import AGAIN, PredictionFolder
 from frozenseg.evaluation.results import column, plain
 from frozenseg.evaluation.semantic_iou import SemanticEvaluator
@@ -31,10 +32,15 @@ Record = Mapping[str, Any]
 
 
 class Scores(NamedTuple):
-    """The `metrics` of an entry of results.json, and each image's score by column."""
+    """The `metrics` of an entry of results.json, and each image's score by column.
+
+    Attributes:
+        counts: of every image, of panoptic and semantic predictions.
+    """
 
     metrics: dict[str, Any]
     images: dict[Any, dict[str, float]]
+    counts: PerImage | None
 
 
 class Truth(NamedTuple):
@@ -148,6 +154,9 @@ def _score(
     evaluators: Sequence[Any], records: Sequence[Record], folder: PredictionFolder
 ) -> Scores:
     """The sums over the images are made as in an evaluation, so that all digits are the same."""
+    counting = [one for one in evaluators if getattr(one, "kind", None) in KINDS]
+    for evaluator in counting:
+        evaluator.keep_images()
     totals = [copy.copy(evaluator) for evaluator in evaluators]
     for total in totals:
         total.reset()
@@ -167,4 +176,4 @@ def _score(
     metrics: dict[str, Any] = {}
     for total in totals:
         metrics |= total.evaluate()
-    return Scores(plain(metrics), images)
+    return Scores(plain(metrics), images, per_image_of(totals, folder.about))

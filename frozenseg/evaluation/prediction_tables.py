@@ -15,6 +15,7 @@ CLASS_SCORES = {
     "AP": ("instance", "AP"),
     "AP, official": ("instance_official", "AP"),
     "IoU": ("semantic", "IoU"),
+    "IoU of items": ("episodes", "IoU"),
 }
 
 
@@ -42,8 +43,9 @@ def class_rows(runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     for run, metrics in runs.items():
         for score, (part, key) in CLASS_SCORES.items():
             for name, values in metrics.get(part, {}).get("per_class", {}).items():
-                row = rows.setdefault((score, name), Row(name, score, {}))
-                row.runs[run] = values[key]
+                if values.get(key) is not None:
+                    row = rows.setdefault((score, name), Row(name, score, {}))
+                    row.runs[run] = values[key]
     return list(rows.values())
 
 

@@ -71,6 +71,8 @@ def predicted_labels(output: Mapping[str, Any]) -> NDArray[Any]:
 class SemanticEvaluator(CountingEvaluator):
     """Scores the labels of every image against label maps or panoptic ground truth."""
 
+    kind = "semantic"
+
     def __init__(self, class_names: tuple[str, ...], groups: Groups, ignore_label: int) -> None:
         self.columns = len(class_names) + 1
         self.ignore_label = ignore_label
@@ -82,7 +84,7 @@ class SemanticEvaluator(CountingEvaluator):
             predicted = predicted_labels(output)
             truth, source = self._truth(record)
             check_same_size(source, truth.shape, record["file_name"], predicted.shape)
-            self.counts += confusion_matrix(truth, predicted, len(self.class_names))
+            self.add_image(record, confusion_matrix(truth, predicted, len(self.class_names)))
 
     def _truth(self, record: dict[str, Any]) -> tuple[NDArray[Any], str]:
         """The labels (H, W) of an image, -1 where they are not scored, and their file."""
@@ -94,6 +96,10 @@ class SemanticEvaluator(CountingEvaluator):
                 "belongs to another set of classes; prepare the dataset again"
             )
         return labels, source
+
+    def image_rows(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """Pixels (C, 3) of every class: right ones, its own ones, predicted ones."""
+        return np.stack([np.diag(counts), counts.sum(1), counts.sum(0)[:-1]], axis=1)
 
     def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
         """{"semantic": scores}."""
