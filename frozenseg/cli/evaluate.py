@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep them, in COCO's formats and as label maps (TEST.SAVE_PREDICTIONS)",
     )
+    add("--diagnose", action="store_true", help="also say where the model fails (TEST.DIAGNOSE)")
     add("--overwrite", action="store_true", help="forget the results that are there")
     add_shared(parser, "--num-gpus", "--opts")
 
@@ -58,6 +59,8 @@ def main(args: argparse.Namespace) -> int:
         cfg.DATASETS.WORDS = args.words
     if args.save_predictions:
         cfg.TEST.SAVE_PREDICTIONS = True
+    if args.diagnose:
+        cfg.TEST.DIAGNOSE = True
     register_datasets(cfg)
     names = dataset_names(
         args.benchmarks or cfg.DATASETS.TEST, cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN

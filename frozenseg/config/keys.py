@@ -484,6 +484,11 @@ KEYS: tuple[Key, ...] = (
         False,
         "evaluations keep their predictions below OUTPUT_DIR, in COCO's formats and as label maps",
     ),
+    Key(
+        "TEST.DIAGNOSE",
+        False,
+        "evaluations also say where the model fails (docs/diagnosis.md), in at most twice the time",
+    ),
     Key("TEST.VALIDATION_LOSS", False, "evaluations also compute the loss on test sets"),
     Key(
         "MODEL.MASK_FORMER.CLASS_WEIGHTS",

@@ -21,6 +21,8 @@ from frozenseg.data.catalog.register import register_datasets, registered_split
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.data.proposals.reader import ProposalFolder
+from frozenseg.engine.diagnose_words import TASKS as WORD_TASKS
+from frozenseg.engine.diagnose_words import class_cosines, diagnose_words
 from frozenseg.engine.protocol import (
     UNKNOWN_WEIGHTS,
     EvaluatedWeights,
@@ -28,6 +30,8 @@ from frozenseg.engine.protocol import (
     mask_ensemble,
     protocol,
 )
+from frozenseg.evaluation.averages import class_groups
+from frozenseg.evaluation.diagnosers import build_diagnosis
 from frozenseg.evaluation.evaluators import (
     CoverageCheck,
     build_evaluators,
@@ -162,9 +166,17 @@ def evaluate_dataset(
     ]
     if folder is not None:
         checks += prediction_writers(Path(folder), planned, records, scored)
+    if cfg.TEST.DIAGNOSE:
+        cosine_CC = class_cosines(model, meta.vocabulary)
+        checks.append(build_diagnosis(evaluators, meta.vocabulary, cosine_CC))
     with settings_for(model, cfg, scored):
         metrics = plain(inference_on_dataset(model, loader, [*evaluators, *checks]))
     found = {key: metrics.pop(key, None) for key in FINDINGS}
+    diagnosis = metrics.pop("diagnosis", {})
+    seconds = time.perf_counter() - start - diagnosis.get("seconds", 0.0)
+    if cfg.TEST.DIAGNOSE:
+        found["diagnosis"] = {**diagnosis, **_diagnosed_words(model, planned, records, mapper)}
+        found["diagnosis"]["seconds"] = round(time.perf_counter() - start - seconds, 2)
     return {
         **about,
         "images": len(records),
@@ -172,8 +184,34 @@ def evaluate_dataset(
         **found,
         "versions": package_versions(),
         "seed": cfg.SEED,
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": round(seconds, 2),
     }
+
+
+def _diagnosed_words(
+    model: nn.Module, planned: Plan, records: Sequence[Mapping[str, Any]], mapper: Any
+) -> dict[str, Any]:
+    """The parts of a diagnosis that ask some images again with other words."""
+    cfg, row, _, about = planned
+    meta = MetadataCatalog.get(about["dataset"])
+
+    def load(chosen: list[Any]) -> Any:
+        batches = build_detection_test_loader(chosen, mapper=mapper)
+        return bar(batches, "diagnosis of words", "image", shown=comm.is_main_process())
+
+    asked = [task for task in WORD_TASKS if task in about["protocol"]["tasks"]]
+    with settings_for(model, cfg, asked):
+        found = diagnose_words(
+            model,
+            row,
+            meta.vocabulary,
+            class_groups(meta.vocabulary.thing_mask, seen_of(cfg, meta.vocabulary)),
+            records,
+            load,
+            words=about["protocol"]["words"]["set"],
+            seed=max(0, cfg.SEED),
+        )
+    return dict(plain(found))
 
 
 def prediction_writers(

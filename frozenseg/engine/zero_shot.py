@@ -122,7 +122,8 @@ def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]], folder
         same = json.loads(json.dumps({key: about[key] for key in IDENTITY}))
         images = len(DatasetCatalog.get(name))
         unchanged = {**entries[name], **same, "images": images} == entries[name]
-        if unchanged and not _lacks_predictions(planned, same, folder):
+        diagnosed = "diagnosis" in entries[name] or not planned.cfg.TEST.DIAGNOSE
+        if unchanged and diagnosed and not _lacks_predictions(planned, same, folder):
             logger.info("%s: scored before with the same config and checkpoint", name)
             return
         del entries[name]

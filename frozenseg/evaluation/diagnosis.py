@@ -1,5 +1,6 @@
-"""The "diagnosis" of an entry of results.json: where a model fails (`frozenseg evaluate --diagnose`).
+"""The "diagnosis" of an entry of results.json: where a model fails.
 
+`frozenseg evaluate --diagnose` asks for it.
 Percent as all scores; null where there was nothing to score; groups are those of the scores (all,
 things, seen, unseen, ...). Parts that the ground truth or the model cannot give are left out.
 """
@@ -29,6 +30,7 @@ class Oracles(TypedDict):
 class Confusion(TypedDict):
     """`count` segments of a class were found, but named as another.
 
+    On benchmarks with label maps alone these are pixels.
     cosine: of the two words in the text tower, null without one.
     """
 
