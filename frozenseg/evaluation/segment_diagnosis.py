@@ -117,7 +117,7 @@ def recall_counts(table: SegmentTable, classes: int) -> NDArray[Any]:
     named_T[_right(table)] = True
     counts = np.zeros((classes, len(SIZES), 3))
     for column, chosen_T in enumerate((table.region_T, table.found_T >= 0, named_T)):
-        np.add.at(counts, (table.truth_T[chosen_T], size_T[chosen_T], column), 1)
+        np.add.at(counts[:, :, column], (table.truth_T[chosen_T], size_T[chosen_T]), 1)
     return counts.reshape(classes, -1)
 
 
@@ -133,7 +133,7 @@ def calibration_counts(table: SegmentTable, classes: int) -> NDArray[Any]:
     bins = (scores * BINS).astype(np.int64).clip(0, BINS - 1)
     counts = np.zeros((classes, BINS, 3))
     for column, values in enumerate((np.ones_like(scores), scores, right_Q[known_Q])):
-        np.add.at(counts, (table.predicted_Q[known_Q], bins, column), values)
+        np.add.at(counts[:, :, column], (table.predicted_Q[known_Q], bins), values)
     return counts.reshape(classes, -1)
 
 

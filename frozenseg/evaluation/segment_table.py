@@ -8,6 +8,7 @@ pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -175,4 +176,4 @@ def boundary_pixels(ids_HW: NDArray[Any], distance: int) -> NDArray[np.bool_]:
 
 def boundary_distance(size: tuple[int, ...], ratio: float = 0.02) -> int:
     """Boundary IoU's distance in pixels: 2 % of the image's diagonal, at least 1."""
-    return max(1, round(ratio * float(np.hypot(*size[:2]))))
+    return max(1, round(ratio * math.hypot(*size[:2])))
