@@ -166,9 +166,7 @@ def evaluate_dataset(
     ]
     if folder is not None:
         checks += prediction_writers(Path(folder), planned, records, scored)
-    if cfg.TEST.DIAGNOSE:
-        cosine_CC = class_cosines(model, meta.vocabulary)
-        checks.append(build_diagnosis(evaluators, meta.vocabulary, cosine_CC))
+    checks += diagnosis_evaluators(cfg, model, evaluators, meta.vocabulary)
     with settings_for(model, cfg, scored):
         metrics = plain(inference_on_dataset(model, loader, [*evaluators, *checks]))
     found = {key: metrics.pop(key, None) for key in FINDINGS}
@@ -186,6 +184,15 @@ def evaluate_dataset(
         "seed": cfg.SEED,
         "seconds": round(seconds, 2),
     }
+
+
+def diagnosis_evaluators(
+    cfg: CfgNode, model: Any, evaluators: Sequence[DatasetEvaluator], vocabulary: Vocabulary
+) -> list[DatasetEvaluator]:
+    """The diagnosis of what `evaluators` are fed with if the config asks for it."""
+    if not cfg.TEST.DIAGNOSE:
+        return []
+    return [build_diagnosis(evaluators, vocabulary, class_cosines(model, vocabulary))]
 
 
 def _diagnosed_words(

@@ -79,8 +79,8 @@ class SegmentTable:
         _, first, group_Q = np.unique(key_Q, return_index=True, return_inverse=True)
         pixels = np.zeros((len(self.area_T), len(first)), dtype=np.int64)
         np.add.at(pixels.T, group_Q, self.pixels_TQ.T)
-        scores = np.full(len(first), -np.inf)
-        np.maximum.at(scores, group_Q, self.scores_Q)
+        scores = np.full(len(first), np.nan)
+        np.fmax.at(scores, group_Q, self.scores_Q)
         return replace(self, pixels_TQ=pixels, predicted_Q=names_Q[first], scores_Q=scores)
 
     def with_true_names(self, thing_C: NDArray[np.bool_]) -> SegmentTable:
