@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from frozenseg.evaluation.absent_words import (
     panoptic_table,
 )
 from frozenseg.evaluation.averages import Groups
+from frozenseg.structures import TextClassifier
 from frozenseg.vocab import Vocabulary
 from frozenseg.vocab.class_tables import table_entries, table_names
 from frozenseg.vocab.templates import TEMPLATE_SETS
@@ -48,11 +50,29 @@ AS_SCORED = "as scored"
 BARE = ("{}",)
 
 
-class Trial(NamedTuple):
-    """One way of asking for the classes: words, their text classifier, and the scores so far."""
+class Asked(NamedTuple):
+    """Words whose text is computed; stands where a model has its `TextClassifierBuilder`.
+
+    More vocabularies than a builder keeps are asked in turn.
+    """
 
     vocabulary: Vocabulary
-    classifier: TextClassifierBuilder
+    text: TextClassifier
+    builder: TextClassifierBuilder
+
+    def __call__(self, vocabulary: Vocabulary) -> TextClassifier:
+        """The words' classifier; of another vocabulary the builder's."""
+        return self.text if vocabulary is self.vocabulary else self.builder(vocabulary)
+
+    def embed(self, words: Sequence[str]) -> torch.Tensor:
+        """As `TextClassifierBuilder.embed`."""
+        return self.builder.embed(words)
+
+
+class Trial(NamedTuple):
+    """One way of asking for the classes, and the scores so far."""
+
+    asked: Asked
     scores: WordScores
     about: dict[str, Any]
 
@@ -100,9 +120,9 @@ def diagnose_words(
     if not isinstance(model, OpenVocabularyModel) or not set(TASKS) & set(row.tasks):
         return {}
 
-    def trial(asked: Vocabulary, classifier: TextClassifierBuilder, about: Any) -> Trial:
+    def trial(asked: Vocabulary, builder: TextClassifierBuilder, about: Any) -> Trial:
         scores = WordScores(vocabulary.names, groups, row.ignore_label)
-        return Trial(asked, classifier, scores, about)
+        return Trial(Asked(asked, builder(asked), builder), scores, about)
 
     absent = [
         trial(asked, model.classifier, about)
@@ -117,9 +137,9 @@ def diagnose_words(
         for batch in load(chosen_records(records, len(everything) + 2)):
             answer = _answerer(model, batch)
             for each in everything:
-                each.scores.process(batch, answer(each.vocabulary, each.classifier))
+                each.scores.process(batch, answer(each.asked))
             if "panoptic" in row.tasks:
-                _ask_single_words(queries, batch, answer, vocabulary, model.classifier, seed)
+                _ask_single_words(queries, batch, answer, absent[0].asked, seed)
     scored = [(each.about, each.scores.evaluate()) for each in everything]
     asked_once = queries.evaluate()
     if not comm.is_main_process():
@@ -187,30 +207,28 @@ def _words_of(row: DatasetSplit, vocabulary: Vocabulary, words: str) -> Vocabula
     return row_vocabulary(row, datasets_root())
 
 
-Answer = Callable[[Vocabulary, TextClassifierBuilder], list[dict[str, Any]]]
+Answer = Callable[[Asked], list[dict[str, Any]]]
 
 
 def _answerer(model: OpenVocabularyModel, batch: list[dict[str, Any]]) -> Answer:
     """What the model says of a batch with any words; its encoders look at it once if they can."""
     own: Any = model
-    encoded = own.encode(batch) if hasattr(own, "segment_encoded") else None
+    shares = hasattr(own, "segment_encoded") and not own.oracle_masks
+    encoded = own.encode(batch) if shares else None
 
-    def answer(asked: Vocabulary, classifier: TextClassifierBuilder) -> list[dict[str, Any]]:
-        with asking(model, asked, classifier):
-            outputs = own.segment_encoded(batch, *encoded) if encoded else own(batch)
-        return list(outputs)
+    def answer(asked: Asked) -> list[dict[str, Any]]:
+        with asking(model, asked):
+            return list(own.segment_encoded(batch, *encoded) if encoded else own(batch))
 
     return answer
 
 
 @contextmanager
-def asking(
-    model: OpenVocabularyModel, vocabulary: Vocabulary, classifier: TextClassifierBuilder
-) -> Iterator[None]:
-    """Within it the model has other words and another text classifier."""
+def asking(model: Any, asked: Asked) -> Iterator[None]:
+    """Within it the model has other words and their text."""
     before = model.vocabulary, model.classifier
-    model.classifier = classifier
-    model.set_vocabulary(vocabulary)
+    model.classifier = asked
+    model.set_vocabulary(asked.vocabulary)
     try:
         yield
     finally:
@@ -219,23 +237,21 @@ def asking(
 
 
 def _ask_single_words(
-    queries: QueryScores,
-    batch: list[dict[str, Any]],
-    answer: Answer,
-    vocabulary: Vocabulary,
-    classifier: TextClassifierBuilder,
-    seed: int,
+    queries: QueryScores, batch: list[dict[str, Any]], answer: Answer, whole: Asked, seed: int
 ) -> None:
     """Of every image one class that it holds and one that it does not."""
+    classes = whole.vocabulary.classes
     for number, record in enumerate(batch):
         there = sorted({segment["category_id"] for segment in record["segments_info"]})
-        others = sorted(set(range(len(vocabulary))) - set(there))
-        generator = np.random.default_rng([seed, zlib.crc32(record["file_name"].encode())])
-        for choices in (there, others):
-            if choices:
-                label = int(generator.choice(choices))
-                output = answer(Vocabulary((vocabulary.classes[label],)), classifier)[number]
-                queries.add(panoptic_table(record, output), label)
+        others = sorted(set(range(len(classes))) - set(there))
+        generator = np.random.default_rng(
+            [seed, zlib.crc32(Path(record["file_name"]).name.encode())]
+        )
+        for choices in filter(None, (there, others)):
+            label = int(generator.choice(choices))
+            text = whole.text.select(torch.tensor([label], device=whole.text.embeddings_SK.device))
+            asked = Asked(Vocabulary((classes[label],)), text, whole.builder)
+            queries.add(panoptic_table(record, answer(asked)[number]), label)
 
 
 def absent_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -255,13 +271,13 @@ def prompt_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for one in rows:
         for name, value in one["per_class"].items():
             per_class.setdefault(name, {})[one["name"]] = value
-    changes = []
+    changes: list[dict[str, Any]] = []
     for name, by_prompt in per_class.items():
         best = max(by_prompt, key=lambda prompt: by_prompt[prompt])
         before = by_prompt.get(AS_SCORED, 0.0)
         if by_prompt[best] > before:
-            change = {"name": name, "prompt": best, "before": before, "after": by_prompt[best]}
-            changes.append(change)
+            after = by_prompt[best]
+            changes.append({"name": name, "prompt": best, "before": before, "after": after})
     scores = {name: [one[name] for one in rows] for name in ("PQ", "mIoU")}
     return {
         "images": rows[0]["images"],

@@ -70,7 +70,7 @@ class DiagnosisEvaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return None
         diagnosis: dict[str, Any] = {"seconds": round(self.seconds, 2), "oracles": {}}
-        near = {}
+        near: dict[str, Any] = {}
         for part in found:
             diagnosis["oracles"] |= part.pop("oracles", {})
             near |= part.pop("open", {})

@@ -86,13 +86,13 @@ def test_the_model_has_its_words_again_after_an_error():
     seen = []
 
     def fail():
-        with words.asking(model, "others", "other"):
-            seen.append((model.vocabulary, model.classifier))
+        with words.asking(model, words.Asked("others", "others", "builder")):
+            seen.append((model.vocabulary, model.classifier("others")))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert seen == [("others", "other")]
+    assert seen == [("others", "others")]
     assert (model.vocabulary, model.classifier) == ("own", "plain")
 
 
