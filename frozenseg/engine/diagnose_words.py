@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -107,17 +107,19 @@ def diagnose_words(
     records: Sequence[Mapping[str, Any]],
     load: Callable[[list[Any]], Iterator[list[dict[str, Any]]]],
     *,
+    tasks: Collection[str] = TASKS,
     words: str = OWN,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The parts of a `Diagnosis` that are about words; {} for models without a text tower.
 
     Args:
+        tasks: what the model outputs and the benchmark scores; nothing is asked without `TASKS`.
         vocabulary, words: of the evaluation, and the set that it is from.
         groups: of the classes.
         load: batches of the model's inputs from records.
     """
-    if not isinstance(model, OpenVocabularyModel) or not set(TASKS) & set(row.tasks):
+    if not isinstance(model, OpenVocabularyModel) or not set(TASKS) & set(tasks):
         return {}
 
     def trial(asked: Vocabulary, builder: TextClassifierBuilder, about: Any) -> Trial:
@@ -138,7 +140,7 @@ def diagnose_words(
             answer = _answerer(model, batch)
             for each in everything:
                 each.scores.process(batch, answer(each.asked))
-            if "panoptic" in row.tasks:
+            if "panoptic" in tasks:
                 _ask_single_words(queries, batch, answer, absent[0].asked, seed)
     scored = [(each.about, each.scores.evaluate()) for each in everything]
     asked_once = queries.evaluate()

@@ -206,7 +206,8 @@ def _diagnosed_words(
         batches = build_detection_test_loader(chosen, mapper=mapper)
         return bar(batches, "diagnosis of words", "image", shown=comm.is_main_process())
 
-    asked = [task for task in WORD_TASKS if task in about["protocol"]["tasks"]]
+    tasks = scored_tasks(row, about["protocol"]["tasks"])
+    asked = [task for task in WORD_TASKS if task in tasks]
     with settings_for(model, cfg, asked):
         found = diagnose_words(
             model,
@@ -215,6 +216,7 @@ def _diagnosed_words(
             class_groups(meta.vocabulary.thing_mask, seen_of(cfg, meta.vocabulary)),
             records,
             load,
+            tasks=asked,
             words=about["protocol"]["words"]["set"],
             seed=max(0, cfg.SEED),
         )
