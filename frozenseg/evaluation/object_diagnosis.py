@@ -6,6 +6,7 @@ Legend: N predictions, R objects of the ground truth.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,24 +73,25 @@ class ObjectDiagnosis(DatasetEvaluator):
         self.scored = scored
 
     def evaluate(self) -> dict[str, Any] | None:
-        """{"oracles": {"AP": group -> AP}}, on the main process."""
+        """{"oracles": {"AP": group -> AP}}, on the main process.
+
+        The evaluator's own scores are taken from it if it was asked for them before.
+        """
         own = self.scored
         parts = comm.gather((own.images, own.truth, own.predictions))
         if not comm.is_main_process():
             return None
         images, truth, predictions = ([x for part in parts for x in part[i]] for i in range(3))
-        kinds = (predictions, *oracle_predictions(truth, predictions))
-        return {
-            "oracles": {
-                "AP": {
-                    name: self._ap(truth, each, images)
-                    for name, each in zip(ORACLES, kinds, strict=True)
-                }
-            }
-        }
+        masked, named = oracle_predictions(truth, predictions)
 
-    def _ap(self, truth: Annotations, found: Annotations, images: Annotations) -> dict[str, float]:
-        own = self.scored
-        scores = own.measure(truth, found, images, len(own.class_names))["AP"]
-        means = group_means({"AP": scores}, ~np.isnan(scores), own.groups)
-        return {group: float(row["AP"]) for group, row in means.items()}
+        def ap(found: Annotations) -> dict[str, float]:
+            scores = own.measure(truth, found, images, len(own.class_names))["AP"]
+            return _ap_of(group_means({"AP": scores}, ~np.isnan(scores), own.groups))
+
+        real = ap(predictions) if own.means is None else _ap_of(own.means)
+        scored = zip(ORACLES, (real, ap(masked), ap(named)), strict=True)
+        return {"oracles": {"AP": dict(scored)}}
+
+
+def _ap_of(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {group: float(row["AP"]) for group, row in means.items()}
