@@ -34,7 +34,12 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.encoders.clip.backbone import load_clip
 from frozenseg.encoders.sam.model import load_sam
-from frozenseg.engine.evaluate import Plan, per_image_writers, prediction_writers
+from frozenseg.engine.evaluate import (
+    Plan,
+    diagnosis_evaluators,
+    per_image_writers,
+    prediction_writers,
+)
 from frozenseg.engine.optimizer import build_optimizer
 from frozenseg.engine.trainer import Trainer
 from frozenseg.files import flatten
@@ -56,7 +61,7 @@ class Change(NamedTuple):
     Attributes:
         value: another value than the default.
         built: what must differ: "model", "train_mapper", "test_mapper", "optimizer", "trainer",
-            "prediction_writers", "per_image_writers".
+            "prediction_writers", "per_image_writers", "diagnosis".
         refused: the change must be a ValueError that matches this pattern instead.
         given: other keys that the effect needs, set before and after the change.
     """
@@ -220,6 +225,7 @@ CHANGES: dict[str, Change] = {
     "TEST.PATIENCE": Change(2, "trainer", refused=r"PATIENCE is 2, which needs TEST\.BEST_METRIC"),
     "TEST.SAVE_PREDICTIONS": Change(True, "prediction_writers"),
     "TEST.SAVE_PER_IMAGE": Change(True, "per_image_writers"),
+    "TEST.DIAGNOSE": Change(True, "diagnosis"),
     "TEST.VALIDATION_LOSS": Change(
         True, "trainer", refused="no set of DATASETS.TEST has training targets"
     ),
@@ -403,6 +409,8 @@ def build(tiny: Path, built: str, values: Mapping[str, object]) -> object:
         row = DatasetSplit("any", "any", "val", ("semantic",), "", "images")
         plan = Plan(cfg, row, None, {"dataset": "any"})
         return per_image_writers(tiny.parent, plan, [])
+    if built == "diagnosis":
+        return diagnosis_evaluators(cfg, None, [], Vocabulary.parse("cat"))
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     model = architecture(**architecture.from_config(cfg))
     return build_optimizer(cfg, model) if built == "optimizer" else model

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep what was counted of every image, for `report` and `compare` "
         "(TEST.SAVE_PER_IMAGE)",
     )
+    add("--diagnose", action="store_true", help="also say where the model fails (TEST.DIAGNOSE)")
     add("--overwrite", action="store_true", help="forget the results that are there")
     add_shared(parser, "--num-gpus", "--opts")
 
@@ -74,6 +75,8 @@ def main(args: argparse.Namespace) -> int:
         cfg.TEST.SAVE_PREDICTIONS = True
     if args.per_image:
         cfg.TEST.SAVE_PER_IMAGE = True
+    if args.diagnose:
+        cfg.TEST.DIAGNOSE = True
     register_datasets(cfg)
     names = dataset_names(
         args.benchmarks or cfg.DATASETS.TEST, cfg.DATASETS.WORDS, cfg.DATASETS.TRAIN

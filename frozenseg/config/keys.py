@@ -489,6 +489,11 @@ KEYS: tuple[Key, ...] = (
         False,
         "evaluations keep what they counted of every image below OUTPUT_DIR, for intervals",
     ),
+    Key(
+        "TEST.DIAGNOSE",
+        False,
+        "evaluations also say where the model fails (docs/diagnosis.md), in at most twice the time",
+    ),
     Key("TEST.VALIDATION_LOSS", False, "evaluations also compute the loss on test sets"),
     Key(
         "MODEL.MASK_FORMER.CLASS_WEIGHTS",

@@ -21,6 +21,8 @@ from frozenseg.data.catalog.register import register_datasets, registered_split
 from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.data.mappers.masks import build_mapper
 from frozenseg.data.proposals.reader import ProposalFolder
+from frozenseg.engine.diagnose_words import TASKS as WORD_TASKS
+from frozenseg.engine.diagnose_words import class_cosines, diagnose_words
 from frozenseg.engine.protocol import (
     UNKNOWN_WEIGHTS,
     EvaluatedWeights,
@@ -28,6 +30,8 @@ from frozenseg.engine.protocol import (
     mask_ensemble,
     protocol,
 )
+from frozenseg.evaluation.averages import class_groups
+from frozenseg.evaluation.diagnosers import build_diagnosis
 from frozenseg.evaluation.evaluators import (
     CoverageCheck,
     build_evaluators,
@@ -167,12 +171,18 @@ def evaluate_dataset(
     if folder is not None:
         checks += prediction_writers(Path(folder), planned, records, scored)
         checks += per_image_writers(Path(folder), planned, evaluators)
+    checks += diagnosis_evaluators(cfg, model, evaluators, meta.vocabulary)
     with settings_for(model, cfg, scored):
         timed = _TimedLoader(loader, clock), _TimedEvaluators([*evaluators, *checks], clock)
         with clock.running("model"):
             metrics = plain(inference_on_dataset(model, *timed))
     logger.info("%s: %s", name, clock.line(len(batches), "image"))
     found = {key: metrics.pop(key, None) for key in FINDINGS}
+    diagnosis = metrics.pop("diagnosis", {})
+    seconds = time.perf_counter() - start - diagnosis.get("seconds", 0.0)
+    if cfg.TEST.DIAGNOSE:
+        found["diagnosis"] = {**diagnosis, **_diagnosed_words(model, planned, records, mapper)}
+        found["diagnosis"]["seconds"] = round(time.perf_counter() - start - seconds, 2)
     return {
         **about,
         "images": len(records),
@@ -180,7 +190,7 @@ def evaluate_dataset(
         **found,
         "versions": package_versions(),
         "seed": cfg.SEED,
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": round(seconds, 2),
     }
 
 
@@ -211,6 +221,43 @@ class _TimedEvaluators(DatasetEvaluators):
     def evaluate(self) -> Any:
         with self.clock.running("scoring"):
             return super().evaluate()
+
+
+def diagnosis_evaluators(
+    cfg: CfgNode, model: Any, evaluators: Sequence[DatasetEvaluator], vocabulary: Vocabulary
+) -> list[DatasetEvaluator]:
+    """The diagnosis of what `evaluators` are fed with if the config asks for it."""
+    if not cfg.TEST.DIAGNOSE:
+        return []
+    return [build_diagnosis(evaluators, vocabulary, class_cosines(model, vocabulary))]
+
+
+def _diagnosed_words(
+    model: nn.Module, planned: Plan, records: Sequence[Mapping[str, Any]], mapper: Any
+) -> dict[str, Any]:
+    """The parts of a diagnosis that ask some images again with other words."""
+    cfg, row, _, about = planned
+    meta = MetadataCatalog.get(about["dataset"])
+
+    def load(chosen: list[Any]) -> Any:
+        batches = build_detection_test_loader(chosen, mapper=mapper)
+        return bar(batches, "diagnosis of words", "image", shown=comm.is_main_process())
+
+    tasks = scored_tasks(row, about["protocol"]["tasks"])
+    asked = [task for task in WORD_TASKS if task in tasks]
+    with settings_for(model, cfg, asked):
+        found = diagnose_words(
+            model,
+            row,
+            meta.vocabulary,
+            class_groups(meta.vocabulary.thing_mask, seen_of(cfg, meta.vocabulary)),
+            records,
+            load,
+            tasks=asked,
+            words=about["protocol"]["words"]["set"],
+            seed=max(0, cfg.SEED),
+        )
+    return dict(plain(found))
 
 
 def prediction_writers(

@@ -124,7 +124,8 @@ def _score(planned: Plan, model: Any, entries: dict[str, dict[str, Any]], folder
         images = len(DatasetCatalog.get(name))
         unchanged = {**entries[name], **same, "images": images} == entries[name]
         lacks = _lacks_predictions(planned, same, folder) or _lacks_counts(planned, folder)
-        if unchanged and not lacks:
+        diagnosed = "diagnosis" in entries[name] or not planned.cfg.TEST.DIAGNOSE
+        if unchanged and diagnosed and not lacks:
             logger.info("%s: scored before with the same config and checkpoint", name)
             return
         del entries[name]

@@ -48,6 +48,7 @@ class InstanceEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forgets all images."""
+        self.means: dict[str, dict[str, float | int]] | None = None  # of the last `evaluate`
         self.images: list[dict[str, Any]] = []
         self.truth: list[dict[str, Any]] = []
         self.predictions: list[dict[str, Any]] = []
@@ -88,6 +89,7 @@ class InstanceEvaluator(DatasetEvaluator):
         for name, values in scores.items():
             for group, row in group_means({name: values}, ~np.isnan(values), self.groups).items():
                 means[group][name] = row[name]
+        self.means = means
         shown = {"AP": scores["AP"], "AP50": scores["AP50"]}
         return {self.key: {**means, "per_class": per_class(shown, counted, self.class_names)}}
 

@@ -8,7 +8,8 @@ metrics: {"panoptic" | "instance" | ...: {group: {score: percent}}, "semantic": 
 protocol (vocabulary, templates, ensemble, thresholds, sizes, ground truth), config_hash,
 checkpoint, checkpoint_hash, versions, seed, seconds,
 warnings: sentences on what of the ground truth makes scores say less than they seem to,
-ignored_pixels: percent of the label maps' pixels, null where there are none.
+ignored_pixels: percent of the label maps' pixels, null where there are none,
+diagnosis: where the model fails, if asked for: `diagnosis.Diagnosis`.
 null among the scores: there was nothing to score.
 """
 
@@ -23,6 +24,7 @@ from msgspec import Meta
 from tabulate import tabulate
 from typing_extensions import NotRequired, TypedDict
 
+from frozenseg.evaluation.diagnosis import Diagnosis
 from frozenseg.files import check_typed, flatten, read_json, write_json
 
 FORMAT = 1
@@ -83,6 +85,7 @@ class _Entry(TypedDict):
     images: Annotated[int, Meta(ge=0)]
     metrics: dict[str, _Mapping]
     protocol: _Protocol
+    diagnosis: NotRequired[Diagnosis]
     seconds: NotRequired[float]
     split: NotRequired[str]
     versions: NotRequired[_Mapping]

@@ -183,11 +183,12 @@ class MaskClassificationModel(OpenVocabularyModel):
             images, features = self.encode(batched_inputs)
             if self.oracle_masks:
                 return self._name_true_masks(batched_inputs, images, features)
-            return self._segment(batched_inputs, images, features)
+            return self.segment_encoded(batched_inputs, images, features)
 
-    def _segment(
+    def segment_encoded(
         self, samples: Samples, images: ImageList, features: Mapping[str, Tensor]
     ) -> list[dict[str, Any]]:
+        """`forward`'s results with the current words, of what `encode` gave."""
         prediction = self._decode(features, self.vocabulary, auxiliary=False).final
         shared, panoptic = self.classify(prediction, features)
         results = []

@@ -67,7 +67,7 @@ class TextClassifierBuilder:
         batch_size: int = 256,
     ):
         """Arguments and errors are those of `WordVectors`, but for `text`, which gives tensors."""
-        self._text = text
+        self._text, self._cache_dir, self._batch_size = text, cache_dir, batch_size
         self._vectors = WordVectors(
             _InNumpy(text), templates=templates, cache_dir=cache_dir, batch_size=batch_size
         )
@@ -96,6 +96,12 @@ class TextClassifierBuilder:
         self._built.pop((key, names), None)
         self._built[key, names] = recent
         return recent
+
+    def with_templates(self, templates: Sequence[str]) -> TextClassifierBuilder:
+        """A builder of the same text tower with other prompts."""
+        return TextClassifierBuilder(
+            self._text, templates=templates, cache_dir=self._cache_dir, batch_size=self._batch_size
+        )
 
     def embed(self, words: Sequence[str]) -> Tensor:
         """Unit vectors (S, K) of any words, float32 on the CPU, in their order."""
