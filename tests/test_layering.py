@@ -44,6 +44,7 @@ ARROWS: dict[str, set[str]] = {
 }
 ARROWS["exporting"] = {"predict"} | MODELS
 ARROWS["loading"] = {"predict", "exporting", "checkpoints"} | GROUND
+ARROWS["labelling"] = {"predict", "loading"} | MODELS
 ARROWS["web"] = {"predict", "visualization"} | MODELS
 ARROWS["benchmarking"] = MODELS
 ARROWS["cli"] = set(ARROWS) | {"__init__"}
