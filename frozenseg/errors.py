@@ -20,6 +20,7 @@ REMEDIES = {
     **dict.fromkeys(
         ("fastapi", "starlette", "uvicorn", "python_multipart"), "pip install 'frozenseg[serve]'"
     ),
+    **dict.fromkeys(("pyarrow", "ray"), "pip install 'frozenseg[label]'"),
     "transformers": "pip install 'frozenseg[fusioner]'",
     **dict.fromkeys(("onnxruntime", "tokenizers", "ftfy"), "pip install 'frozenseg[runtime]'"),
     **dict.fromkeys(("cv2", "scipy", "matplotlib"), _DRAWING),

@@ -45,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
 ARROWS["reporting"] = {"evaluation", "visualization", "data", "vocab", "__init__"} | GROUND
 ARROWS["exporting"] = {"predict"} | MODELS
 ARROWS["loading"] = {"predict", "exporting", "checkpoints"} | GROUND
+ARROWS["labelling"] = {"predict", "loading"} | MODELS
 ARROWS["web"] = {"predict", "visualization"} | MODELS
 ARROWS["benchmarking"] = {"engine"} | MODELS
 ARROWS["cli"] = set(ARROWS) | {"__init__"}

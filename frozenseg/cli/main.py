@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "score one model zero-shot on many benchmarks",
     "reproduce": "score a released model as published, beside the authors' figures",
     "segment": "segment images, videos or a webcam with your own words",
+    "label": "segment millions of images into Parquet files; resumes, also on a Ray cluster",
     "app": "the same as a web page",
     "serve": "the same as a service for programs, over HTTP",
     "export": "write a model as ONNX or torch.export files that run without this code",
