@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = ("float32", "bfloat16", "float16")  # of inference
+PRECISIONS = ("float32", "bfloat16", "float16", "auto")  # of inference
+TOWER_PRECISIONS = ("float32", "bfloat16", "auto")  # of frozen encoders
+_CPU_INFO = Path("/proc/cpuinfo")
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, and Arm's
 
 
 def pick_device(name: str | torch.device) -> str:
@@ -57,6 +61,16 @@ def _mps_suffices() -> bool:
         logger.warning("device: cpu instead of mps, which cannot compute everything: %s", error)
         return False
     return True
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16 products; False where unknown."""
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:
+        return False
+    flags = (line.split(":", 1)[-1] for line in lines if line.lower().startswith(("flags", "feat")))
+    return not _BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
 
 
 def precision_name(precision: str | torch.dtype) -> str:

@@ -101,6 +101,7 @@ CLIP_CHANGES: dict[str, Change] = {
     "CLIP_MODEL_NAME": Change("wider_clip.json"),
     "CLIP_PRETRAINED_WEIGHTS": Change("weights.pt"),
     "EMBED_DIM": Change(99, refused="EMBED_DIM"),
+    "CLIP_PRECISION": Change("bfloat16"),
     "CLASS_ENSEMBLE": Change(False),
     "GEOMETRIC_ENSEMBLE_ALPHA": Change(0.1),
     "GEOMETRIC_ENSEMBLE_BETA": Change(0.1),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frozenseg.cli.options import add_shared, whole
+from frozenseg.device import TOWER_PRECISIONS
 from frozenseg.files import write_json
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "--runs", default=5)
     add("--warmup", type=whole(0), default=2, help="runs before timing (default 2)")
     add_shared(parser, "--threads", default=2)
+    add(
+        "--precision",
+        choices=TOWER_PRECISIONS,
+        help="of the frozen encoders; the decoder stays float32 (default: the config's)",
+    )
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     add(
         "--training",
@@ -80,6 +86,9 @@ def build(args: argparse.Namespace, cache: str) -> tuple[Any, Any]:
         )
     with lines_on_stderr():
         model = benchmark_model(cfg)
+    if args.precision:
+        for tower in filter(None, (model.backbone, model.sam)):
+            tower.precision = args.precision
     if args.vocabulary:
         model.set_vocabulary(read_vocabulary(args.vocabulary))
     return model, cfg
@@ -146,6 +155,7 @@ def report(
     print(
         f"\n{args.config_file}: {height}x{width}, {len(model.vocabulary)} classes, "
         f"{figures['queries']} queries, {args.device}, "
+        f"encoders in {model.backbone.precision}, "
         f"{args.threads} threads, median of {args.runs} runs after {args.warmup}"
     )
     headers = ["stage", "seconds", "processor", "/ backbone", "GFLOP", "parameters (M)"]

@@ -69,7 +69,8 @@ SHARED: dict[str, dict[str, Any]] = {
     "--precision": {
         "choices": PRECISIONS,
         "default": "float32",
-        "help": "half precision saves time and memory on a GPU; results change a little",
+        "help": "half precision saves time and memory on a GPU; results change a little. auto: "
+        "bfloat16 for the frozen encoders on a GPU and on processors with instructions for it",
     },
     "--num-gpus": {
         "type": whole(0, 1024),

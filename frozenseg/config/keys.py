@@ -29,6 +29,7 @@ from frozenseg.config.ranges import (
     WeightOrFile,
     whole,
 )
+from frozenseg.device import TOWER_PRECISIONS
 
 __all__ = ["DETECTRON2_KEYS", "KEYS", "RELATIONS", "Key", "Relation"]
 
@@ -57,6 +58,13 @@ def _clip_keys(section: str) -> tuple[Key, ...]:
             768,
             "width of CLIP's embeddings, checked against the model",
             WIDTH,
+        ),
+        Key(
+            f"{section}.CLIP_PRECISION",
+            "float32",
+            "of CLIP's frozen towers: float32, bfloat16, or auto (bfloat16 on a GPU and on "
+            "processors with instructions for it)",
+            TOWER_PRECISIONS,
         ),
         Key(f"{section}.CLASS_ENSEMBLE", True, "join the decoder's class scores with CLIP's own"),
         Key(
@@ -102,8 +110,9 @@ KEYS: tuple[Key, ...] = (
     Key(
         "MODEL.SAM_PRECISION",
         "float32",
-        "of SAM's image encoder: float32, or bfloat16 (faster, its deviation: docs/frozenseg.md)",
-        ("float32", "bfloat16"),
+        "of SAM's image encoder: float32, bfloat16 (faster, its deviation: docs/frozenseg.md) or "
+        "auto (as CLIP_PRECISION)",
+        TOWER_PRECISIONS,
     ),
     Key(
         "MODEL.SAM_BRANCH",

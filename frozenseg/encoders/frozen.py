@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from frozenseg.checkpoints.digests import WeightsDigest
+from frozenseg.device import TOWER_PRECISIONS, cpu_multiplies_bfloat16
 
 _Self = TypeVar("_Self", bound="Frozen")
+
+# Found once: a compiled tower must not read files.
+_CPU_MULTIPLIES_BFLOAT16 = cpu_multiplies_bfloat16()
+
+
+def check_tower_precision(precision: str, key: str) -> str:
+    """`precision`. Raises: ValueError naming `key` if it is not one of `TOWER_PRECISIONS`."""
+    if precision not in TOWER_PRECISIONS:
+        known = " or ".join(TOWER_PRECISIONS)
+        raise ValueError(f"{key} is {precision!r}: it must be {known}")
+    return precision
+
+
+def tower_precision(precision: str, device: torch.device) -> str:
+    """What one of `TOWER_PRECISIONS` is there: "float32" or "bfloat16".
+
+    "auto" is bfloat16 on Nvidia GPUs and on processors with instructions for it.
+    """
+    if precision != "auto":
+        return precision
+    fast = device.type == "cuda" or (device.type == "cpu" and _CPU_MULTIPLIES_BFLOAT16)
+    return "bfloat16" if fast else "float32"
+
+
+def tower_autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """bfloat16 autocast where `tower_precision` says so; else the caller's, if any."""
+    if tower_precision(precision, device) == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 class Frozen(nn.Module):

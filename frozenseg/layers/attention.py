@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frozenseg.layers.linear import fast_linear
-
 
 class MultiheadAttention(nn.Module):
     """Scaled dot-product attention with `nn.MultiheadAttention`'s parameters, batch first.
@@ -48,7 +46,7 @@ class MultiheadAttention(nn.Module):
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         inputs = (query_BQD, key_BND, value_BND)
         query, key, value = (
-            fast_linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x, weight, bias in zip(inputs, weights, biases, strict=True)
         )
         allowed = None if allowed_BQN is None else allowed_BQN[:, None]
@@ -105,5 +103,5 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        hidden = F.relu(fast_linear(x, self.linear1.weight, self.linear1.bias), inplace=True)
-        return self.norm(x + fast_linear(hidden, self.linear2.weight, self.linear2.bias))
+        hidden = F.relu(self.linear1(x), inplace=True)
+        return self.norm(x + self.linear2(hidden))

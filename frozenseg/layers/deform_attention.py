@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from frozenseg.layers.deform_sampling import LevelShapes, Sampler, ms_deform_sample
-from frozenseg.layers.linear import fast_linear
 
 
 class MultiScaleDeformableAttention(nn.Module):
@@ -78,10 +77,10 @@ class MultiScaleDeformableAttention(nn.Module):
         Raises: ValueError if the levels are not those that the module was built for.
         """
         locations, weights = self.plan(query_BND, reference_points_BNL2, level_shapes)
-        value_BMD = fast_linear(value_BMD, self.value_proj.weight, self.value_proj.bias)
+        value_BMD = self.value_proj(value_BMD)
         value_BMAD = value_BMD.unflatten(-1, (self.num_heads, -1))
         out_BND = self.sample(value_BMAD, level_shapes, locations, weights)
-        return fast_linear(out_BND, self.output_proj.weight, self.output_proj.bias)
+        return self.output_proj(out_BND)
 
     def plan(
         self, query_BND: Tensor, reference_points_BNL2: Tensor, level_shapes: LevelShapes
@@ -101,8 +100,7 @@ class MultiScaleDeformableAttention(nn.Module):
         """Offsets in cells, (B, N, A, L, P, 2); weights, (B, N, A, L, P), sum 1 over (L, P)."""
         shape = (self.num_heads, self.num_levels, self.num_points)
         offsets, logits = (
-            fast_linear(query_BND, layer.weight, layer.bias)
-            for layer in (self.sampling_offsets, self.attention_weights)
+            layer(query_BND) for layer in (self.sampling_offsets, self.attention_weights)
         )
         weights_BNAS = softmax_of_few(logits.unflatten(-1, (self.num_heads, -1)))
         return offsets.unflatten(-1, (*shape, 2)), weights_BNAS.unflatten(-1, shape[1:])

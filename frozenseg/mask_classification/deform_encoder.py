@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frozenseg.layers.deform_attention import MultiScaleDeformableAttention
-from frozenseg.layers.linear import fast_linear
+from frozenseg.layers.linear import feed_forward
 from frozenseg.layers.position_encoding import sine_position_code
 
 
@@ -42,8 +42,7 @@ class DeformableEncoderLayer(nn.Module):
         query = tokens_BND + position_ND
         attended = self.self_attn(query, reference_BNL2, tokens_BND, level_shapes)
         tokens = self.norm1(tokens_BND + attended)
-        hidden = F.relu(fast_linear(tokens, self.linear1.weight, self.linear1.bias), inplace=True)
-        return self.norm2(tokens + fast_linear(hidden, self.linear2.weight, self.linear2.bias))
+        return self.norm2(tokens + feed_forward(tokens, self.linear1, F.relu_, self.linear2))
 
 
 class DeformableTransformer(nn.Module):

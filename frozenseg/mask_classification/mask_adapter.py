@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from frozenseg.layers.linear import fast_linear
 from frozenseg.layers.mask_pooling import resize_mask_logits
 
 MAX_BYTES = 2**28
@@ -127,7 +126,7 @@ class MaskAdapter(nn.Module):
         """Maps (B, N, M, h, w), every row computed."""
         size = (image_BhwD.shape[1], image_BhwD.shape[2])
         branch = self._mask_branch(self._cells(masks_BNHW.flatten(0, 1), size))
-        x = fast_linear(branch, mixing_Dm).unflatten(0, masks_BNHW.shape[:2])
+        x = F.linear(branch, mixing_Dm).unflatten(0, masks_BNHW.shape[:2])
         x = (x + image_BhwD[:, None]).flatten(0, 1)
         for block in (self.cnext1, self.cnext2, self.cnext3):
             x = checkpoint(block, x, use_reentrant=False) if self.use_checkpoint else block(x)
@@ -155,7 +154,7 @@ class MaskAdapter(nn.Module):
     ) -> Tensor:
         """Maps (N, M, h, w) of a chunk of masks."""
         cells = self._cells(masks_NHW, (image_hwD.shape[0], image_hwD.shape[1]))
-        x = fast_linear(self._mask_branch(cells), mixing_Dm).to(self.norm.weight.dtype)
+        x = F.linear(self._mask_branch(cells), mixing_Dm).to(self.norm.weight.dtype)
         x += image_hwD
         # A cell sees 3 cells of the mask to either side; each block adds 3 cells of its own size.
         lowest, highest = -_widest(-cells, _CELLS), _widest(cells, _CELLS)
@@ -165,7 +164,7 @@ class MaskAdapter(nn.Module):
         return self._maps(x)
 
     def _maps(self, x_NhwD: Tensor) -> Tensor:
-        maps = fast_linear(self.norm(x_NhwD), self.final.weight.flatten(1), self.final.bias)
+        maps = F.linear(self.norm(x_NhwD), self.final.weight.flatten(1), self.final.bias)
         return maps.permute(0, 3, 1, 2)
 
 
@@ -220,8 +219,8 @@ class _Block(nn.Module):
         return self.dwconv(x_NhwD.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def _perceptron(self, rows: Tensor) -> Tensor:
-        hidden = F.gelu(fast_linear(self.norm(rows), self.pwconv1.weight, self.pwconv1.bias))
-        return self.gamma * fast_linear(hidden, self.pwconv2.weight, self.pwconv2.bias)
+        hidden = F.gelu(self.pwconv1(self.norm(rows)))
+        return self.gamma * self.pwconv2(hidden)
 
 
 def _widest(values_NHW: Tensor, stride: int = 1) -> Tensor:

@@ -27,7 +27,7 @@ class Placement:
 
     @property
     def precision(self) -> str:
-        """What it computes in: "float32", "bfloat16" or "float16"."""
+        """What it computes in: "float32", "bfloat16", "float16" or "auto"."""
         return self.predictor.precision
 
     def to(self: _Self, *wanted: str | torch.device | torch.dtype) -> _Self:
@@ -42,7 +42,8 @@ class Placement:
         from frozenseg.device import PRECISIONS, pick_device, precision_name
 
         for each in wanted:
-            is_precision = type(each).__name__ == "dtype" or each in PRECISIONS
+            is_name = each in PRECISIONS and each != "auto"  # which is a device
+            is_precision = is_name or type(each).__name__ == "dtype"
             with self._lock:
                 if is_precision:
                     self.predictor.precision = precision_name(each)  # type: ignore[arg-type]

@@ -61,8 +61,8 @@ class Predictor:
             task: "panoptic", "semantic" or "instance"; the model must compute it.
             shortest_edge, longest_edge: size of the network's input, in pixels.
             task_settings: what the model computes for each task; None: `task` cannot change.
-            precision: "float32", or "bfloat16" or "float16" where the operators allow it; also
-                as a torch.dtype.
+            precision: "float32"; "bfloat16" or "float16" where the operators allow it, also as a
+                torch.dtype; "auto": bfloat16 for the frozen encoders where that is fast.
         """
         self.tasks: tuple[str, ...] = getattr(model, "tasks", TASKS)
         check_task(task, self.tasks)
@@ -71,6 +71,7 @@ class Predictor:
         self.task = task
         self.edges = (shortest_edge, longest_edge)
         self.score_threshold = DEFAULT_INSTANCE_SCORE
+        self._precision = "float32"
         self.precision = precision_name(precision)
         self.task_settings = task_settings
         if task_settings is not None:
@@ -164,10 +165,25 @@ class Predictor:
         for part in filter(None, parts.values()):
             part.compile(**{"fullgraph": True, "dynamic": True, **options})
 
+    @property
+    def precision(self) -> str:
+        """What it computes in; to set "auto", or another after it, changes that of the encoders."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        if "auto" in (precision, self._precision):
+            for part in ("backbone", "sam"):
+                if hasattr(getattr(self.model, part, None), "precision"):
+                    getattr(self.model, part).precision = (
+                        "auto" if precision == "auto" else "float32"
+                    )
+        self._precision = precision
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         import torch
 
-        if self.precision == "float32":
+        if self.precision in ("float32", "auto"):
             return contextlib.nullcontext()
         device = torch.device(getattr(self.model, "device", "cpu"))
         return torch.autocast(device.type, dtype=getattr(torch, self.precision))

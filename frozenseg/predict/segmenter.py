@@ -317,7 +317,8 @@ def load(
         task: "panoptic", "semantic" or "instance", where a call does not say; None: panoptic, or
             semantic for models that compute nothing else (Fusioner).
         precision: "float32"; "bfloat16" and "float16" (also torch.bfloat16, ...) compute parts of
-            it in half precision.
+            it in half precision; "auto": bfloat16 for the frozen encoders on a GPU and on
+            processors with instructions for it, float32 for all else.
         compile: see `Segmenter.compile`.
         opts: config keys and values that take precedence over the config's:
             ("INPUT.MIN_SIZE_TEST", "640").

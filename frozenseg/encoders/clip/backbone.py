@@ -26,7 +26,12 @@ from frozenseg.encoders.clip.image_towers import (
     to_channels_last,
 )
 from frozenseg.encoders.clip.weights import NO_WEIGHTS, load_clip
-from frozenseg.encoders.frozen import Frozen
+from frozenseg.encoders.frozen import (
+    Frozen,
+    check_tower_precision,
+    tower_autocast,
+    tower_precision,
+)
 from frozenseg.encoders.text.clip_text import ClipText
 from frozenseg.layers.mask_pooling import has_positive, resize_mask_logits
 
@@ -54,10 +59,18 @@ class FrozenCLIP(Frozen, Backbone):
         embed_dim: K.
     """
 
-    def __init__(self, model: open_clip.CLIP):
-        """`model`: an open_clip model with a ConvNeXt or ModifiedResNet image tower.
-
-        Raises: ValueError for other towers.
+    def __init__(
+        self,
+        model: open_clip.CLIP,
+        *,
+        precision: str = "float32",
+        precision_key: str = "precision",
+    ):
+        """
+        Args:
+            model: an open_clip model with a ConvNeXt or ModifiedResNet image tower.
+            precision: see `precision`. precision_key: its name in messages.
+        Raises: ValueError for other towers and precisions.
         """
         super().__init__()
         self.text: ClipText
@@ -68,13 +81,32 @@ class FrozenCLIP(Frozen, Backbone):
         # Not a submodule of its own: its parameters are `clip_model`'s.
         object.__setattr__(self, "text", ClipText(model))
         self.embed_dim = self.text.embed_dim
+        self.precision = check_tower_precision(precision, precision_key)
         self.train(False)
         self._shapes = map_shapes(self._tower, self.clip_model.visual)
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """Maps of normalised images: `stem`, `res2` ... `res5`, `clip_vis_dense`, (B, C, h, w)."""
-        return self._tower.features(to_channels_last(images_B3HW))
+        device = images_B3HW.device
+        with tower_autocast(self.precision, device):
+            maps = self._tower.features(to_channels_last(images_B3HW))
+        if tower_precision(self.precision, device) == "float32":
+            return maps
+        return {name: each.float() for name, each in maps.items()}
+
+    @property
+    def precision(self) -> str:
+        """What image and text tower compute in, one of `TOWER_PRECISIONS`.
+
+        Results are float32, and so is what follows the maps (pooling, projection). "float32" leaves
+        the image tower to the caller's autocast, if any.
+        """
+        return self.text.precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self.text.precision = precision
 
     def pool_masks(self, dense_BChw: Tensor, mask_logits_BQHW: Tensor) -> tuple[Tensor, Tensor]:
         """CLIP's view of every mask.
@@ -140,15 +172,17 @@ class StudentCLIP(FrozenCLIP):
         *,
         logit_scale: bool = False,
         drop_path: float = 0.0,
+        **precision: str,
     ) -> None:
         """
         Args:
             model: with a ConvNeXt image tower.
             logit_scale: the factor of the cosines trains too.
             drop_path: rate of the last block; it rises linearly from 0 at the first one.
+            precision: as of `FrozenCLIP`; of the text tower and the teacher alone.
         Raises: ValueError for other towers.
         """
-        super().__init__(model)
+        super().__init__(model, **precision)
         if not self.pools_by_averaging:
             raise ValueError("MODEL.STUDENT.ENABLED needs a CLIP with a ConvNeXt image tower")
         trunk: Any = self.clip_model.visual.trunk
@@ -170,14 +204,16 @@ class StudentCLIP(FrozenCLIP):
         return self
 
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
-        """`FrozenCLIP.forward`, with gradients."""
+        """`FrozenCLIP.forward`, with gradients, in the caller's precision."""
         return self._tower.features(to_channels_last(images_B3HW))
 
     @torch.no_grad()
     def teacher_map(self, images_B3HW: Tensor) -> Tensor:
         """The map `clip_vis_dense` of the CLIP that the student started from."""
         if self.teacher is None:
-            object.__setattr__(self, "teacher", FrozenCLIP(self._make_teacher()))
+            object.__setattr__(
+                self, "teacher", FrozenCLIP(self._make_teacher(), precision=self.precision)
+            )
         assert self.teacher is not None
         maps: dict[str, Tensor] = self.teacher.to(images_B3HW.device)(images_B3HW)
         return maps["clip_vis_dense"]
@@ -187,7 +223,7 @@ class StudentCLIP(FrozenCLIP):
 def CLIP(cfg: CfgNode, input_shape: Any = None) -> FrozenCLIP:
     """What MODEL.BACKBONE.NAME "CLIP" builds.
 
-    Reads CLIP_MODEL_NAME, CLIP_PRETRAINED_WEIGHTS and EMBED_DIM of the section of
+    Reads CLIP_MODEL_NAME, CLIP_PRETRAINED_WEIGHTS, CLIP_PRECISION and EMBED_DIM of the section of
     MODEL.META_ARCHITECTURE. MODEL.DEVICE "meta" builds names and shapes without weights.
     Raises: ValueError where EMBED_DIM is not the model's; and what `load_clip` raises.
     """
@@ -202,13 +238,16 @@ def CLIP(cfg: CfgNode, input_shape: Any = None) -> FrozenCLIP:
     device = "meta" if cfg.MODEL.DEVICE == "meta" else "cpu"
     clip = load_clip(node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, device)
     student = cfg.MODEL.STUDENT
-    backbone = FrozenCLIP(clip)
+    key = f"MODEL.{section}.CLIP_PRECISION"
+    precision = {"precision": node.CLIP_PRECISION, "precision_key": key}
+    backbone = FrozenCLIP(clip, **precision)
     if student.ENABLED:
         backbone = StudentCLIP(
             clip,
             partial(_teacher, node.CLIP_MODEL_NAME, node.CLIP_PRETRAINED_WEIGHTS, section),
             logit_scale=student.LOGIT_SCALE,
             drop_path=student.DROP_PATH,
+            **precision,
         )
     if backbone.embed_dim != node.EMBED_DIM:
         raise ValueError(

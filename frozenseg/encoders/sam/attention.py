@@ -8,8 +8,8 @@ positions: MViTv2, arXiv:2112.01526, equation 4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import product
 from typing import Any
@@ -20,7 +20,8 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import get_rel_pos
 from torch import Tensor, nn
 
-from frozenseg.layers.linear import fast_linear
+from frozenseg.encoders.frozen import tower_autocast
+from frozenseg.layers.linear import feed_forward
 
 # Bytes of relative positions (one number per head, query and key) held at a time: on the CPU
 # what stays in the cache, elsewhere enough to keep the processor busy.
@@ -31,7 +32,7 @@ _TRACED_PAIRS = 2**24  # of an image at a time in exported programs: one head of
 class SamViT(ImageEncoderViT):
     """segment_anything's image encoder with its parameters and results, in less time and memory.
 
-    Linear layers run as `fast_linear` and leave padding out; attention is fused, in pieces whose
+    Linear layers leave padding out; attention is fused, in pieces whose
     relative positions are small. Inputs of another size than `img_size` are accepted: absolute
     positions are resized bicubically, relative positions linearly (as segment_anything does).
     Measured for ViT-B at 1024 x 1024, 2 threads of an AVX-512 EPYC, random weights (float32 /
@@ -41,7 +42,7 @@ class SamViT(ImageEncoderViT):
     Attributes:
         stride: pixels of a token.
         out_channels: channels of the output.
-        precision: "bfloat16" for autocast; "float32" leaves it to the caller's autocast, if any.
+        precision: one of `TOWER_PRECISIONS`; "float32" leaves it to the caller's autocast, if any.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class SamViT(ImageEncoderViT):
         Raises: ValueError where a side of the images is not a multiple of the stride.
         """
         check_sides(images_B3HW, self.stride)
-        with encoder_autocast(images_B3HW, self.precision):
+        with tower_autocast(self.precision, images_B3HW.device):
             x_BHWC = self.patch_embed(images_B3HW)
             x_BHWC = x_BHWC + resize_positions(self.pos_embed, x_BHWC.shape[1], x_BHWC.shape[2])
             for block in self.blocks:
@@ -96,13 +97,6 @@ def check_sides(images_B3HW: Tensor, stride: int) -> None:
         )
 
 
-def encoder_autocast(images: Tensor, precision: str) -> AbstractContextManager[Any]:
-    """bfloat16 autocast on the images' device for precision "bfloat16", else nothing."""
-    if precision == "bfloat16":
-        return torch.autocast(images.device.type, dtype=torch.bfloat16)
-    return nullcontext()
-
-
 def resize_positions(positions_1HWC: Tensor, H: int, W: int) -> Tensor:
     """Absolute positions for a map of (H, W): bicubic; as they are where sizes are equal."""
     if positions_1HWC.shape[1:3] == (H, W):
@@ -116,17 +110,15 @@ def resize_positions(positions_1HWC: Tensor, H: int, W: int) -> Tensor:
 def run_block(block: Any, x_BHWC: Tensor) -> Tensor:
     """One transformer block (segment_anything's `Block`): (B, H, W, C) -> (B, H, W, C)."""
     x_BHWC = x_BHWC + attend(block.attn, block.norm1(x_BHWC), block.window_size)
-    mlp = block.mlp
-    hidden = fast_linear(block.norm2(x_BHWC), mlp.lin1.weight, mlp.lin1.bias)
-    torch.ops.aten.gelu_(hidden)  # the block's largest tensor; autograd keeps a copy if need be
-    return x_BHWC + fast_linear(hidden, mlp.lin2.weight, mlp.lin2.bias)
+    # In place: autograd keeps a copy if need be.
+    mlp, gelu = block.mlp, torch.ops.aten.gelu_
+    return x_BHWC + feed_forward(block.norm2(x_BHWC), mlp.lin1, gelu, mlp.lin2)
 
 
 def attend(attention: Any, x_BHWC: Tensor, window_size: int) -> Tensor:
     """Self-attention (segment_anything's `Attention`), in windows unless `window_size` is 0."""
     _, H, W, _ = x_BHWC.shape
-    bias = attention.qkv.bias
-    qkv_BHWC = fast_linear(x_BHWC, attention.qkv.weight, bias)
+    qkv_BHWC = attention.qkv(x_BHWC)
     height, width = (window_size, window_size) if window_size else (H, W)
     rows = get_rel_pos(height, height, attention.rel_pos_h)
     columns = get_rel_pos(width, width, attention.rel_pos_w)
@@ -135,13 +127,13 @@ def attend(attention: Any, x_BHWC: Tensor, window_size: int) -> Tensor:
         qkv = qkv_BHWC[:, top : top + height]
         if window_size:
             # Padded tokens are zero before the projection, so behind it they are its bias.
-            qkv = to_windows(qkv, window_size, bias)
+            qkv = to_windows(qkv, window_size, attention.qkv.bias)
         out = attend_map(qkv.unflatten(3, (3, attention.num_heads, -1)), rows, columns)
         if window_size:
             out = from_windows(out, min(height, H - top), W)
         rows_of_windows.append(out)
     out_BHWC = torch.cat(rows_of_windows, dim=1)
-    return fast_linear(out_BHWC, attention.proj.weight, attention.proj.bias)
+    return attention.proj(out_BHWC)
 
 
 def attend_map(qkv_BHW3MD: Tensor, rows_HHD: Tensor, columns_WWD: Tensor) -> Tensor:
@@ -155,12 +147,17 @@ def attend_map(qkv_BHW3MD: Tensor, rows_HHD: Tensor, columns_WWD: Tensor) -> Ten
     query_BMHWD, key_BMHWD, value_BMHWD = qkv_BHW3MD.permute(3, 0, 4, 1, 2, 5)
     key_BMND, value_BMND = key_BMHWD.flatten(2, 3), value_BMHWD.flatten(2, 3)
 
-    def attended(b: slice, m: slice, h: slice) -> Tensor:
+    def attended(b: slice, m: slice, h: slice, buffer: Tensor | None = None) -> Tensor:
         query = query_BMHWD[b, m, h]
         down = query @ rows_HHD[h].transpose(1, 2)
         across = (query.transpose(2, 3) @ columns_WWD.transpose(1, 2)).transpose(2, 3)
         # Contiguous parts make a contiguous sum.
-        bias = down[..., :, None] + across.contiguous()[..., None, :]
+        terms = down[..., :, None], across.contiguous()[..., None, :]
+        if buffer is None:
+            bias = terms[0] + terms[1]
+        else:  # in memory that the process has: fresh pages cost more than the sum
+            size = torch.broadcast_shapes(*(term.shape for term in terms))
+            bias = torch.add(*terms, out=buffer[: math.prod(size)].view(size))
         out_BMND = F.scaled_dot_product_attention(
             query.flatten(2, 3),
             key_BMND[b, m],
@@ -175,8 +172,15 @@ def attend_map(qkv_BHW3MD: Tensor, rows_HHD: Tensor, columns_WWD: Tensor) -> Ten
         parts = [attended(every, slice(m, m + heads), every) for m in range(0, M, heads)]
         return torch.cat(parts, dim=3).flatten(3)
     out_BHWMD = qkv_BHW3MD.new_empty(qkv_BHW3MD[:, :, :, 0].shape)
-    for b, m, h in pieces(B, M, H, W, most=_most_pairs(qkv_BHW3MD)):
-        out_BHWMD[b, h, :, m] = attended(b, m, h)
+    cut = list(pieces(B, M, H, W, most=_most_pairs(qkv_BHW3MD)))
+    buffer = None
+    if len(cut) > 1:
+        key_BMND, value_BMND = key_BMND.contiguous(), value_BMND.contiguous()
+        parts = (qkv_BHW3MD, rows_HHD, columns_WWD)
+        if not (torch.is_grad_enabled() and any(part.requires_grad for part in parts)):
+            buffer = qkv_BHW3MD.new_empty(query_BMHWD[cut[0]][..., 0].numel() * H * W)
+    for b, m, h in cut:
+        out_BHWMD[b, h, :, m] = attended(b, m, h, buffer)
     return out_BHWMD.flatten(3)
 
 

@@ -17,15 +17,13 @@ from torch import Tensor
 
 from frozenseg.checkpoints.loading import take_weights
 from frozenseg.checkpoints.skip_init import SkipInitialisers, do_weights_follow, wants_meta
-from frozenseg.encoders.frozen import Frozen
+from frozenseg.encoders.frozen import Frozen, check_tower_precision
 from frozenseg.encoders.sam.attention import SamViT
 from frozenseg.encoders.sam.config import read_sam_config
 from frozenseg.encoders.sam.tiny_vit import TinyVitEncoder
 from frozenseg.encoders.sam.weights import read_sam_weights, where_to_get
 
 logger = logging.getLogger(__name__)
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 class FrozenSAM(Frozen, Sam):
@@ -53,19 +51,25 @@ class FrozenSAM(Frozen, Sam):
         *,
         precision: str = "float32",
     ) -> None:
-        """`precision` is that of the image encoder: "float32", or "bfloat16" for autocast.
+        """`precision` is that of the image encoder, one of `TOWER_PRECISIONS`.
 
         Raises: ValueError for another precision.
         """
-        if precision not in PRECISIONS:
-            known = " or ".join(PRECISIONS)
-            raise ValueError(f"MODEL.SAM_PRECISION is {precision!r}: it must be {known}")
         super().__init__(image_encoder, prompt_encoder, mask_decoder)
-        image_encoder.precision = precision
+        self.precision = check_tower_precision(precision, "MODEL.SAM_PRECISION")
         self.image_size: int = image_encoder.img_size
         self.out_channels, self.stride = image_encoder.out_channels, image_encoder.stride
         self.requires_grad_(False)
         self.train(False)
+
+    @property
+    def precision(self) -> str:
+        """What the image encoder computes in; its output is float32."""
+        return str(self.image_encoder.precision)
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self.image_encoder.precision = precision
 
     @torch.no_grad()
     def forward(self, images_B3HW: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from timm.models.tiny_vit import Attention, ConvNorm, TinyVit
 from torch import Tensor, nn
 
-from frozenseg.encoders.sam.attention import check_sides, encoder_autocast
+from frozenseg.encoders.frozen import tower_autocast
+from frozenseg.encoders.sam.attention import check_sides
 
 _STRIDE = 16
 
@@ -77,7 +78,7 @@ class TinyVitEncoder(nn.Module):
         Raises: ValueError where a side of the images is not a multiple of 16.
         """
         check_sides(images_B3HW, self.stride)
-        with encoder_autocast(images_B3HW, self.precision):
+        with tower_autocast(self.precision, images_B3HW.device):
             # The convolutions of the first stages run a quarter faster in this layout (CPU).
             x_BCHW = images_B3HW.contiguous(memory_format=torch.channels_last)
             return self.neck(self.layers(self.patch_embed(x_BCHW))).float()

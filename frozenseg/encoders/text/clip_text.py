@@ -12,8 +12,8 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from frozenseg.checkpoints.digests import attention_heads
-from frozenseg.encoders.frozen import FrozenEncoder
+from frozenseg.checkpoints.digests import WeightsDigest, attention_heads
+from frozenseg.encoders.frozen import FrozenEncoder, tower_autocast, tower_precision
 
 _TOWER_PARTS = (
     "token_embedding",
@@ -34,6 +34,7 @@ class ClipText(FrozenEncoder):
         where it is not causal or does not pool at the end-of-text token, or has too few words.
         """
         super().__init__()
+        self._precision = "float32"
         self.model: Any = model.requires_grad_(False)
         prefix = "text_" if self._tower is self.model else ""
         self._pool_type: str = getattr(self._tower, f"{prefix}pool_type", "argmax")
@@ -59,6 +60,15 @@ class ClipText(FrozenEncoder):
     def _tower(self) -> Any:
         # CustomTextCLIP keeps the tower as a module, CLIP has its parts as attributes of its own.
         return getattr(self.model, "text", self.model)
+
+    @property
+    def precision(self) -> str:
+        """One of `TOWER_PRECISIONS`; embeddings of each are filed under a digest of its own."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._precision, self._digest = precision, WeightsDigest()
 
     @property
     def context_length(self) -> int:
@@ -102,9 +112,11 @@ class ClipText(FrozenEncoder):
         """
         length = int(is_token_NL.sum(1).max())
         tokens_NL, is_token_NL = tokens_NL[:, :length], is_token_NL[:, :length]
-        # Autocast would round what is cached on disk and compared across machines.
-        with torch.autocast(self.device.type, enabled=False):
-            return self(tokens_NL.to(self.device), is_token_NL.to(self.device))
+        # The caller's autocast would round what is cached on disk and compared across machines.
+        device = self.device
+        with torch.autocast(device.type, enabled=False), tower_autocast(self._precision, device):
+            embeddings_NK = self(tokens_NL.to(device), is_token_NL.to(device))
+        return embeddings_NK.to(self._tower.positional_embedding.dtype)
 
     def forward(self, tokens_NL: Tensor, is_token_NL: Tensor) -> Tensor:
         """What `encode` gives, of tokens on the tower's device; all L positions are computed."""
@@ -135,7 +147,9 @@ class ClipText(FrozenEncoder):
 
     def _describe(self) -> dict[str, Any]:
         transformer = self._tower.transformer
+        precision = tower_precision(self._precision, self.device)
         return {
+            **({} if precision == "float32" else {"precision": precision}),
             "transformer": repr(transformer),
             "final_norm": repr(self._tower.ln_final),
             "heads": attention_heads(transformer),
