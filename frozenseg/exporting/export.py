@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -229,9 +230,10 @@ def differences(
     }
 
 
-def _write_onnx(
+def write_onnx(
     program: ExportedProgram, graph: Graph, folder: Path, int8: bool
 ) -> tuple[dict[str, str], Run]:
+    """image.onnx in the folder. Returns: the files by their role, and what runs them."""
     converted = torch.onnx.export(
         program,
         (),
@@ -275,12 +277,28 @@ def quantised(path: Path) -> Path:
     return made
 
 
-def onnx_runner(path: Path, names: Sequence[str], threads: int = 0) -> Run:
-    """Runs an ONNX file with inputs of these names on the CPU; `threads` 0: all cores."""
+def onnx_runner(
+    path: Path,
+    names: Sequence[str],
+    threads: int = 0,
+    weights: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Run:
+    """Runs an ONNX file with inputs of these names on the CPU.
+
+    Args:
+        threads: 0: all cores.
+        weights: in the place of those in the file.
+    Raises: ValueError if the file has no weight of such a name.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    values = {
+        name: onnxruntime.OrtValue.ortvalue_from_numpy(w.numpy()) for name, w in weights.items()
+    }
+    for name, value in values.items():
+        options.add_initializer(name, value)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(inputs: Inputs) -> list[NDArray[np.float32]]:
@@ -312,4 +330,4 @@ def _write_pt2(
     return files, run
 
 
-_WRITERS = {"onnx": _write_onnx, "pt2": _write_pt2}
+_WRITERS = {"onnx": write_onnx, "pt2": _write_pt2}
