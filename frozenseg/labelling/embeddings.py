@@ -26,7 +26,8 @@ class Embedder:
                 f"{segmenter.name} has no CLIP embeddings of masks: leave embeddings out, or take "
                 "a model of FC-CLIP's family with PyTorch"
             )
-        self._model, self._encode, self._last = model, model.encode, None
+        self._model, self._encode = model, model.encode
+        self._last: Any = None
         self._alone = not getattr(model, "batch_independent", True)
         model.encode = self._keep
 
@@ -46,7 +47,8 @@ class Embedder:
         if self._alone and len(images) > 1:
             alone = [self([image], segment) for image in images]
             return [found[0] for found, _ in alone], [vectors[0] for _, vectors in alone]
-        found, vectors = segment(images), []
+        found = segment(images)
+        vectors: list[list[list[float]] | None] = []
         padded, features = self._last
         if len(padded.image_sizes) != len(images):  # one at a time, as memory was short
             self._alone = True

@@ -31,7 +31,8 @@ from frozenseg.labelling.parts import (
 from frozenseg.labelling.segment_batch import SegmentBatch
 
 WINDOW = 4  # batches that are read together, so that images of one size find each other
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Outcome(NamedTuple):

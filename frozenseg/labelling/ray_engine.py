@@ -7,6 +7,7 @@ a part belongs to one block. Of Ray Data's own pipelines `SegmentBatch` is a par
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -43,10 +44,9 @@ class RayEngine:
         import ray
 
         self._ray = ray
-        variables = {"PYTHONPATH": environment_of_children()["PYTHONPATH"]}
+        os.environ["PYTHONPATH"] = environment_of_children()["PYTHONPATH"]  # of a cluster made here
         ray.init(
             address=address,
-            runtime_env={"env_vars": variables},
             log_to_driver=False,
             logging_level=logging.ERROR,
             include_dashboard=False if address == "local" else None,

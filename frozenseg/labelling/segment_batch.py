@@ -97,7 +97,10 @@ class SegmentBatch:
         )
         self.vocabulary: Vocabulary = self.segmenter.vocabulary if words is None else words
         self.task = self.segmenter.task
-        self.settings = {"background": background, "score_threshold": score_threshold}
+        self.settings: dict[str, Any] = {
+            "background": background,
+            "score_threshold": score_threshold,
+        }
         self.segmenter._request(self.vocabulary, self.task, background, score_threshold)  # checks
         self.batch_size = batch_size
         self._threads = ThreadPoolExecutor(min(threads, MOST_THREADS))
