@@ -52,12 +52,14 @@ def test_rows_are_what_the_segmenter_finds(batch, tmp_path):
         for row, each in zip(of_image, expected, strict=True):
             rle = {"size": [row["height"], row["width"]], "counts": row["rle"]}
             np.testing.assert_array_equal(coco_mask.decode(rle).astype(bool), each.mask)
-            assert tuple(row["box"]) == each.box and row["area"] == each.mask.sum()
+            assert tuple(row["box"]) == each.box
+            assert row["area"] == each.mask.sum()
             assert np.linalg.norm(row["embedding"]) == pytest.approx(1, abs=1e-5)
             count += 1
     assert count >= 3
     [bad] = [row for row in rows if row["path"].endswith("bad.png")]
-    assert "not an image" in bad["error"] and bad["segment_id"] is None
+    assert "not an image" in bad["error"]
+    assert bad["segment_id"] is None
 
 
 def test_bytes_pixels_and_frames_give_the_same_and_it_can_be_pickled(batch, tmp_path):
@@ -93,7 +95,8 @@ def test_the_command_with_coco(tmp_path, capsys):
     assert len(pq.read_table(out / "parts")) == len(frame)
     assert run_label(*common, "--words", "cat") == program.EXIT_USER_ERROR
     said = capsys.readouterr().err
-    assert "other words" in said and "Traceback" not in said
+    assert "other words" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("text", ["3/3", "x", "1/0", "1"])
