@@ -201,7 +201,7 @@ def test_nothing_to_label_is_one_clear_error(text, said, tmp_path):
 
 def test_two_kinds_in_a_folder_are_refused(folder, tmp_path):
     make_tar(folder / "a.tar", range(2))
-    with pytest.raises(ValueError, match="holds both .*pattern"):
+    with pytest.raises(ValueError, match=r"holds both .*pattern"):
         label(folder, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
 
