@@ -120,9 +120,9 @@ class LabelDiagnosis(CountingEvaluator):
             predicted = predicted_labels(output)
             truth, source = read_semantic_truth(record, self.ignore_label)
             check_same_size(source, truth.shape, record["file_name"], predicted.shape)
-            self.add_image(truth, predicted)
+            self.diagnose(truth, predicted)
 
-    def add_image(self, truth_HW: NDArray[Any], labels_HW: NDArray[Any]) -> None:
+    def diagnose(self, truth_HW: NDArray[Any], labels_HW: NDArray[Any]) -> None:
         """Adds an image; negative labels are none."""
         classes = len(self.class_names)
         labels = np.where(truth_HW >= 0, labels_HW, -1)  # what is not scored joins no regions

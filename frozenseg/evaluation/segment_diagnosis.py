@@ -198,9 +198,9 @@ class SegmentDiagnosis(CountingEvaluator):
             source, predicted = record["pan_seg_file_name"], panoptic.cpu().numpy()
             ids = ids_of_rgb(read_panoptic_png(source))
             check_same_size(source, ids.shape, record["file_name"], predicted.shape)
-            self.add_image(ids, record["segments_info"], predicted, found)
+            self.diagnose(ids, record["segments_info"], predicted, found)
 
-    def add_image(
+    def diagnose(
         self,
         ids_HW: NDArray[Any],
         segments: Sequence[Mapping[str, Any]],

@@ -25,7 +25,7 @@ TRUTH = np.array([[0, 0, 1, 1], [2, 2, 2, 2]]).repeat(2, 0)
 
 def diagnosed(truth, labels, cosine=None, **options):
     evaluator = LabelDiagnosis(NAMES, GROUPS, 255, cosine, **options)
-    evaluator.add_image(truth, labels)
+    evaluator.diagnose(truth, labels)
     return evaluator.evaluate()
 
 
@@ -94,7 +94,7 @@ def test_counts_are_those_of_the_confusion_matrix_also_through_pairs(seed):
     assert counts[:, 0].tolist() == np.diag(confusion).tolist()
     cosine = np.eye(3, dtype=np.float32)
     evaluator = LabelDiagnosis(NAMES, GROUPS, 255, cosine)
-    evaluator.add_image(truth, labels)
+    evaluator.diagnose(truth, labels)
     scores = evaluator.evaluate()
     plain = semantic_scores(confusion, GROUPS, NAMES)["ground_truth"]["all"]["mIoU"]
     assert scores["oracles"]["mIoU"]["real"]["all"] == pytest.approx(plain, nan_ok=True)
@@ -104,10 +104,10 @@ def test_counts_are_those_of_the_confusion_matrix_also_through_pairs(seed):
 
 def test_images_add_up():
     both = LabelDiagnosis(NAMES, GROUPS, 255)
-    both.add_image(TRUTH, TRUTH)
-    both.add_image(TRUTH, TRUTH[::-1])
+    both.diagnose(TRUTH, TRUTH)
+    both.diagnose(TRUTH, TRUTH[::-1])
     one, other = LabelDiagnosis(NAMES, GROUPS, 255), LabelDiagnosis(NAMES, GROUPS, 255)
-    other.add_image(TRUTH, TRUTH[::-1])
-    one.add_image(TRUTH, TRUTH)
+    other.diagnose(TRUTH, TRUTH[::-1])
+    one.diagnose(TRUTH, TRUTH)
     assert (one.counts + other.counts == both.counts).all()
     assert one.pairs + other.pairs == both.pairs

@@ -62,7 +62,7 @@ QUARTERS = np.kron(np.array([[1, 2], [3, 4]]), np.ones((10, 10), dtype=np.int64)
 
 def diagnosed(ids, truth, predicted, found, cosine=COSINE):
     evaluator = SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, cosine)
-    evaluator.add_image(ids, truth, predicted, found)
+    evaluator.diagnose(ids, truth, predicted, found)
     return evaluator.evaluate()
 
 
@@ -258,9 +258,9 @@ def test_images_add_up_and_classes_and_ids_have_no_order(first, second, order):
     both = SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, COSINE)
     one, other = (SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, COSINE) for _ in range(2))
     for image in (first, second):
-        both.add_image(*image)
-    other.add_image(*second)
-    one.add_image(*first)
+        both.diagnose(*image)
+    other.diagnose(*second)
+    one.diagnose(*first)
     assert one.counts + other.counts == pytest.approx(both.counts)
     assert one.confusions + other.confusions == both.confusions
     ids, truth, predicted, found = first
@@ -268,14 +268,14 @@ def test_images_add_up_and_classes_and_ids_have_no_order(first, second, order):
     renamed = SegmentDiagnosis(
         NAMES, class_groups(things), things, COSINE[np.ix_(*[np.argsort(order)] * 2)]
     )
-    renamed.add_image(
+    renamed.diagnose(
         ids,
         [{**s, "category_id": order[s["category_id"]]} for s in truth],
         predicted,
         [{**s, "category_id": order[s["category_id"]]} for s in found],
     )
     one.reset()
-    one.add_image(*first)
+    one.diagnose(*first)
     assert renamed.counts[list(order)] == pytest.approx(one.counts)
 
 
@@ -283,7 +283,7 @@ def test_memory_of_many_classes_is_one_row_each():
     classes = 1203
     names = tuple(map(str, range(classes)))
     evaluator = SegmentDiagnosis(names, class_groups([True] * classes), [True] * classes)
-    evaluator.add_image(IDS, TRUTH, QUARTERS, segments(0, 1, 2, 1202))
+    evaluator.diagnose(IDS, TRUTH, QUARTERS, segments(0, 1, 2, 1202))
     assert evaluator.counts.size == classes * SegmentDiagnosis.columns
     rows = confusion_rows({(3, 1202): 1}, names)
     assert rows == [{"truth": "3", "predicted": "1202", "count": 1, "cosine": None}]
