@@ -77,3 +77,21 @@ def test_precisions_by_name_or_dtype():
     for wrong in ("half", torch.float64, None):
         with pytest.raises(ValueError, match="use one of float32, bfloat16, float16"):
             precision_name(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16\n", True),
+        ("flags\t\t: fpu avx2 amx_bf16 amx_tile\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("", False),
+    ],
+)
+def test_which_processors_multiply_bfloat16(monkeypatch, tmp_path, text, expected):
+    path = tmp_path / "cpuinfo"
+    monkeypatch.setattr(module, "_CPU_INFO", path)
+    assert not module.cpu_multiplies_bfloat16()
+    path.write_text(text)
+    assert module.cpu_multiplies_bfloat16() == expected

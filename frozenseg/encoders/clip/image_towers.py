@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from open_clip.timm_model import TimmModel
+from timm.layers import Mlp
 from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 
+from frozenseg.layers.linear import feed_forward
 from frozenseg.layers.mask_pooling import has_positive, pool_by_masks
 from frozenseg.layers.tracing import same_size
 
@@ -85,7 +87,10 @@ class ConvNeXtTower:
         maps = {"stem": self._trunk.stem(images_B3HW)}
         x = maps["stem"]
         for index, stage in enumerate(self._trunk.stages):
-            x = maps[f"res{index + 2}"] = stage(x)
+            x = stage.downsample(x)
+            for block in stage.blocks:
+                x = run_block(block, x)
+            maps[f"res{index + 2}"] = x
         return maps | {"clip_vis_dense": self._trunk.norm_pre(x)}
 
     def pool(self, dense_BChw: Tensor, mask_logits_BQhw: Tensor) -> Tensor:
@@ -101,6 +106,18 @@ class ConvNeXtTower:
 
     def _embed(self, vectors_NC: Tensor) -> Tensor:
         return self._projection(self._trunk.head(vectors_NC[..., None, None]))
+
+
+def run_block(block: Any, x_BCHW: Tensor) -> Tensor:
+    """One of timm's `ConvNeXtBlock`; where nothing trains, its hidden layer in pieces."""
+    mlp = block.mlp
+    has_plain_mlp = isinstance(mlp, Mlp) and not block.use_conv_mlp and block.gamma is not None
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not has_plain_mlp:
+        return block(x_BCHW)  # type: ignore[no-any-return]
+    cells_BHWC = block.norm(block.conv_dw(x_BCHW).permute(0, 2, 3, 1))
+    out_BHWC = feed_forward(cells_BHWC, mlp.fc1, mlp.act, mlp.fc2)
+    shortcut_BHWC = block.shortcut(x_BCHW).permute(0, 2, 3, 1)
+    return torch.addcmul(shortcut_BHWC, out_BHWC, block.gamma).permute(0, 3, 1, 2)
 
 
 class ResNetTower:

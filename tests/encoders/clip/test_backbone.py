@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 
 from frozenseg.config import get_config
+from frozenseg.encoders import frozen
 from frozenseg.encoders.clip.backbone import FrozenCLIP
 from frozenseg.encoders.clip.weights import load_clip
 from tests.golden_models import load_golden_clip, network_input
@@ -54,6 +55,30 @@ def test_channels_last_gives_the_same_maps(make_clip, kind):
         else:
             expected = plain.trunk.forward_features(images)
     torch.testing.assert_close(maps["clip_vis_dense"], expected, atol=1e-4, rtol=1e-4)
+
+
+@KINDS
+def test_bfloat16_is_near_and_comes_back_as_float32(make_clip, kind, monkeypatch):
+    backbone, images = FrozenCLIP(make_clip(kind)), torch.randn(1, 3, 64, 64)
+    digests, maps = [], []
+    for precision, processor_has_it in (("float32", True), ("auto", False), ("auto", True)):
+        monkeypatch.setattr(frozen, "_CPU_MULTIPLIES_BFLOAT16", processor_has_it)
+        backbone.precision = precision
+        digests.append(backbone.text.digest)
+        words = backbone.text.encode(*backbone.text.tokenize(["a cat"]))
+        maps.append({**backbone(images), "words": words})
+    exact, same, rough = maps
+    assert digests[0] == digests[1] != digests[2]
+    for name, expected in exact.items():
+        assert torch.equal(same[name], expected)
+        assert rough[name].dtype == torch.float32
+        error = (rough[name] - expected).norm() / expected.norm()
+        assert 1e-4 < error < 5e-2, name
+
+
+def test_unknown_precisions_name_the_key(make_cfg):
+    with pytest.raises(ValueError, match=r"FC_CLIP.CLIP_PRECISION is 'float16'.*float32 or bfloat"):
+        build_backbone(make_cfg(CLIP_PRECISION="float16"))
 
 
 @KINDS
@@ -132,6 +157,7 @@ def make_cfg(clip_config):
             "CLIP_MODEL_NAME": str(clip_config("resnet")),
             "CLIP_PRETRAINED_WEIGHTS": "",
             "EMBED_DIM": 16,
+            "CLIP_PRECISION": "float32",
         }
         cfg.MODEL[section] = CfgNode({**node, **values})
         return cfg
