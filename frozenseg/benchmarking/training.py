@@ -81,7 +81,7 @@ def write_sample(folder: Path, classes: int) -> dict[str, Any]:
     blocks = generator.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     Image.fromarray(blocks).resize((width, height)).save(folder / "image.jpg")
     centres = generator.uniform(0, FILE_SIZE, (SEGMENTS, 2))
-    pixels = np.stack(np.mgrid[:height, :width], -1)
+    pixels = np.moveaxis(np.mgrid[:height, :width], 0, -1)
     ids = np.linalg.norm(pixels[..., None, :] - centres, axis=-1).argmin(-1) + 1
     Image.fromarray(rgb_of_ids(ids)).save(folder / "panoptic.png")
     segments = [

@@ -17,7 +17,7 @@ HIDDEN_FLOATS = 2**21
 
 
 def feed_forward(
-    x_I: Tensor, first: nn.Module, activation: Callable[[Tensor], Tensor], second: nn.Module
+    x_I: Tensor, first: nn.Linear, activation: Callable[[Tensor], Tensor], second: nn.Module
 ) -> Tensor:
     """`second(activation(first(x)))`, without gradients on the CPU some rows at a time.
 
@@ -28,7 +28,7 @@ def feed_forward(
         linear, to O channels.
     Returns: (..., O).
     """
-    rows = max(1, HIDDEN_FLOATS // first.out_features)  # type: ignore[operator]
+    rows = max(1, HIDDEN_FLOATS // first.out_features)
     whole = (
         torch.compiler.is_compiling()
         or torch.is_grad_enabled()
@@ -36,7 +36,7 @@ def feed_forward(
         or x_I.numel() <= rows * x_I.shape[-1]
     )
     if whole:
-        return second(activation(first(x_I)))  # type: ignore[no-any-return]
+        return second(activation(first(x_I)))
     pieces = x_I.flatten(0, -2).split(rows)
     parts = torch.cat([second(activation(first(piece))) for piece in pieces])
     return parts.view(*x_I.shape[:-1], -1)

@@ -112,8 +112,13 @@ def run_block(block: Any, x_BCHW: Tensor) -> Tensor:
     """One of timm's `ConvNeXtBlock`; where nothing trains, its hidden layer in pieces."""
     mlp = block.mlp
     has_plain_mlp = isinstance(mlp, Mlp) and not block.use_conv_mlp and block.gamma is not None
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not has_plain_mlp:
-        return block(x_BCHW)  # type: ignore[no-any-return]
+    if (
+        block.training
+        or torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or not has_plain_mlp
+    ):
+        return block(x_BCHW)
     cells_BHWC = block.norm(block.conv_dw(x_BCHW).permute(0, 2, 3, 1))
     out_BHWC = feed_forward(cells_BHWC, mlp.fc1, mlp.act, mlp.fc2)
     shortcut_BHWC = block.shortcut(x_BCHW).permute(0, 2, 3, 1)

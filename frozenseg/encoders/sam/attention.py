@@ -176,8 +176,8 @@ def attend_map(qkv_BHW3MD: Tensor, rows_HHD: Tensor, columns_WWD: Tensor) -> Ten
     buffer = None
     if len(cut) > 1:
         key_BMND, value_BMND = key_BMND.contiguous(), value_BMND.contiguous()
-        parts = (qkv_BHW3MD, rows_HHD, columns_WWD)
-        if not (torch.is_grad_enabled() and any(part.requires_grad for part in parts)):
+        inputs = (qkv_BHW3MD, rows_HHD, columns_WWD)
+        if not (torch.is_grad_enabled() and any(each.requires_grad for each in inputs)):
             buffer = qkv_BHW3MD.new_empty(query_BMHWD[cut[0]][..., 0].numel() * H * W)
     for b, m, h in cut:
         out_BHWMD[b, h, :, m] = attended(b, m, h, buffer)
