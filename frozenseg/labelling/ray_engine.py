@@ -18,7 +18,8 @@ from frozenseg.labelling.segment_batch import SegmentBatch
 
 logger = logging.getLogger(__name__)
 
-MOST_ATTEMPTS = 5  # of a block whose worker died
+MOST_ATTEMPTS = 3  # of a block that Ray gave up
+RETRIES = 2  # by Ray itself, which waits until the worker has started again
 IN_FLIGHT = 2  # blocks of an actor: the next one is there when one is done
 
 
@@ -51,7 +52,9 @@ class RayEngine:
             logging_level=logging.ERROR,
             include_dashboard=False if address == "local" else None,
         )
-        actor = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1)
+        actor = ray.remote(Worker).options(
+            num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES
+        )
         self._actors = [actor.remote(job, make) for _ in range(workers)]
         try:
             self._identity = ray.get(self._actors[0].identity.remote())
@@ -123,6 +126,6 @@ def schedule(
                 if attempts[block] < MOST_ATTEMPTS:
                     again.append(block)
                     continue
-                outcome = Outcome(block, Counts(), f"its worker died {MOST_ATTEMPTS} times: {said}")
+                outcome = Outcome(block, Counts(), f"its worker died each time: {said}")
             attempts.pop(block, None)
             yield outcome
