@@ -16,15 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from detectron2.structures import Instances
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frozenseg.config import load_config
-from frozenseg.data.catalog.register import register_datasets
-from frozenseg.engine.evaluate import evaluate_dataset, plan
-from frozenseg.evaluation.results import format_table
 from frozenseg.exporting.runtime import ExportedModel
 
 
@@ -38,6 +31,9 @@ class TensorModel(ExportedModel):
 
 
 def _tensors(found: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
+    from detectron2.structures import Instances
+
     given = dict(found)
     if "panoptic_seg" in given:
         labels_HW, segments = given["panoptic_seg"]
@@ -57,6 +53,11 @@ def main() -> None:
     parser.add_argument("--config-file", required=True, metavar="YAML")
     parser.add_argument("--datasets", nargs="+", help="default: DATASETS.TEST of the config")
     args = parser.parse_args()
+    from frozenseg.config import load_config
+    from frozenseg.data.catalog.register import register_datasets
+    from frozenseg.engine.evaluate import evaluate_dataset, plan
+    from frozenseg.evaluation.results import format_table
+
     logging.basicConfig(level=logging.WARNING)
     cfg = load_config(args.config_file)
     register_datasets(cfg)

@@ -21,8 +21,8 @@ def numbers(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
         elif action.type is not None and not action.choices:
             try:
                 value = action.type("1")
-            except argparse.ArgumentTypeError:
-                value = 1
+            except argparse.ArgumentTypeError as error:
+                value = 1 if "number" in str(error) else None
             if isinstance(value, (int, float)):
                 yield action
 

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from frozenseg.exporting.export import _write_onnx, trace
+from frozenseg.exporting.export import trace, write_onnx
 from frozenseg.exporting.fusioner_graph import WindowGraph
 from frozenseg.exporting.windows import semantic_labels
 from frozenseg.inference.argmax import labels_of
@@ -88,7 +88,7 @@ def test_bad_windows_are_refused(shape, stride, batch, message):
 def test_an_exported_fusioner_gives_the_eager_labels(build, method, tmp_path):
     model = build(method, threshold=0.5)
     graph = WindowGraph(model).eval()
-    _write_onnx(trace(graph), graph, tmp_path, False)
+    write_onnx(trace(graph), graph, tmp_path, False)
     session = onnxruntime.InferenceSession(tmp_path / "image.onnx")
     assert tuple(each.name for each in session.get_inputs()) == graph.inputs
     for batch, words in ((1, 1), (3, 7)):

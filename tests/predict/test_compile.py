@@ -22,9 +22,12 @@ def scenes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["miniature-fcclip", "miniature-frozenseg", "miniature-fusioner"])
-def test_ten_sizes_need_few_graphs(name):
-    """Counted without a compiler: the graphs are run as they are."""
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("miniature-fcclip", 2), ("miniature-frozenseg", 3), ("miniature-fusioner", 2)],
+)
+def test_ten_sizes_need_few_graphs(name, parts):
+    """Two of a part at most: for the first size, and for all others. Counted without a compiler."""
     from torch._dynamo.testing import CompileCounterWithBackend
 
     torch._dynamo.reset()
@@ -34,7 +37,7 @@ def test_ten_sizes_need_few_graphs(name):
     segmenter.compile(backend=counter)
     for image, label_map in zip(scenes(), expected, strict=True):
         assert np.mean(segmenter(image).label_map == label_map) > 0.999
-    assert 2 <= counter.frame_count <= 4
+    assert parts <= counter.frame_count <= 2 * parts
 
 
 @pytest.mark.slow
