@@ -100,13 +100,14 @@ def part_path(path: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if folder not in _swept:
         _swept.add(folder)
-        _remove_stale_parts(folder)
+        remove_stale_parts(folder)
     owner = f"{_HOST}-{os.getpid()}-{next(_part_number)}"
     suffix = path.suffix if len(path.suffix) < _PART_STEM else ""
     return path.with_name(f".{path.stem[:_PART_STEM]}.{owner}.part{suffix}")
 
 
-def _remove_stale_parts(folder: Path) -> None:
+def remove_stale_parts(folder: Path) -> None:
+    """Deletes what processes that are gone left behind of unfinished files."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             owner = _PART.fullmatch(entry.name)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from frozenseg.errors import describe
-from frozenseg.files import NotWrittenError
+from frozenseg.files import NotWrittenError, remove_stale_parts
 from frozenseg.labelling.inputs import Member, Store, members, plan
 from frozenseg.labelling.parts import (
     IMAGES_OF_BLOCK,
@@ -184,6 +184,8 @@ def prepare(job: Job, engine: Engine) -> Manifest:
     found = read_manifest(job.output)
     if found is not None:
         check_same(found, {"input": job.input}, job.output)
+        for unused in job.output.glob("plan-*"):
+            remove_stale_parts(unused)
     wanted = engine.identity()
     if found is None:
         kind, column, blocks = plan(job.input, job.block_size, job.column)

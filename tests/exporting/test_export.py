@@ -242,10 +242,13 @@ def test_the_folder_of_the_miniature_gives_what_the_model_does(segmenter, tmp_pa
         inputs = graph.random_inputs(**case, seed=3)
         with torch.no_grad():
             expected = [each.numpy() for each in graph(*inputs)]
-        empty = (expected[1] <= 0).all((2, 3))
-        found = differences(graph.outputs, run(inputs), expected)
-        assert found["class_log_probs"] < 5e-3, (case, empty.sum())
-    assert np.isfinite(found["mask_logits"])
+        given = run(inputs)
+        found = differences(graph.outputs, given, expected)
+        assert found["mask_logits"] < 1e-3
+        # A cell whose logit is zero up to rounding may be in the mask of one alone.
+        alike_BQ = ((given[1] > 0) == (expected[1] > 0)).all((2, 3))
+        assert alike_BQ.mean() > 0.9
+        np.testing.assert_allclose(given[0][alike_BQ], expected[0][alike_BQ], atol=5e-3)
 
 
 @pytest.mark.slow
