@@ -66,11 +66,11 @@ def _mps_suffices() -> bool:
 def cpu_multiplies_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16 products; False where unknown."""
     try:
-        lines = _CPU_INFO.read_text().splitlines()
+        with _CPU_INFO.open() as lines:  # the flags of the first core are enough
+            first = next((line for line in lines if line.lower().startswith(("flags", "feat"))), "")
     except OSError:
         return False
-    flags = (line.split(":", 1)[-1] for line in lines if line.lower().startswith(("flags", "feat")))
-    return not _BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())
+    return not _BFLOAT16_FLAGS.isdisjoint(first.partition(":")[2].split())
 
 
 def precision_name(precision: str | torch.dtype) -> str:

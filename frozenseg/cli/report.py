@@ -50,6 +50,8 @@ def main(args: argparse.Namespace) -> None:
     if args.output.is_dir():
         raise ValueError(f"--output: {args.output} is a folder: name a file, such as report.html")
     if args.output.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--output: {args.output} is no HTML file: name one, such as report.html")
+        raise ValueError(
+            f"--output: {args.output} is not an HTML file: name one, such as report.html"
+        )
     write_text(args.output, report_page(args.results, worst=args.worst, seed=args.seed))
     print(f"{args.output}: {args.output.stat().st_size / MEGABYTE:.2f} MB")

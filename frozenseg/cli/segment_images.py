@@ -130,7 +130,7 @@ class _Run:
             return Item(path, name, read_rgb(path))
 
     def _segment_with(self, batches: Batches, read: Future[Item]) -> None:
-        """Adds an image to the batches; what is none is named and counted."""
+        """Adds an image to the batches; one that cannot be read is named and counted."""
         try:
             item = read.result()
         except (OSError, ValueError) as error:

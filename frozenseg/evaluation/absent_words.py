@@ -18,6 +18,7 @@ from frozenseg.data.reading import ids_of_rgb, read_panoptic_png
 from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means
 from frozenseg.evaluation.label_diagnosis import label_counts
 from frozenseg.evaluation.panoptic_quality import panoptic_scores
+from frozenseg.evaluation.per_image import pixel_iou
 from frozenseg.evaluation.segment_diagnosis import pq_counts
 from frozenseg.evaluation.segment_table import SegmentTable, segment_table
 from frozenseg.evaluation.semantic_iou import predicted_labels
@@ -103,7 +104,7 @@ class WordScores(CountingEvaluator):
         (images, false, added, pixels, whole), by_class = counts[-1, :5], counts[:-1]
         panoptic = panoptic_scores(by_class[:, :4], self.groups, self.class_names)
         correct, truth, predicted = by_class[:, 4:].T
-        iou = correct / np.maximum(truth + predicted - correct, 1)
+        iou = pixel_iou(correct, truth, predicted)
         occurs, nothing = truth > 0, float("nan")
         with_pq, with_iou = "PQ" in self.kinds, "mIoU" in self.kinds
         names = np.array(self.class_names, dtype=object)

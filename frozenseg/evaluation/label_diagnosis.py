@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from frozenseg.data.image_mask_pairs import read_semantic_truth
 from frozenseg.data.reading import check_same_size
 from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means
+from frozenseg.evaluation.per_image import pixel_iou
 from frozenseg.evaluation.segment_diagnosis import ORACLES, confusion_rows, word_similarity
 from frozenseg.evaluation.semantic_iou import predicted_labels
 
@@ -160,6 +161,5 @@ class LabelDiagnosis(CountingEvaluator):
     def _miou(self, counts: NDArray[Any]) -> Mapping[str, float]:
         """Group -> mIoU over the classes of the ground truth."""
         correct, truth, predicted = counts.T
-        iou = correct / np.maximum(truth + predicted - correct, 1e-9)
-        means = group_means({"mIoU": iou}, truth > 0, self.groups)
+        means = group_means({"mIoU": pixel_iou(correct, truth, predicted)}, truth > 0, self.groups)
         return {group: row["mIoU"] for group, row in means.items()}

@@ -28,7 +28,7 @@ def oracle_predictions(
 
     An object has the name and score of the prediction with the largest IoU (of equal ones the best
     score); a mask has the name of the object with the largest IoU. Neither is there if nothing
-    overlaps it: such an object is missed, such a mask keeps its name. Crowds are no objects.
+    overlaps it: such an object is missed, such a mask keeps its name. Crowds are left out.
     Of equal masks (the same query under several names) the one with the best score remains.
     """
     named, masked = [], []

@@ -52,9 +52,9 @@ def _quality(counts: Array) -> Array:
     return iou / np.maximum(tp + fp / 2 + fn / 2, 0.5)
 
 
-def _iou(counts: Array) -> Array:
-    right, truth, predicted = np.moveaxis(counts, -1, 0)
-    return right / np.maximum(truth + predicted - right, 1)
+def pixel_iou(correct: Array, truth: Array, predicted: Array) -> Array:
+    """IoU in 0..1 of counts of pixels, which may be fractions; 0 where there are none."""
+    return np.asarray(correct / np.maximum(truth + predicted - correct, 1e-9))
 
 
 KINDS: dict[str, Kind] = {
@@ -62,7 +62,10 @@ KINDS: dict[str, Kind] = {
         "PQ", ("tp", "fp", "fn", "iou"), _quality, lambda counts: counts[..., :3].any(-1)
     ),
     "semantic": Kind(
-        "mIoU", ("right", "truth", "predicted"), _iou, lambda counts: counts[..., 1] > 0
+        "mIoU",
+        ("right", "truth", "predicted"),
+        lambda counts: pixel_iou(*np.moveaxis(counts, -1, 0)),
+        lambda counts: counts[..., 1] > 0,
     ),
     "episodes": Kind(
         "mIoU of items",
@@ -149,6 +152,14 @@ def sorted_rows(image: Array, classes: Array, counts: Array) -> Rows:
     """The rows in their order, so that equal counts have equal sums to the last digit."""
     order = np.lexsort((image, classes))
     return Rows(image[order], classes[order], counts[order])
+
+
+def keep_images(evaluators: Sequence[Any]) -> list[Any]:
+    """Those of the evaluators that count what `KINDS` has; they keep every image from now on."""
+    counting = [one for one in evaluators if getattr(one, "kind", None) in KINDS]
+    for one in counting:
+        one.keep_images()
+    return counting
 
 
 def per_image_of(evaluators: Sequence[Any], about: Mapping[str, Any]) -> PerImage | None:

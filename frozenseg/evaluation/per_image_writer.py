@@ -9,13 +9,13 @@ from typing import Any
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from frozenseg.evaluation.per_image import KINDS, per_image_of, write_per_image
+from frozenseg.evaluation.per_image import keep_images, per_image_of, write_per_image
 
 
 class PerImageWriter(DatasetEvaluator):
     """Writes what other evaluators counted of every image; scores nothing itself.
 
-    Nothing is written where none of them is of `per_image.KINDS` (average precision is no sum).
+    Nothing is written where none of them is of `per_image.KINDS` (average precision is not a sum).
     """
 
     def __init__(
@@ -27,9 +27,7 @@ class PerImageWriter(DatasetEvaluator):
             about: has the entries `per_image.IDENTITY`.
         """
         self.path, self.about = path, about
-        self.evaluators = [one for one in evaluators if getattr(one, "kind", None) in KINDS]
-        for one in self.evaluators:
-            one.keep_images()
+        self.evaluators = keep_images(evaluators)
 
     def evaluate(self) -> dict[str, Any] | None:
         """{}, on the main process, when the file is there. Raises: NotWrittenError."""

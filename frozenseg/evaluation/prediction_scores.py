@@ -19,7 +19,7 @@ from frozenseg.data.catalog.split import DatasetSplit
 from frozenseg.evaluation.averages import class_groups
 from frozenseg.evaluation.evaluators import build_evaluators
 from frozenseg.evaluation.panoptic_quality import PanopticEvaluator
-from frozenseg.evaluation.per_image import KINDS, PerImage, per_image_of
+from frozenseg.evaluation.per_image import PerImage, keep_images, per_image_of
 from frozenseg.evaluation.prediction_folder import AGAIN, PredictionFolder
 from frozenseg.evaluation.results import column, plain
 from frozenseg.evaluation.semantic_iou import SemanticEvaluator
@@ -154,9 +154,7 @@ def _score(
     evaluators: Sequence[Any], records: Sequence[Record], folder: PredictionFolder
 ) -> Scores:
     """The sums over the images are made as in an evaluation, so that all digits are the same."""
-    counting = [one for one in evaluators if getattr(one, "kind", None) in KINDS]
-    for evaluator in counting:
-        evaluator.keep_images()
+    keep_images(evaluators)
     totals = [copy.copy(evaluator) for evaluator in evaluators]
     for total in totals:
         total.reset()

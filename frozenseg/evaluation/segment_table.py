@@ -28,7 +28,7 @@ class SegmentTable:
         pixels_TQ: shared pixels; every predicted pixel is in one row.
         area_T: pixels of the rows, also those that no prediction has.
         truth_T: class of each row, `UNLABELLED` for the first.
-        crowd_T: rows that are no single segment: neither found nor missed.
+        crowd_T: rows of several segments together: neither found nor missed.
         predicted_Q, scores_Q: class and score; NaN where the model gives none.
     """
 
@@ -125,7 +125,7 @@ def segment_table(
 
     Args:
         ids_HW: segment ids of the ground truth; those that `segments` lacks are unlabelled.
-        segments: id, category_id (class index) and iscrowd of each; without a pixel it is no row.
+        segments: id, category_id (class index) and iscrowd of each; without a pixel it has no row.
         predicted_HW, found: segment ids and id, category_id and score of each of the prediction.
         counted_HW: only these pixels count (the others' segments keep their rows).
     """

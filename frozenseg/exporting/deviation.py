@@ -30,9 +30,9 @@ def deviations(graph: ImageGraph, path: Path, threads: int = 0) -> list[dict[str
         graph: in eval mode; its weights are changed for a while.
         path: what `frozenseg export` wrote of it, in any precision.
     """
-    plain = {name: graph.state_dict()[name].clone() for name in empty_masks(graph)}
-    rows = []
-    for weights in (plain, empty_masks(graph)):
+    emptying, rows = empty_masks(graph), []
+    plain = {name: graph.state_dict()[name].clone() for name in emptying}
+    for weights in (plain, emptying):
         graph.load_state_dict(weights, strict=False)
         run = onnx_runner(path, graph.inputs, threads, {} if weights is plain else weights)
         for case in graph.cases:

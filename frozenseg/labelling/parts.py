@@ -213,7 +213,9 @@ def counts_of(path: Path) -> Counts:
     try:
         note = pq.read_schema(path).metadata[_NOTE]
     except (OSError, KeyError, TypeError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path}: is no part of a job, or damaged; delete it ({error})") from error
+        raise ValueError(
+            f"{path}: is not a part of a job, or is damaged; delete it ({error})"
+        ) from error
     return msgspec.json.decode(note, type=Counts)
 
 

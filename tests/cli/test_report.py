@@ -185,7 +185,7 @@ def test_bad_input_is_one_line(call, runs, tmp_path):
         ([changed("images", fewer, counts), runs / "b"], "5 and 5 images, of which 1 are only"),
         ([changed("format", lambda file: file.update(format=9), counts)], "evaluate again with"),
         ([runs / "a", "--output", tmp_path], "is a folder: name a file"),
-        ([runs / "a", "--output", tmp_path / "r.png"], "is no HTML file"),
+        ([runs / "a", "--output", tmp_path / "r.png"], "is not an HTML file"),
         ([runs / "a", "--output", tmp_path / "text.json/r.html"], "text.json/r.html"),
         ([runs / "a", "--worst", -1], "expects"),
     ):
