@@ -6,6 +6,8 @@ Source: PointRend, arXiv:1912.08193, section 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,22 +27,46 @@ def sample_labels(masks_NHW: Tensor, index_R: Tensor, points_RP2: Tensor) -> Ten
     """Labels (R, P) in [0, 1] of the masks `masks_NHW[index_R]` (bool), sampled as above.
 
     Only the four pixels around each point are read, so full-size masks are never converted
-    to floating point. `points_RP2` may have one row, shared by all masks.
+    to floating point.
     """
-    height, width = masks_NHW.shape[-2:]
-    x = points_RP2[..., 0] * width - 0.5
-    y = points_RP2[..., 1] * height - 0.5
-    left, top = x.floor(), y.floor()
     rows = masks_NHW.flatten(1)
-    labels = torch.zeros((), dtype=x.dtype, device=x.device)
+    labels = torch.zeros((), dtype=points_RP2.dtype, device=points_RP2.device)
+    for place, weight in _corners(points_RP2, masks_NHW.shape[-2], masks_NHW.shape[-1]):
+        labels = labels + rows[index_R[:, None], place] * weight
+    return labels
+
+
+def sample_shared_labels(masks_NHW: Tensor, points_P2: Tensor) -> Tensor:
+    """`sample_labels` (N, P) of all masks at the same points."""
+    rows = masks_NHW.flatten(1)
+    labels = torch.zeros((), dtype=points_P2.dtype, device=points_P2.device)
+    for place, weight in _corners(points_P2, masks_NHW.shape[-2], masks_NHW.shape[-1]):
+        labels = labels + rows.index_select(1, place) * weight
+    return labels
+
+
+def sample_shared_points(logits_NHW: Tensor, points_P2: Tensor) -> Tensor:
+    """`sample_points` (N, P) of all maps at the same points: every pixel's N values lie together,
+    so that each point reads four rows of memory (a third of the time on a CPU).
+    """
+    corners = _corners(points_P2, logits_NHW.shape[-2], logits_NHW.shape[-1])
+    places, weights = (torch.stack(each, dim=1) for each in zip(*corners, strict=True))
+    pixels = logits_NHW.flatten(1).T.contiguous()
+    return F.embedding_bag(places, pixels, mode="sum", per_sample_weights=weights).T
+
+
+def _corners(points: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of the four pixels around every point (..., 2): index in the flat map, and weight (...)."""
+    x = points[..., 0] * width - 0.5
+    y = points[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
     for dx in (0, 1):
         for dy in (0, 1):
             column, row = left + dx, top + dy
             weight = (1 - (x - column).abs()) * (1 - (y - row).abs())
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            flat = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-            labels = labels + rows[index_R[:, None], flat] * (weight * inside)
-    return labels
+            place = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+            yield place, weight * inside
 
 
 def uncertain_points(

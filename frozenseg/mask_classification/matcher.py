@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from frozenseg.layers.point_sampling import sample_labels
+from frozenseg.layers.point_sampling import sample_shared_labels, sample_shared_points
 from frozenseg.structures import MaskPrediction
 
 
@@ -74,10 +74,8 @@ class HungarianMatcher(nn.Module):
         device = class_logits_QC.device
         points = torch.rand(1, self.num_points, 2, device=device, generator=generator)
         with torch.autocast(device.type, enabled=False):
-            # One map with Q channels, because the points are shared by all queries.
-            logits_QP = _sample_shared(mask_logits_QHW.float(), points)
-            every_mask = torch.arange(len(target.masks_MHW), device=device)
-            labels_MP = sample_labels(target.masks_MHW, every_mask, points)
+            logits_QP = sample_shared_points(mask_logits_QHW.float(), points[0])
+            labels_MP = sample_shared_labels(target.masks_MHW, points[0])
             probability_QC = class_logits_QC.float().softmax(-1)
             cost_QM = (
                 -self.class_weight * probability_QC[:, target.classes_M]
@@ -92,16 +90,11 @@ class HungarianMatcher(nn.Module):
         return torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)
 
 
-def _sample_shared(maps_RHW: Tensor, points_1P2: Tensor) -> Tensor:
-    """(R, P) values of all maps at the same points."""
-    grid = (2 * points_1P2 - 1)[:, :, None]
-    return F.grid_sample(maps_RHW[None], grid, align_corners=False)[0, :, :, 0]
-
-
 def _pairwise_bce(logits_QP: Tensor, labels_MP: Tensor) -> Tensor:
     """Binary cross entropy (Q, M) of every pair, mean over points."""
-    positive, negative = F.softplus(-logits_QP), F.softplus(logits_QP)
-    return (positive @ labels_MP.T + negative @ (1 - labels_MP).T) / logits_QP.shape[1]
+    # y softplus(-x) + (1 - y) softplus(x) = softplus(x) - x y
+    of_query_Q1 = F.softplus(logits_QP).sum(-1, keepdim=True)
+    return (of_query_Q1 - logits_QP @ labels_MP.T) / logits_QP.shape[1]
 
 
 def _pairwise_dice(logits_QP: Tensor, labels_MP: Tensor) -> Tensor:
