@@ -28,23 +28,20 @@ EXPORTS = {"onnxruntime float32": "float32", "onnxruntime int8": "int8"}
 VARIANTS = ("eager", "compiled", *EXPORTS)
 
 
-def load_on_torch(config: str, size: int, *, compile: bool = False) -> Any:
-    """A segmenter with random weights, also of the encoders, that resizes to `size` pixels."""
-    import frozenseg
-    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
-
-    opts = [*RANDOM_ENCODERS, "INPUT.MIN_SIZE_TEST", str(size)]
-    return frozenseg.load(config, weights="", device="cpu", opts=opts, compile=compile)
+def sized(args: argparse.Namespace) -> list[str]:
+    """Config pairs with which images get the size of the benchmark."""
+    return ["INPUT.MIN_SIZE_TEST", str(args.size)]
 
 
 def write_exports(args: argparse.Namespace) -> None:
     """Writes what is missing: the export, and the same folder with an image.onnx in int8."""
+    from frozenseg.benchmarking.measures import random_segmenter
     from frozenseg.exporting.export import export, quantised
     from frozenseg.exporting.manifest import FILE_NAME
 
     whole, small = (args.folder / name for name in EXPORTS.values())
     if not (whole / FILE_NAME).is_file():
-        export(load_on_torch(args.config, args.size), whole)
+        export(random_segmenter(args.config, sized(args)), whole)
     if not small.is_dir():
         with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
             copied = Path(shutil.copytree(whole, Path(scratch) / "whole"))
@@ -55,17 +52,12 @@ def write_exports(args: argparse.Namespace) -> None:
             made.replace(small)
 
 
-def peak_memory() -> float:
-    """Gigabytes of this program alone; `ru_maxrss` begins with those of the process before it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024**2
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """The figures of the variant `--measure`, in this process."""
     import numpy as np
 
     from frozenseg.benchmarking.clock import MachineWatch, Nanoseconds, medians
+    from frozenseg.benchmarking.measures import peak_memory, random_segmenter
 
     if args.measure in EXPORTS:
         from frozenseg.exporting.runtime import ExportedSegmenter
@@ -75,7 +67,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(args.threads)
-        segmenter = load_on_torch(args.config, args.size, compile=args.measure == "compiled")
+        compiled = args.measure == "compiled"
+        segmenter = random_segmenter(args.config, sized(args), compile=compiled)
     image = np.random.default_rng(0).integers(0, 256, (args.size, args.size, 3), dtype=np.uint8)
     start = Nanoseconds.now()
     segmenter(image, WORDS)
@@ -89,7 +82,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "variant": args.measure,
         **medians(runs)["call"].seconds,
         "first call": first.seconds["processor seconds"],
-        "peak GB": peak_memory(),
+        "peak GB": peak_memory("cpu"),
         "machine": str(watch.load()),
     }
 

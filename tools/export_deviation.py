@@ -9,7 +9,8 @@ Two sizes, two numbers of words and a batch of 2, with the masks that the model 
 ones. The largest absolute differences of log-probabilities, mask logits and CLIP's embeddings, and
 how many percent of the queries have the same class and of the mask logits the same sign. An
 image.onnx that lies in the folder is not written again. Without weights all are random, from
-seed 0, and mask logits are scaled to a standard deviation of 5, as trained models have them.
+seed 0, biases too, and mask logits are scaled to a standard deviation of 5, as trained models have
+them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import argparse
 import sys
 from pathlib import Path
 from typing import Any
+
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -43,7 +46,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Writes image.onnx where it is not there, and prints the table."""
-    import torch
     from tabulate import tabulate
 
     from frozenseg.exporting.deviation import deviations
@@ -59,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     graph = ImageGraph(model, with_embeddings=True).eval()
     with torch.no_grad():
         if args.weights == "":
-            spread_masks(graph)
+            randomise(graph)
         if not (args.output / "image.onnx").is_file():
             args.output.mkdir(parents=True, exist_ok=True)
             write_onnx(trace(graph), graph, args.output, int8=False)
@@ -67,8 +69,15 @@ def main(args: argparse.Namespace) -> None:
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4g"))
 
 
-def spread_masks(graph: Any) -> None:
-    """Scales the last layer of the mask embeddings to mask logits of the deviation `SPREAD`."""
+def randomise(graph: Any) -> None:
+    """Makes random weights more like trained ones.
+
+    Biases start at 0, and an ONNX file keeps equal tensors once: here every one is different.
+    The last layer of the mask embeddings is scaled to mask logits of the deviation `SPREAD`.
+    """
+    for name, weight in graph.named_parameters():
+        if name.endswith("bias"):
+            weight.add_(0.01 * torch.randn_like(weight))
     inputs = graph.random_inputs(**graph.cases[2])
     masks = dict(zip(graph.outputs, graph(*inputs), strict=True))["mask_logits"]
     last = graph.model.sem_seg_head.predictor.mask_embed.layers[-1]

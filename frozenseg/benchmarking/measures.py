@@ -7,6 +7,7 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -57,6 +58,14 @@ def benchmark_model(cfg: CfgNode) -> Any:
     """The model of a config in test mode; what is random comes from a fixed seed."""
     torch.manual_seed(0)
     return load_model(cfg)[0].eval()
+
+
+def random_segmenter(config: str, opts: Sequence[str] = (), *, compile: bool = False) -> Any:
+    """A segmenter on the CPU with random weights, also of the encoders."""
+    import frozenseg
+
+    opts = [*RANDOM_ENCODERS, *opts]
+    return frozenseg.load(config, weights="", device="cpu", opts=opts, compile=compile)
 
 
 def networks(model: Any) -> dict[str, nn.Module]:
@@ -141,7 +150,12 @@ def peak_memory(device: str) -> float:
     """Gigabytes: of the whole process on the CPU, of tensors on a GPU."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1024**3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, where `ru_maxrss` begins with that of the process before it
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) / 1024**2
+    unit = 1024**3 if sys.platform == "darwin" else 1024**2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def measure_flops(model: Any, size: Sequence[int]) -> dict[str, float]:

@@ -15,7 +15,7 @@ def test_pieces_are_the_whole(monkeypatch, shape):
     first, second, x = nn.Linear(6, 16), nn.Linear(16, 5), torch.randn(*shape, 6)
     expected = feed_forward(x, first, torch.relu_, second)
     assert expected.requires_grad
-    monkeypatch.setattr(linear, "HIDDEN_FLOATS", 16 * 3)
+    monkeypatch.setattr(linear, "ROWS_AT_A_TIME", 3)
     rows, relu = [], torch.relu_
 
     def count(hidden):
