@@ -2,7 +2,8 @@
 r"""Tries `frozenseg label` as docs/label.md reports it, on copies of some images; prints figures.
 
     python tools/label_trials.py throughput --images data/miniature/val --copies 10
-    python tools/label_trials.py kills --images data/miniature/val --count 20
+    python tools/label_trials.py kills --images data/miniature/val --count 20 --fake
+    python tools/label_trials.py faults --images data/miniature/val  # mounts a small tmpfs: as root
     python tools/label_trials.py memory --count 20000
     python tools/label_trials.py overhead --count 20000
     python tools/label_trials.py simulation
@@ -20,7 +21,9 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -43,9 +46,12 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=1, help="of every image, under new names")
     parser.add_argument("--count", type=int, default=20, help="kills, or images that are made")
     parser.add_argument("--work", type=Path, default=Path("output/label_trials"))
+    parser.add_argument("--fake", action="store_true", help="kills: without a model")
+    parser.add_argument("--address", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    shutil.rmtree(args.work, ignore_errors=True)
-    args.work.mkdir(parents=True)
+    if args.trial != "job":
+        shutil.rmtree(args.work, ignore_errors=True)
+        args.work.mkdir(parents=True)
     TRIALS[args.trial](args)
 
 
@@ -131,43 +137,92 @@ def psutil() -> Any:
 
 
 def kills(args: argparse.Namespace) -> None:
-    """Kills workers, drivers and nodes of Ray at random; the same command goes on."""
+    """Kills workers, drivers and the node of a Ray cluster at random; the same command goes on."""
     import pyarrow.parquet as pq
 
     images, output, whole = copies(args), args.work / "out", args.work / "whole"
-    assert not subprocess.run(command(images, whole, "--block-size", "4"), cwd=ROOT).returncode
-    words, log = command(images, output, "--block-size", "4", *RAY), args.work / "log.txt"
-    choose = random.Random(0)
-    done = dict.fromkeys(("worker", "driver", "node"), 0)
-    code, calls = None, 0
-    process = None
-    while sum(done.values()) < args.count:
-        if process is None or process.poll() is not None:
-            if process is not None and process.returncode == 0:
+    address, log = "127.0.0.1:6390", args.work / "log.txt"
+    cluster = start_cluster(args.work)
+    words = job_words(args, images, output, "--address", address)
+    choose, done, calls = random.Random(0), Counter[str](), 0
+    process = start(words, log)
+    while done.total() < args.count:
+        time.sleep(choose.uniform(4, 20))
+        if process.poll() is not None:
+            if process.returncode == 0:
                 shutil.rmtree(output)
             process, calls = start(words, log), calls + 1
-            time.sleep(8)  # until workers can be there
-        time.sleep(choose.uniform(0, 12))
-        kind = choose.choice(list(done))
-        name = "raylet" if kind == "node" else "ray::"
-        victims = [process] if kind == "driver" else named(family(process), name)
-        if process.poll() is None and victims:
-            choose.choice(victims).kill()
-            done[kind] += 1
-            parts = sorted((output / "parts").glob("*/0*.parquet"))
-            assert all(pq.read_table(part).num_rows for part in parts)
-            print(f"{kind} killed with {len(parts)} parts there, all whole", flush=True)
-            if kind != "worker":
-                end_of_job(process)
-    while code != 0 and calls < 3 * args.count:
-        code = process.wait() if process is not None and process.poll() is None else None
-        if code != 0:
-            process, calls = start(words, log), calls + 1
-            code = process.wait()
+            continue
+        kind = choose.choice(("worker", "worker", "driver", "node"))
+        victims = {
+            "worker": named(family(cluster), "ray::_Actor"),
+            "driver": [process],
+            "node": named(family(cluster), "raylet"),
+        }[kind]
+        if not victims:
+            continue
+        choose.choice(victims).kill()
+        done[kind] += 1
+        parts = sorted((output / "parts").glob("*/0*.parquet"))
+        assert all(pq.read_metadata(part).num_rows for part in parts)
+        print(f"{kind} killed, {len(parts)} parts are there, all whole", flush=True)
+        if kind == "node":
+            end_of_job(process)
+            end_cluster(cluster)
+            cluster = start_cluster(args.work)
+    code = process.wait()
+    while code and calls < 2 * args.count:
+        calls, code = calls + 1, start(words, log).wait()
+    end_cluster(cluster)
+    subprocess.run(job_words(args, images, whole), cwd=ROOT, check=True)
     one, other = rows_of(whole), rows_of(output)
-    left = [path for path in output.rglob("*") if ".part" in path.name.removesuffix("quet")]
-    print(f"{done}, {calls} calls; {len(other)} rows, {'equal' if one == other else 'NOT equal'}")
-    print(f"{len({row['path'] for row in other})} images, {len(left)} unfinished files left")
+    hidden = list((output / "parts").rglob(".*"))
+    print(f"{dict(done)}, {calls} calls; {len(other)} rows, {'' if one == other else 'NOT '}equal")
+    print(f"{len({row['path'] for row in other})} images, {len(hidden)} unfinished files left")
+
+
+def start_cluster(folder: Path) -> subprocess.Popen[bytes]:
+    """A Ray cluster of this machine alone, which `end_cluster` ends."""
+    ray = Path(sys.executable).parent / "ray"
+    words = [str(ray), "start", "--head", "--port=6390", "--num-cpus=2", "--block"]
+    words += ["--include-dashboard=false", "--disable-usage-stats"]
+    cluster = start(words, folder / "ray.txt")
+    while not named(family(cluster), "raylet"):
+        assert cluster.poll() is None, (folder / "ray.txt").read_text()
+        time.sleep(1)
+    time.sleep(15)
+    return cluster
+
+
+def end_cluster(cluster: subprocess.Popen[bytes]) -> None:
+    """Kills all its processes, as `ray stop --force` would those of all clusters."""
+    for each in family(cluster)[::-1]:
+        with suppress(psutil().Error):
+            each.kill()
+    cluster.wait()
+
+
+def job_words(args: argparse.Namespace, images: Path, output: Path, *more: str) -> list[str]:
+    """`frozenseg label`, or with --fake the same without a model, 0.2 seconds an image."""
+    if args.fake:
+        words = [sys.executable, __file__, "job", "--images", str(images), "--work", str(output)]
+        return [*words, *more]
+    return command(images, output, "--block-size", "4", *(*RAY, *more) if more else ())
+
+
+def job(args: argparse.Namespace) -> None:
+    """A job of the trial `kills` without a model."""
+    from functools import partial
+
+    from frozenseg.labelling.engine import LocalEngine
+    from frozenseg.labelling.job import BlockWorker, Job, missing, prepare, run
+    from frozenseg.labelling.ray_engine import RayEngine
+
+    job = Job(str(args.images.absolute()), args.work.absolute(), {"seconds": 0.2}, block_size=4)
+    make = partial(BlockWorker, job, NoModel)
+    engine = RayEngine(make, workers=2, address=args.address) if args.address else LocalEngine(make)
+    report = run(engine, missing(job, prepare(job, engine)))
+    sys.exit(bool(report.failed))
 
 
 def named(processes: list[Any], part: str) -> list[Any]:
@@ -178,6 +233,50 @@ def named(processes: list[Any], part: str) -> list[Any]:
             if part in " ".join(each.cmdline()[:1]):
                 found.append(each)
     return found
+
+
+def faults(args: argparse.Namespace) -> None:
+    """One image of a hundred broken; a tar that is none; a disk that is full. No model."""
+    images = copies(args)
+    paths = sorted(images.iterdir())
+    for number, path in enumerate(paths[::100]):
+        path.write_bytes(b"" if number % 2 else path.read_bytes()[:1000])
+    report("1 % broken", args.work / "broken", command(images, args.work / "broken"))
+    tars = args.work / "tars"
+    tars.mkdir()
+    for number in range(4):
+        with tarfile.open(tars / f"{number}.tar", "w") as tar:
+            for path in paths[number::4]:
+                tar.add(path, path.name)
+    (tars / "1.tar").write_bytes(b"no tar" * 1000)
+    whole = (tars / "2.tar").read_bytes()
+    (tars / "2.tar").write_bytes(whole[: len(whole) // 2])
+    report("a tar that is none, one cut off", args.work / "in", command(tars, args.work / "in"))
+    disk = args.work / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(disk)], check=True)
+    try:
+        words = command(images, disk / "out", "--block-size", "8")
+        report("a full disk", disk / "out", words)
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        report("more room, the same command", disk / "out", words)
+        one, other = rows_of(args.work / "broken"), rows_of(disk / "out")
+        for row in (*one, *other):
+            row["image_id"] = 0  # of blocks of another size
+        print("equal rows" if one == other else "NOT equal rows")
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def report(what: str, output: Path, words: list[str]) -> None:
+    """Runs a command; its exit code, last lines and what is there."""
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    rows = rows_of(output)
+    errors = [row["error"] for row in rows if row["error"]]
+    print(f"{what}: exit code {done.returncode}; {len({row['path'] for row in rows})} images,")
+    print(f"  {len(errors)} errors such as {errors[:2]}")
+    said = [line for line in done.stderr.splitlines() if line.startswith(("error", "block"))]
+    print("\n".join(f"  {line}" for line in (*done.stdout.splitlines(), *said)), flush=True)
 
 
 def end_of_job(process: subprocess.Popen[bytes]) -> None:
@@ -264,12 +363,12 @@ class NoModel:
 
     batch_size = 4
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, seconds: float = 0.0) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         from frozenseg.labelling.inputs import Store
 
-        self._threads, self._store = ThreadPoolExecutor(4), Store(source)
+        self._threads, self._store, self._seconds = ThreadPoolExecutor(4), Store(source), seconds
 
     def __getattr__(self, name: str) -> Any:
         from frozenseg.labelling.segment_batch import SegmentBatch
@@ -280,10 +379,11 @@ class NoModel:
 
     def segment(self, images: list[Any]) -> dict[str, list[Any]]:
         """Rows without segments."""
+        time.sleep(self._seconds * len(images))
         from frozenseg.labelling.segment_batch import COLUMNS
 
         nothing = (None,) * (len(COLUMNS) - 5)
-        rows = [(e.image_id, e.path, *(e.image_HW3.shape[:2]), *nothing, e.error) for e in images]
+        rows = [(e.image_id, e.path, *e.image_HW3.shape[:2], *nothing, e.error) for e in images]
         return {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}
 
     def identity(self) -> dict[str, Any]:
@@ -337,7 +437,7 @@ def simulation(args: argparse.Namespace) -> None:
     from frozenseg.labelling.segment_batch import COLUMNS
 
     total, workers = 100_000_000, 1000
-    for images in (64, 256, 1024, 4096):
+    for images in (256, 1024, 4096):
         blocks, clock, begin = total // images, Clock(images), time.process_time()
         for _ in Schedule(clock, range(blocks), workers).outcomes():
             pass
@@ -382,7 +482,9 @@ def simulation(args: argparse.Namespace) -> None:
     )
 
 
-TRIALS = {each.__name__: each for each in (throughput, kills, memory, overhead, simulation)}
+TRIALS = {
+    each.__name__: each for each in (throughput, kills, job, faults, memory, overhead, simulation)
+}
 
 if __name__ == "__main__":
     main()

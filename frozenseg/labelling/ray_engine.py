@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Protocol
 
+from frozenseg.errors import describe
 from frozenseg.files import environment_of_children
 from frozenseg.labelling.engine import Counts, Outcome, Worker
 
@@ -142,12 +143,16 @@ class RayEngine:
 
         self._ray = ray
         os.environ["PYTHONPATH"] = environment_of_children()["PYTHONPATH"]  # of a cluster made here
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if address == "local" else None,
-        )
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if address == "local" else None,
+            )
+        except Exception as error:  # of any kind: of the network, of a machine that is too busy
+            what = "Ray does not start here" if address == "local" else f"no Ray at {address}"
+            raise ConnectionError(f"{what}: {describe(error)}") from error
         # What dies is started and computed again by `Schedule` alone, which counts the attempts.
         kind: Any = ray.remote(_Actor).options(
             num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0

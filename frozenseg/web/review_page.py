@@ -37,7 +37,7 @@ class Actions:
         order = [index for index, _ in review.counts.most_common()]
         self.classes = {f"{names[i]} ({review.counts[i]})": i for i in order}
 
-    def keys(self, chosen: str, view: str, page: float) -> list[dict[str, Any]]:
+    def rows(self, chosen: str, view: str, page: float) -> list[dict[str, Any]]:
         """The rows of a page."""
         places = self.review.segments(view, self.classes[chosen])
         first = SHOWN * (int(page) - 1)
@@ -51,7 +51,7 @@ class Actions:
             return self._filled(1, str(error), [])
         pages = max(1, -(-count // SHOWN))
         page = min(max(1, int(page)), pages)
-        rows = self.keys(chosen, view, page)
+        rows = self.rows(chosen, view, page)
         nothing = "" if rows else "None found. "
         return self._filled(page, f"{nothing}Page {page} of {pages}. {self.summary()}", rows)
 
@@ -68,7 +68,7 @@ class Actions:
 
     def judge(self, place: int, verdict: str, chosen: str, view: str, page: float) -> str:
         """Keeps the verdict on a place of a page."""
-        rows = self.keys(chosen, view, page)
+        rows = self.rows(chosen, view, page)
         if place < len(rows):
             self.review.verdicts.set(key_of(rows[place]), _verdict(verdict))
         return _message(f"Page {int(page)}. {self.summary()}")
@@ -76,7 +76,7 @@ class Actions:
     def accept_open(self, chosen: str, view: str, page: float) -> list[Any]:
         """Accepts what is open on a page."""
         there = self.review.verdicts.read()
-        for row in self.keys(chosen, view, page):
+        for row in self.rows(chosen, view, page):
             if key_of(row) not in there:
                 self.review.verdicts.set(key_of(row), "accepted")
         return self.show(chosen, view, page)
