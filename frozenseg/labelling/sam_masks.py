@@ -70,8 +70,8 @@ class SamWorker:
         except OSError as error:
             said = NotWrittenError(self.job.output, error)
             return Outcome(block, Counts(), str(said), stop=True)
-        error = record.get("error", "")
-        return Outcome(block, Counts(1, len(record.get("masks", ())), bool(error)), error)
+        reason = record.get("error", "")
+        return Outcome(block, Counts(1, len(record.get("masks", ())), bool(reason)), reason)
 
 
 def make_record(generate: SamMasks, root: Path, key: str) -> dict[str, Any]:
