@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C or a termination signal; returns the exit code."""
-    _check_gradio()
+    check_gradio()
     if args.weights and not args.config_file:
         raise ValueError("--weights belongs to --config-file: name the config too")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -148,7 +148,8 @@ def _models(args: argparse.Namespace) -> ModelShelf:
     return ModelShelf(names, load_model, most=args.max_models)
 
 
-def _check_gradio() -> None:
+def check_gradio() -> None:
+    """Raises: ValueError, with what installs it, where gradio is not."""
     from importlib.util import find_spec
 
     if find_spec("gradio") is None:

@@ -13,6 +13,8 @@ or .parquet files with a column of paths or bytes; each here or at an address su
                                  segments, or that could not be read, has one row
     manifest.json                model, words, task, settings; plan-*/ the images of every block
     coco/                        with --coco
+With --search WORDS, INPUT is such a folder, and --output the picture of what is nearest to them:
+    frozenseg label labels/ --search "red heart" --top 20 --output hearts.png
 The same command again computes what is missing. Another model, other words or another input need
 another --output. The list of images is that of the first call.
 Exit code: 0; 1 if there are images with errors, or blocks without a part; 2 for wrong arguments, or
@@ -26,6 +28,7 @@ import os
 import re
 import sys
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +37,8 @@ from frozenseg.config.ranges import Range
 from frozenseg.predict.tasks import check_threshold
 
 if TYPE_CHECKING:
-    from frozenseg.labelling.job import Engine, Job, Outcome, Report
+    from frozenseg.labelling.engine import Engine, Outcome
+    from frozenseg.labelling.job import Job, Report
 
 EXIT_WITH_ERRORS = 1
 COCO_KINDS = ("panoptic", "instance")
@@ -89,13 +93,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--embeddings", action="store_true", help="CLIP's embedding of every segment, too")
     add("--retry-errors", action="store_true", help="compute parts that have errors again")
     add("--coco", choices=COCO_KINDS, help="write a COCO file of all parts at the end")
+    group = parser.add_argument_group("search in the results of a job with --embeddings")
+    add = group.add_argument
+    add("--search", metavar="WORDS", help="INPUT: its --output; --output: a picture, sheet.png")
+    add("--top", type=whole(1, 1000), default=20, metavar="N", help="segments (%(default)s)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Labels everything; the exit code."""
-    from frozenseg.labelling.job import prepare, run
+    from frozenseg.labelling.job import missing, prepare, run
     from frozenseg.progress import Progress, lines_on_stderr
 
+    if args.search is not None:
+        from frozenseg.cli.label_search import main as search
+
+        return search(args)
     check_threshold(args.task, args.score_threshold)
     job = _job(args)
     with lines_on_stderr(), _engine(args, job) as engine:
@@ -103,12 +115,13 @@ def main(args: argparse.Namespace) -> int:
         total = None
         if manifest.images is not None:
             total = -(-manifest.images // job.shard[1])
-        with Progress(total, "labelled", "image") as progress:
+        todo = missing(job, manifest)
+        with Progress(total, "labelled", "image", done=todo.kept.images) as progress:
 
             def seen(outcome: Outcome) -> None:
                 progress.advance(outcome.counts.images, errors=outcome.counts.errors)
 
-            report = run(job, engine, manifest, seen)
+            report = run(engine, todo, seen)
     code = _say(report, job)
     if args.coco:
         from frozenseg.labelling.coco import export_coco
@@ -153,15 +166,18 @@ def _absolute(name: str | None) -> str | None:
 
 def _engine(args: argparse.Namespace, job: Job) -> Any:
     """The engine as a context manager."""
-    if args.engine == "local":
-        from frozenseg.labelling.job import LocalEngine
+    from frozenseg.labelling.job import BlockWorker
 
-        engine: Engine = LocalEngine(job)
+    make = partial(BlockWorker, job)
+    if args.engine == "local":
+        from frozenseg.labelling.engine import LocalEngine
+
+        engine: Engine = LocalEngine(make)
         return nullcontext(engine)
     from frozenseg.labelling.ray_engine import RayEngine
 
     return closing(
-        RayEngine(job, workers=args.workers, address=args.address, cpus=args.cpus, gpus=args.gpus)
+        RayEngine(make, workers=args.workers, address=args.address, cpus=args.cpus, gpus=args.gpus)
     )
 
 

@@ -19,6 +19,7 @@ wrong arguments; 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -32,8 +33,11 @@ from frozenseg.config.ranges import Range
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from frozenseg.data.proposals.writer import ProposalWriter
-    from frozenseg.predict.sam_export import Job
+    from frozenseg.labelling.engine import Engine
+    from frozenseg.labelling.sam_masks import SamJob
 
 EXIT_SOME_FAILED = 1
 NAMED_FAILURES = 20
@@ -51,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shard-size", type=whole(1), default=500, metavar="N", help="images: %(default)s")
     group = parser.add_argument_group("machine")
     add = group.add_argument
-    add("--processes", type=whole(1), metavar="N", help="default: one per GPU, one on the CPU")
+    processes = "default: one per GPU, one on the CPU; several are workers of Ray"
+    add("--processes", type=whole(1), metavar="N", help=processes)
+    address = "of a running Ray cluster, whose workers share the folders; auto: this machine's"
+    add("--address", default="local", help=address)
     add("--rank", type=whole(0), default=0, metavar="I", help="of this command, from 0")
     add("--world-size", type=whole(1), default=1, metavar="N", help="of commands")
     add_shared(group, "--device")
@@ -90,8 +97,7 @@ def main(args: argparse.Namespace) -> int:
     mine = set(writer.keys[args.rank :: args.world_size])
     todo = [key for key in writer.missing() if key in mine]
     print(f"{len(mine)} images of {images.root}, {len(mine) - len(todo)} done before", flush=True)
-    jobs = split(args, settings, images.root, writer, todo) if todo else []
-    failures = export(jobs, writer)
+    failures = export(args, settings, images.root, writer, todo) if todo else {}
     return report(writer, len(mine), failures)
 
 
@@ -115,61 +121,81 @@ def describe_source(args: argparse.Namespace, settings: MaskGeneration) -> dict[
     }
 
 
-def split(
+def export(
     args: argparse.Namespace,
     settings: MaskGeneration,
     root: Path,
     writer: ProposalWriter,
     keys: list[str],
-) -> list[Job]:
-    """A job for every process; they take turns, so that shards are completed in order."""
+) -> dict[str, str]:
+    """Makes the masks, writes each shard when its last image is done; the images that failed."""
+    from contextlib import ExitStack
+
     import torch
 
-    from frozenseg.device import pick_device
-    from frozenseg.predict.sam_export import Job
-
-    device = pick_device(args.device)
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if device == "cuda" else []
-    processes = min(args.processes or len(gpus) or 1, len(keys))
-    return [
-        Job(
-            root=root,
-            output=args.output,
-            sam=args.sam,
-            weights=str(Path(args.weights).expanduser()),
-            precision=args.precision,
-            device=gpus[i % len(gpus)] if gpus else device,
-            threads=args.threads or max(1, torch.get_num_threads() // processes),
-            points_per_batch=args.points_per_batch,
-            settings=settings,
-            shards={key: writer.shard_of(key) for key in keys[i::processes]},
-        )
-        for i in range(processes)
-    ]
-
-
-def export(jobs: list[Job], writer: ProposalWriter) -> dict[str, str]:
-    """Runs the jobs, writes each shard when its last image is done; the images that failed."""
-    from frozenseg.predict.sam_export import work_in_processes
+    from frozenseg.labelling.sam_masks import SamJob
     from frozenseg.progress import Progress
 
-    left = Counter(shard for job in jobs for shard in job.shards.values())
+    processes, gpus, device = share_out(args, len(keys))
+    job = SamJob(
+        root=root.absolute(),
+        output=args.output.absolute(),
+        sam=os.path.abspath(args.sam) if Path(args.sam).is_file() else args.sam,
+        weights=os.path.abspath(Path(args.weights).expanduser()),
+        precision=args.precision,
+        device=device,
+        threads=args.threads or max(1, torch.get_num_threads() // processes),
+        points_per_batch=args.points_per_batch,
+        settings=settings,
+        images={number: (key, writer.shard_of(key)) for number, key in enumerate(keys)},
+    )
+    left = Counter(shard for _, shard in job.images.values())
     failures: dict[str, str] = {}
-    if not jobs:
-        return failures
-    with Progress(sum(left.values()), "SAM masks", "image") as progress:
-
-        def done(key: str, error: str | None) -> None:
-            if error:
-                failures[key] = error
-            shard = writer.shard_of(key)
+    with ExitStack() as ends, Progress(len(keys), "SAM masks", "image") as progress:
+        for outcome in _engine(args, job, processes, gpus, ends).run(job.images):
+            if outcome.stop:
+                raise OSError(outcome.error)
+            key, shard = job.images[outcome.block]
+            if outcome.error:
+                failures[key] = outcome.error
             left[shard] -= 1
             if not left[shard]:
                 writer.seal(shard)
             progress.advance(1)
-
-        work_in_processes(jobs, done)
     return failures
+
+
+def share_out(args: argparse.Namespace, images: int) -> tuple[int, float, str]:
+    """The number of processes, the share of a GPU that each gets, and its device."""
+    import torch
+
+    from frozenseg.device import pick_device
+
+    device = pick_device(args.device)
+    gpus = torch.cuda.device_count() if device == "cuda" else 0
+    processes = min(args.processes or gpus or 1, images)
+    return processes, 1 / -(-processes // gpus) if gpus else 0, device
+
+
+def _engine(
+    args: argparse.Namespace, job: SamJob, processes: int, gpus: float, ends: ExitStack
+) -> Engine:
+    """One worker here, or several of Ray, which `ends` ends."""
+    from functools import partial
+
+    from frozenseg.labelling.sam_masks import SamWorker
+
+    make = partial(SamWorker, job)
+    if processes == 1 and args.address == "local":
+        from frozenseg.labelling.engine import LocalEngine
+
+        return LocalEngine(make)
+    from frozenseg.labelling.ray_engine import RayEngine
+
+    cpus = 0 if args.address == "local" else 1  # here --processes says how many run, not Ray
+    engine = RayEngine(make, workers=processes, address=args.address, cpus=cpus, gpus=gpus)
+    ends.callback(engine.close)
+    return engine
 
 
 def report(writer: ProposalWriter, images: int, own_failures: Mapping[str, str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,26 @@ def export_coco(output: Path, manifest: Manifest, kind: str) -> Path:
     return save_coco(segmentations(output, manifest), output / "coco", kind)
 
 
-def segmentations(output: Path, manifest: Manifest) -> Iterator[Segmentation]:
-    """The results of every image that could be read, one part after another."""
+def segmentations(
+    output: Path,
+    manifest: Manifest,
+    blocks: Container[int] | None = None,
+    wanted: Callable[[dict[str, Any]], bool] | None = None,
+) -> Iterator[Segmentation]:
+    """The results of every image that could be read, one part after another.
+
+    Args:
+        blocks: those whose parts are read; None: all.
+        wanted: of a row, whether its segment is; images without any are then left out.
+    """
     vocabulary = words_of(manifest.vocabulary, str(output / MANIFEST))
-    for path in existing_parts(output).values():
-        rows = pq.read_table(path).drop_columns("embedding").to_pylist()
+    for block, path in existing_parts(output).items():
+        if blocks is not None and block not in blocks:
+            continue
+        rows = pq.ParquetFile(path).read().drop_columns("embedding").to_pylist()
         for _, of_image in groupby(rows, key=lambda row: row["image_id"]):
-            found = list(of_image)
-            if found[0]["error"] is None:
+            found = [row for row in of_image if wanted is None or wanted(row)]
+            if found and found[0]["error"] is None:
                 yield _segmentation(found, vocabulary, manifest.task)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import io
 import os
 import re
 import tarfile
@@ -16,11 +17,14 @@ from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyarrow import fs
 
 from frozenseg.data.image_files import IMAGE_SUFFIXES
+from frozenseg.data.reading import read_rgb
 from frozenseg.errors import describe
 
 Item = tuple[str, "int | None"]  # a path, and the row group of a Parquet file
@@ -43,6 +47,17 @@ class Member(NamedTuple):
     path: str
     data: bytes | None = None
     error: str | None = None
+
+
+def pixels_of(member: Member, store: Store) -> NDArray[np.uint8]:
+    """An image, RGB uint8 (H, W, 3). Raises: ValueError or OSError with its path."""
+    if member.error:
+        raise ValueError(member.error)
+    file = io.BytesIO(store.read(member.path) if member.data is None else member.data)
+    file.name = member.path  # for messages, and for what a suffix says
+    if not file.getbuffer().nbytes:
+        raise ValueError(f"{member.path}: the file is empty (0 bytes)")
+    return read_rgb(file)
 
 
 class Plan(NamedTuple):

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from frozenseg.errors import describe
 from frozenseg.files import NotWrittenError, remove_stale_parts
+from frozenseg.labelling.engine import Counts, Engine, Outcome
 from frozenseg.labelling.inputs import Member, Store, members, plan
 from frozenseg.labelling.parts import (
     IMAGES_OF_BLOCK,
-    Counts,
+    PARTS,
     Manifest,
     PartWriter,
     check_same,
@@ -33,15 +34,6 @@ from frozenseg.labelling.segment_batch import SegmentBatch
 WINDOW = 4  # batches that are read together, so that images of one size find each other
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class Outcome(NamedTuple):
-    """What became of a block: its counts, or why it has no part."""
-
-    block: int
-    counts: Counts
-    error: str = ""
-    stop: bool = False  # the next block will fail as this one did
 
 
 class Job(NamedTuple):
@@ -65,8 +57,8 @@ class Job(NamedTuple):
     again: bool = False
 
 
-class Worker:
-    """Computes blocks, in whatever process."""
+class BlockWorker:
+    """Segments the images of blocks into parts: an `engine.Worker`."""
 
     def __init__(self, job: Job, make: Callable[..., Any] = SegmentBatch) -> None:
         """Loads the model. `make`: called with `job.model` and `source`, as `SegmentBatch` is."""
@@ -78,7 +70,7 @@ class Worker:
         return self.batch.identity()
 
     def run(self, block: int) -> Outcome:
-        """Computes a block and writes its part. Raises: nothing but what ends the process."""
+        """See `engine.Worker`."""
         try:
             return Outcome(block, self._run(block))
         except NotWrittenError as error:
@@ -131,31 +123,6 @@ def _ahead(function: Callable[[T], U], values: Iterable[T]) -> Iterator[U]:
         while found := pending.result():
             pending = thread.submit(following)
             yield found[0]
-
-
-class Engine(Protocol):
-    """Runs workers. A context manager, which ends them."""
-
-    def identity(self) -> dict[str, Any]:
-        """Of the first worker."""
-
-    def run(self, blocks: Iterable[int]) -> Iterator[Outcome]:
-        """Every block once, in any order; back-pressure: `blocks` is asked as workers are free."""
-
-
-class LocalEngine:
-    """One worker in this process."""
-
-    def __init__(self, job: Job, make: Callable[..., Any] = SegmentBatch) -> None:
-        self._worker = Worker(job, make)
-
-    def identity(self) -> dict[str, Any]:
-        """See `Engine`."""
-        return self._worker.identity()
-
-    def run(self, blocks: Iterable[int]) -> Iterator[Outcome]:
-        """See `Engine`."""
-        return map(self._worker.run, blocks)
 
 
 class Report(NamedTuple):
@@ -217,30 +184,40 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return msgspec.json.decode(msgspec.json.encode(values))
 
 
-def run(
-    job: Job, engine: Engine, manifest: Manifest, seen: Callable[[Outcome], object] | None = None
-) -> Report:
-    """Computes the blocks of the shard that have no part yet.
+class Missing(NamedTuple):
+    """The blocks of a job's shard that have no part yet, and what is kept of the others."""
+
+    blocks: Iterable[int]
+    kept: Counts
+
+
+def missing(job: Job, manifest: Manifest) -> Missing:
+    """What is left to do; also what has errors, where the job asks for it again."""
+    index, of = job.shard
+    for folder in (job.output / PARTS).glob("*"):
+        remove_stale_parts(folder)  # of processes that were killed
+    there = {b: p for b, p in existing_parts(job.output).items() if b % of == index}
+    counts = dict(zip(there, counts_of_all(there.values()), strict=True))
+    if job.again:
+        counts = {block: each for block, each in counts.items() if not each.errors}
+    blocks = (b for b in range(index, manifest.blocks, of) if b not in counts)
+    return Missing(blocks, sum(counts.values(), Counts()))
+
+
+def run(engine: Engine, todo: Missing, seen: Callable[[Outcome], object] | None = None) -> Report:
+    """Computes the blocks that are missing.
 
     Args: seen: called with every outcome; it may print.
     Raises: OSError where nothing can be written, with what is kept.
     """
-    there = {
-        b: p for b, p in existing_parts(job.output).items() if b % job.shard[1] == job.shard[0]
-    }
-    counts = dict(zip(there, counts_of_all(there.values()), strict=True))
-    if job.again:
-        counts = {block: each for block, each in counts.items() if not each.errors}
-    kept = sum(counts.values(), Counts())
-    pending = (b for b in range(job.shard[0], manifest.blocks, job.shard[1]) if b not in counts)
     done, failed = Counts(), {}
-    for outcome in engine.run(pending):
+    for outcome in engine.run(todo.blocks):
         if seen is not None:
             seen(outcome)
         if outcome.stop:
-            have = (kept + done).images
+            have = (todo.kept + done).images
             raise OSError(f"{outcome.error}; the rows of {have} images are kept")
         if outcome.error:
             failed[outcome.block] = outcome.error
         done += outcome.counts
-    return Report(kept, done, failed)
+    return Report(todo.kept, done, failed)

@@ -14,9 +14,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from frozenseg.files import part_path, read_typed, write_atomically, write_json
+from frozenseg.labelling.engine import Counts
+from frozenseg.labelling.inputs import Member, Store, members
 from frozenseg.labelling.schema import SCHEMA, table_of
 
 MANIFEST, PARTS, FORMAT = "manifest.json", "parts", 1
@@ -33,21 +36,6 @@ IMAGES_OF_BLOCK = 1_000_000  # image ids of a block: BLOCK * 1,000,000 + place o
 _NOTE = b"frozenseg"
 _PLAN = pa.schema([("path", pa.string()), ("row_group", pa.int32())])
 _REMEDY = "restore it, or choose another --output"
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """What a part holds, also noted in it."""
-
-    images: int = 0
-    segments: int = 0
-    errors: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
-
-
-def _values(counts: Counts) -> tuple[int, int, int]:
-    return counts.images, counts.segments, counts.errors
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +79,14 @@ def read_manifest(output: Path) -> Manifest | None:
             f"{FORMAT}: choose another --output"
         )
     return manifest
+
+
+def required_manifest(output: Path) -> Manifest:
+    """The manifest of a job. Raises: ValueError for a folder that has none."""
+    found = read_manifest(output)
+    if found is None:
+        raise ValueError(f"{output}: has no {MANIFEST}: give the --output of `frozenseg label`")
+    return found
 
 
 def claim(output: Path, manifest: Manifest) -> Manifest:
@@ -164,6 +160,17 @@ def read_block(output: Path, plan: str, block: int) -> list[tuple[str, int | Non
     return list(zip(rows["path"], rows["row_group"], strict=True))
 
 
+def member_of(output: Path, manifest: Manifest, image_id: int) -> Member:
+    """An image of the job, as its input has it now. Raises: ValueError if it is not there."""
+    block, place = divmod(image_id, IMAGES_OF_BLOCK)
+    items = read_block(output, manifest.plan, block)
+    stream = members(manifest.kind, manifest.column, items, Store(manifest.input))
+    found = next(islice(stream, place, None), None)
+    if found is None:
+        raise ValueError(f"{manifest.input}: image {image_id} is gone")
+    return found
+
+
 def part_of(output: Path, block: int) -> Path:
     """The file of a block."""
     return output / PARTS / f"{block // TOGETHER:06d}" / f"{block:09d}.parquet"
@@ -206,6 +213,16 @@ def existing_parts(output: Path) -> dict[int, Path]:
             names = (each.name for each in os.scandir(folder))
             found.update({int(n[:9]): folder / n for n in sorted(names) if n[:9].isdigit()})
     return found
+
+
+def rows_of(output: Path, places: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Rows by block and place in its part; every part is read once."""
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for block in {block for block, _ in places}:
+        wanted = sorted(row for of, row in places if of == block)
+        rows = pq.ParquetFile(part_of(output, block)).read().take(wanted).to_pylist()
+        found.update(((block, row), each) for row, each in zip(wanted, rows, strict=True))
+    return [found[place] for place in places]
 
 
 def counts_of(path: Path) -> Counts:

@@ -9,7 +9,6 @@ Legend: H and W pixels, B images of one size, K numbers of an embedding.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -138,7 +137,7 @@ class SegmentBatch:
         return list(self._threads.map(self._decode, rows))
 
     def _decode(self, row: Mapping[str, Any]) -> Decoded:
-        from frozenseg.data.reading import read_rgb
+        from frozenseg.labelling.inputs import Member, pixels_of
         from frozenseg.predict.images import read_image
 
         path, data = str(row.get("path") or ""), row.get("bytes")
@@ -153,11 +152,7 @@ class SegmentBatch:
                 return Decoded(int(image_id), path, read_image(image))
             if data is None and not path:
                 raise ValueError("the image has neither bytes nor path")
-            file = io.BytesIO(self._store.read(path) if data is None else data)
-            file.name = path  # for messages, and for what a suffix says
-            if not file.getbuffer().nbytes:
-                raise ValueError(f"{path}: the file is empty (0 bytes)")
-            return Decoded(int(image_id), path, read_rgb(file))
+            return Decoded(int(image_id), path, pixels_of(Member(path, data), self._store))
         except (OSError, ValueError, TypeError, MemoryError) as failed:
             return Decoded(int(image_id), path, None, describe(failed))
 

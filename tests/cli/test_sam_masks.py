@@ -19,7 +19,7 @@ from frozenseg.data.proposals.reader import ProposalFolder, read_index
 from frozenseg.data.reading import read_rgb
 from frozenseg.encoders.sam.automatic_masks import MaskGeneration, SamMasks
 from frozenseg.encoders.sam.model import load_sam
-from frozenseg.predict import sam_export
+from frozenseg.labelling import sam_masks as workers
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +112,7 @@ def test_an_interrupted_export_continues_to_the_same_bytes(
     images, whole, tmp_path, monkeypatch, after
 ):
     made = []
-    make_record = sam_export.make_record
+    make_record = workers.make_record
 
     def stop(generate, root, key):
         if len(made) == after:
@@ -120,11 +120,11 @@ def test_an_interrupted_export_continues_to_the_same_bytes(
         made.append(key)
         return make_record(generate, root, key)
 
-    monkeypatch.setattr(sam_export, "make_record", stop)
+    monkeypatch.setattr(workers, "make_record", stop)
     assert export(images, tmp_path) == program.EXIT_INTERRUPTED
     for partial in (tmp_path / "partial").glob("*"):
         partial.write_bytes(partial.read_bytes() + b'{"image": "2.p')
-    monkeypatch.setattr(sam_export, "make_record", lambda *a: made.append(a[2]) or make_record(*a))
+    monkeypatch.setattr(workers, "make_record", lambda *a: made.append(a[2]) or make_record(*a))
     assert export(images, tmp_path) == 0
     assert made == KEYS  # none twice
     assert content(tmp_path) == content(whole)

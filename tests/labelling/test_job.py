@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,10 +21,10 @@ from PIL import Image
 from pyarrow import fs
 
 from frozenseg.labelling import job as jobs
+from frozenseg.labelling.engine import Counts, LocalEngine
 from frozenseg.labelling.inputs import Store, members, plan
-from frozenseg.labelling.job import Job, LocalEngine, Outcome, prepare, run
-from frozenseg.labelling.parts import Counts, part_of
-from frozenseg.labelling.ray_engine import schedule
+from frozenseg.labelling.job import BlockWorker, Job, missing, prepare, run
+from frozenseg.labelling.parts import part_of
 from frozenseg.labelling.segment_batch import COLUMNS, SegmentBatch
 
 
@@ -77,8 +78,8 @@ def folder(tmp_path: Path) -> Path:
 
 def label(source: object, output: Path, *, words: str = "cat", **more):
     job = Job(str(source), output, {"words": words}, block_size=4, **more)
-    engine = LocalEngine(job, FakeBatch)
-    return run(job, engine, prepare(job, engine))
+    engine = LocalEngine(partial(BlockWorker, job, FakeBatch))
+    return run(engine, missing(job, prepare(job, engine)))
 
 
 def rows(output: Path) -> list[dict]:
@@ -230,57 +231,15 @@ def test_reading_goes_no_further_than_one_window_ahead():
     assert len(asked) <= 2
 
 
-class FakeCluster:
-    """Workers that die now and then; time is counted, not spent."""
-
-    def __init__(self, workers: int, dies: float = 0.0):
-        self.random, self.dies, self.clock = random.Random(0), dies, 0.0
-        self.busy = [0.0] * workers
-        self.tasks: dict[int, tuple[float, int]] = {}
-        self.most = 0
-
-    def submit(self, worker: int, block: int) -> int:
-        self.busy[worker] = max(self.clock, self.busy[worker]) + self.random.uniform(8, 16)
-        task = len(self.busy) + block * 1000 + self.random.getrandbits(60)
-        self.tasks[task] = self.busy[worker], block
-        self.most = max(self.most, len(self.tasks))
-        return task
-
-    def wait(self, tasks: list[int]) -> list[int]:
-        first = min(tasks, key=lambda task: self.tasks[task][0])
-        self.clock = self.tasks[first][0]
-        return [first]
-
-    def result(self, task: int) -> Outcome:
-        block = self.tasks.pop(task)[1]
-        if self.random.random() < self.dies:
-            raise ConnectionError("worker died")
-        return Outcome(block, Counts(1, 1, 0))
-
-
-def test_every_block_once_though_workers_die():
-    cluster = FakeCluster(5, dies=0.1)
-    done = schedule(range(300), 5, cluster.submit, cluster.wait, cluster.result, ConnectionError)
-    outcomes = list(done)
-    assert sorted(outcome.block for outcome in outcomes) == list(range(300))
-    assert not any(outcome.error for outcome in outcomes)
-    assert cluster.most <= 10
-
-
-def test_a_block_that_kills_every_worker_is_given_up():
-    cluster = FakeCluster(2, dies=1.0)
-    done = schedule(range(3), 2, cluster.submit, cluster.wait, cluster.result, ConnectionError)
-    assert all("died each time" in outcome.error for outcome in done)
-
-
 PROGRAM = """
 import sys
 from pathlib import Path
 from tests.labelling.test_job import FakeBatch
-from frozenseg.labelling.job import Job, LocalEngine, prepare, run
+from frozenseg.labelling.engine import LocalEngine
+from frozenseg.labelling.job import BlockWorker, Job, missing, prepare, run
 job = Job(sys.argv[1], Path(sys.argv[2]), {"seconds": 0.01}, block_size=4)
-engine = LocalEngine(job, FakeBatch)
-run(job, engine, prepare(job, engine))
+engine = LocalEngine(lambda: BlockWorker(job, FakeBatch))
+run(engine, missing(job, prepare(job, engine)))
 """
 
 

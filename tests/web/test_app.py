@@ -28,7 +28,7 @@ def test_without_gradio_the_error_says_what_to_install(monkeypatch, capsys):
 
 
 def test_weights_belong_to_a_config(monkeypatch, capsys):
-    monkeypatch.setattr(app, "_check_gradio", lambda: None)
+    monkeypatch.setattr(app, "check_gradio", lambda: None)
     assert run("--weights", "a.pth") == 2
     assert "--config-file" in capsys.readouterr().err
 

@@ -1,0 +1,103 @@
+"""How blocks are handed out, on a cluster whose time is counted and not spent."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from frozenseg.labelling.engine import Counts, Outcome
+from frozenseg.labelling.ray_engine import MOST_ATTEMPTS, LostError, Schedule
+
+
+class FakeCluster:
+    """Workers that take 8 to 16 seconds for a block, and 20 to start."""
+
+    def __init__(self, *, dies=0.0, kills=(), starts=True):
+        """`dies`: share of blocks; `kills`: blocks that end every worker."""
+        self.random, self.dies, self.kills, self.starts = random.Random(0), dies, kills, starts
+        self.clock = self.busy = 0.0
+        self.numbers, self.events = itertools.count(), []
+        self.blocks: dict[int, int | None] = {}
+        self.working: Counter[int] = Counter()
+        self.most = 0
+
+    def task(self, seconds: float, block: int | None) -> int:
+        number = next(self.numbers)
+        heapq.heappush(self.events, (self.clock + seconds, number))
+        self.blocks[number] = block
+        return number
+
+    def start(self, worker: int) -> int:
+        return self.task(20, None)
+
+    def submit(self, worker: int, block: int) -> int:
+        seconds = self.random.uniform(8, 16)
+        self.busy += seconds
+        task = self.task(seconds, block)
+        self.most = max(self.most, len(self.blocks))
+        return task
+
+    def wait(self, tasks: list[int]) -> list[int]:
+        self.clock, first = heapq.heappop(self.events)
+        return [first]
+
+    def result(self, task: int) -> Outcome | None:
+        block = self.blocks.pop(task)
+        if block is None:
+            if not self.starts:
+                raise LostError("no such image")
+            return None
+        if block in self.kills or self.random.random() < self.dies:
+            raise LostError("worker died")
+        return Outcome(block, Counts(1, 1, 0))
+
+    def run(self, blocks, workers: int) -> list[Outcome]:
+        return list(Schedule(self, blocks, workers).outcomes())
+
+
+def test_every_block_once_though_workers_die():
+    cluster = FakeCluster(dies=0.1)
+    outcomes = cluster.run(range(300), 5)
+    assert sorted(outcome.block for outcome in outcomes) == list(range(300))
+    assert not any(outcome.error for outcome in outcomes)
+    assert cluster.most == 5
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_a_block_that_kills_every_worker_is_given_up_and_takes_no_other_with_it(workers):
+    outcomes = FakeCluster(kills=(1, 4)).run(range(6), workers)
+    assert sorted(outcome.block for outcome in outcomes) == list(range(6))
+    given_up = {outcome.block for outcome in outcomes if "died each time" in outcome.error}
+    assert given_up == {1, 4}
+
+
+def test_where_no_worker_starts_the_job_stops():
+    cluster = FakeCluster(starts=False)
+    [outcome] = cluster.run(range(6), 2)
+    assert outcome.stop
+    assert "no worker starts: no such image" in outcome.error
+    assert next(cluster.numbers) == 2 * MOST_ATTEMPTS
+
+
+def test_blocks_are_not_asked_for_before_a_worker_is_ready():
+    asked = []
+    blocks = (asked.append(i) or i for i in range(100))
+    stream = Schedule(FakeCluster(), blocks, 3).outcomes()
+    for _ in range(10):
+        next(stream)
+    assert len(asked) <= 13
+
+
+def test_a_thousand_workers_stay_busy_and_the_driver_is_not_the_limit():
+    """A twentieth of 100 million images, in blocks of 256 (docs/label.md has the whole)."""
+    blocks, workers = 20_000, 1000
+    cluster, start = FakeCluster(dies=0.001), time.process_time()
+    assert len(cluster.run(range(blocks), workers)) == blocks
+    driver = time.process_time() - start
+    assert cluster.busy / (workers * (cluster.clock - 20)) > 0.9
+    assert driver / blocks < 12 / workers / 4  # seconds a block; one ends every 12 ms
