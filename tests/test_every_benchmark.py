@@ -51,7 +51,10 @@ ROWS = [row for row in DATASET_SPLITS if row.kind != "episodes"]
 WEIGHTS = ROOT / "frozenseg/weights/miniature_fcclip.safetensors"
 EDGES = (32, 64)  # of the network's input; the rows' own sizes would take minutes
 MADE = {
-    "Miniature world": ("miniature", ("--train", "2", "--dev", "2", "--val", "2")),
+    "Miniature world": tuple(
+        ("miniature", "--train", "2", "--dev", "2", "--val", "2", *more)
+        for more in ((), ("--novel",))
+    ),
 }
 
 
@@ -137,8 +140,8 @@ def prepared(tmp_path_factory):
 
 def _make(section: str, split: str, root: Path) -> None:
     if section in MADE:
-        script, words = MADE[section]
-        _run_plain(script, root, words)
+        for words in MADE[section]:
+            _run_plain(root, words)
         return
     for maker in MAKERS[section]:
         getattr(raw_datasets, maker)(root, split)
@@ -152,10 +155,9 @@ def _make(section: str, split: str, root: Path) -> None:
         run(command, root)
 
 
-def _run_plain(script: str, root: Path, words: tuple[str, ...]) -> None:
+def _run_plain(root: Path, words: tuple[str, ...]) -> None:
     """Runs a command that has no --workers."""
-    command = [sys.executable, "-m", "frozenseg", "data", "prepare", script, "--root", str(root)]
-    command += words
+    command = [sys.executable, "-m", "frozenseg", "data", "prepare", *words, "--root", str(root)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
 

@@ -147,20 +147,24 @@ def weights_of(folder: Path, model: str, seed: int) -> Path:
 
 def train(folder: Path, model: str, seed: int) -> None:
     """Trains a decoder, or goes on with it; without evaluation."""
-    if weights_of(folder, model, seed).is_file():
-        return
-    keys = ["SEED", str(seed), "OUTPUT_DIR", str(folder / f"{model}_s{seed}")]
-    keys += ["DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "100"]
-    keys += [*WITHOUT_SAM, *LONGER] if model == "fcclip" else []
-    command("train", "--config-file", str(TRAINING), "--num-gpus", "0", "--resume", *keys)
+    if not weights_of(folder, model, seed).is_file():
+        keys = (*WITHOUT_SAM, *LONGER) if model == "fcclip" else ()
+        run_training(TRAINING, folder / f"{model}_s{seed}", "SEED", str(seed), *keys)
 
 
-def export_proposals(folder: Path) -> None:
+def run_training(config: Path, folder: Path, *keys: str) -> None:
+    """Trains into a folder, or goes on with what is there; without evaluation."""
+    keys = ("OUTPUT_DIR", str(folder), "SOLVER.CHECKPOINT_PERIOD", "100", *keys)
+    words = ("--config-file", str(config), "--num-gpus", "0", "--resume")
+    command("train", *words, *keys, "DATASETS.TEST", "()")
+
+
+def export_proposals(folder: Path, dataset: str = VAL) -> None:
     """SAM's masks of the validation scenes, with the thresholds of the YAML file."""
     from frozenseg.config import load_config
 
     cfg = load_config(TRAINING)
-    words = ["--dataset", VAL, "--sam", str(CONFIGS / cfg.MODEL.SAM_NAME)]
+    words = ["--dataset", dataset, "--sam", str(CONFIGS / cfg.MODEL.SAM_NAME)]
     words += ["--weights", "miniature-sam", "--output", str(folder)]
     chosen = cfg.TEST.SAM_MASK_GENERATION
     for name in (

@@ -69,9 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="default: output/quickstart of this repository, output/quickstart-fast with --fast",
+        help="default: output/quickstart of this repository; another for --novel and --fast",
     )
     add("--model", choices=MODELS, default="frozenseg", help="what to train (default %(default)s)")
+    add("--novel", action="store_true", help="leave out whole shapes instead of colours of each")
     add("--photos", nargs="+", metavar="FILE", help="default: the two that scikit-learn carries")
     add("--words", default=PHOTO_WORDS, help="for the photographs: %(default)r")
     add("--resume", action="store_true", help="continue an interrupted training")
@@ -87,8 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Runs the steps; returns the exit code of the first that fails, or 0."""
     start = time.perf_counter()
-    default = ROOT / "output" / ("quickstart-fast" if args.fast else "quickstart")
-    output = (args.output or default).expanduser().absolute()
+    name = "quickstart" + "-novel" * args.novel + "-fast" * args.fast
+    output = (args.output or ROOT / "output" / name).expanduser().absolute()
     photos = args.photos or sample_photos()
     output.mkdir(parents=True, exist_ok=True)
     steps = plan(args, output, photos)
@@ -102,14 +103,15 @@ def main(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace, output: Path, photos: list[str]) -> list[Step]:
     """The commands, in order."""
-    config, weights = str(CONFIGS / f"{args.model}.yaml"), str(output / "model_final.pth")
+    name, kind = (f"novel_{args.model}", ("--novel",)) if args.novel else (args.model, ())
+    config, weights = str(CONFIGS / f"{name}.yaml"), str(output / "model_final.pth")
     train, val = ("8", "4") if args.fast else ("2000", "200")  # images
     opts = (*(FAST if args.fast else ()), *args.opts)
     run = ("train_net.py", "--config-file", config)
     scored = ("MODEL.MASK_FORMER.TEST.RECALL_ON", "True", *opts, "OUTPUT_DIR")
     score = (*run, "--eval-only", "MODEL.WEIGHTS", weights, *scored)
     model = ("--config-file", config, "--weights", weights)
-    data = ("--root", str(output / "datasets"), "--train", train, "--dev", "0", "--val", val)
+    data = ("--root", str(output / "datasets"), "--train", train, "--dev", "0", "--val", val, *kind)
     demo = ("--input", *photos, "--vocabulary", args.words)
     steps = (
         Step(

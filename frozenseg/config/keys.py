@@ -248,6 +248,11 @@ KEYS: tuple[Key, ...] = (
         "after layers i with i mod 3 equal to it the queries gain SAM's features; -1: none",
         whole(-1, 2),
     ),
+    Key(
+        "MODEL.MASK_FORMER.SAM_KEEP_POSITIONS",
+        False,
+        "keys of joined features have their position codes, as others do (False: as published)",
+    ),
     # training losses
     Key("MODEL.MASK_FORMER.DEEP_SUPERVISION", True, "losses on every layer's prediction"),
     Key(

@@ -9,6 +9,7 @@ Legend: N images, D draws, C classes, K counts of a class.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -87,21 +88,39 @@ def intervals(
     those without a class to score.
     Raises: ValueError as `paired`.
     """
-    runs = [first] if second is None else [first, paired(first, second)]
+    sides = [[first]] if second is None else [[first], [second]]
+    return intervals_of_means(sides, draws=draws, seed=seed)
+
+
+def intervals_of_means(
+    sides: Sequence[Sequence[PerImage]], *, draws: int = DRAWS, seed: int = 0
+) -> list[Interval]:
+    """The same of methods that were trained several times: of the mean score of their runs.
+
+    All runs are scored on the same draws. The interval speaks of other images like these; how much
+    another training differs is seen in the runs.
+
+    Args: sides: the runs of one method, or of two whose difference is asked for.
+    Raises: ValueError as `paired`.
+    """
+    first = sides[0][0]
+    sides = [[paired(first, run) for run in runs] for runs in sides]
     if not first.images:
         return []
+    every = [run for runs in sides for run in runs]
     once_ND = np.ones((len(first.images), 1))
     times_ND = np.hstack([once_ND, draw_images(len(first.images), draws, seed)])
     found = []
     for kind in KINDS:
-        if not all(kind in run.rows for run in runs):
+        if not all(kind in run.rows for run in every):
             continue
-        scores = [draw_scores(run, kind, times_ND) for run in runs]
-        for group in scores[0]:
-            if any(run.groups.get(group) != first.groups[group] for run in runs):
+        drawn_scores = [[draw_scores(run, kind, times_ND) for run in runs] for runs in sides]
+        for group, members in first.groups.items():
+            if any(run.groups.get(group) != members for run in every):
                 continue
-            values = [float(each[group][0]) for each in scores]
-            value, *drawn = scores[-1][group] - (scores[0][group] if second else 0)
+            means = [np.mean([each[group] for each in runs], axis=0) for runs in drawn_scores]
+            values = [float(mean[0]) for mean in means]
+            value, *drawn = means[-1] - (means[0] if len(sides) > 1 else 0)
             if np.isfinite(values).all() and np.isfinite(drawn).any():
                 low, high = np.nanquantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).tolist()
                 name = KINDS[kind].score

@@ -132,7 +132,12 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             "num_layers": decoder.DEC_LAYERS - 1,
             "injection": None
             if sam_channels is None
-            else injection_from(*layers, sam_channels, cfg.MODEL.SEM_SEG_HEAD.MASK_DIM),
+            else injection_from(
+                *layers,
+                sam_channels,
+                cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
+                keep_positions=decoder.SAM_KEEP_POSITIONS,
+            ),
         }
 
     def forward(
@@ -213,7 +218,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             pixels.sam.encoded_BDhw + embed[0],
             coarse,
         )
-        return replace(level, keys_BND=tokens, values_BND=tokens)
+        keys = tokens + level.position_ND if self.injection.keep_positions else tokens
+        return replace(level, keys_BND=keys, values_BND=tokens)
 
     def _level_tokens(self, pixels: PixelFeatures, index: int) -> _LevelTokens:
         """What the cross-attentions to one level share."""
@@ -225,7 +231,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         position = sine_position_code(size, level.shape[1], device=level.device)
         with torch.no_grad():
             mask_features = resize_mask_logits(pixels.mask_features_BDHW, size).flatten(2)
-        return _LevelTokens(values + position, values, mask_features)
+        return _LevelTokens(values + position, values, position, mask_features)
 
     def _predict(
         self,
@@ -251,6 +257,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
 class _LevelTokens:
     keys_BND: Tensor
     values_BND: Tensor
+    position_ND: Tensor
     mask_features_BDN: Tensor
 
 

@@ -347,6 +347,7 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
         "branch": cfg.MODEL.SAM_BRANCH,
         "feature_layer": decoder.SAM_FEATURE_FUSE_LAYER,
         "query_layer": decoder.SAM_QUERY_FUSE_LAYER,
+        "keep_positions": decoder.SAM_KEEP_POSITIONS,
     }
     return {
         "model": {

@@ -45,14 +45,22 @@ class SamInjection:
     Attributes:
         feature_layer: the level's tokens first attend to the tokens of the SAM branch.
         query_layer: the queries gain SAM's features pooled under their masks.
+        keep_positions: the keys of such tokens have their position codes, as those of other layers;
+            as published, they have none.
     """
 
     feature_layer: int | None = 0
     query_layer: int | None = 2
+    keep_positions: bool = False
 
 
 def injection_from(
-    feature_layer: int, query_layer: int, sam_channels: int = 0, mask_dim: int = 0
+    feature_layer: int,
+    query_layer: int,
+    sam_channels: int = 0,
+    mask_dim: int = 0,
+    *,
+    keep_positions: bool = False,
 ) -> SamInjection | None:
     """From the config's numbers; None where both injectors are off, which is FC-CLIP.
 
@@ -74,7 +82,7 @@ def injection_from(
             f"HIDDEN_DIM to {sam_channels}, or MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER to -1"
         )
     feature, query = (None if n == NO_LAYER else n for n in (feature_layer, query_layer))
-    return SamInjection(feature, query)
+    return SamInjection(feature, query, keep_positions)
 
 
 class FirstLevelAttention(MultiScaleDeformableAttention):

@@ -31,10 +31,19 @@ def test_folds_are_written_beside_the_other_files(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_novel_split_is_written_beside_the_other(tmp_path):
+    result = run("--novel", "--root", tmp_path, "--train", 1, "--dev", 0, "--val", 1)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{tmp_path}/miniature_novel: 1 train, 0 dev, 1 val\n"
+    assert (tmp_path / "miniature_novel/panoptic_train/000000.png").is_file()
+
+
+@pytest.mark.slow
 def test_sizes_of_the_other_kind_are_refused(tmp_path):
     for words, option in (
         (("--mosaics", 1), "--mosaics is used with --folds only"),
         (("--folds", "--dev", 1), "--dev is used without --folds only"),
+        (("--folds", "--novel"), "--novel: not allowed with argument --folds"),
     ):
         result = run("--root", tmp_path, *words)
         assert result.returncode == 2

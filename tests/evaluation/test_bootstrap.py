@@ -10,6 +10,7 @@ from frozenseg.evaluation.bootstrap import (
     draw_images,
     draw_scores,
     intervals,
+    intervals_of_means,
     paired,
     statement,
 )
@@ -55,6 +56,17 @@ def test_a_difference_lies_between_those_of_the_draws_by_hand():
     np.testing.assert_allclose(found.runs, [80 / 3, 35])
     np.testing.assert_allclose([found.value, found.low, found.high], [25 / 3, 0, 30])
     assert not found.is_sure
+
+
+def test_means_of_several_trainings_by_hand():
+    """Means of the runs on each draw; the runs' order of images and number do not matter."""
+    first, second = record(FIRST), record(SECOND)
+    turned = record(SECOND[::-1], images=[1, 0])
+    [found] = intervals_of_means([[first, first], [second, turned, first]], draws=400)
+    np.testing.assert_allclose(found.runs, [80 / 3, (2 * 35 + 80 / 3) / 3])
+    np.testing.assert_allclose([found.value, found.low, found.high], [50 / 9, 0, 20])
+    [alone] = intervals_of_means([[first, second]])
+    np.testing.assert_allclose([alone.value, alone.low, alone.high], [(80 / 3 + 35) / 2, 15, 80])
 
 
 def test_iou_by_hand():

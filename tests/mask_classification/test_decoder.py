@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from frozenseg.layers.position_encoding import sine_position_code
 from frozenseg.mask_classification.decoder import MultiScaleMaskedTransformerDecoder, _allowed
 from frozenseg.mask_classification.pixel_decoder import PixelFeatures
+from frozenseg.mask_classification.sam_injection import SamFeatures, SamInjection
 from frozenseg.structures import TextClassifier
 
 SIZES = {
@@ -89,6 +91,20 @@ def test_a_query_blocked_everywhere_attends_everywhere():
     features = torch.tensor([[[0.5, 0.0, -2.0]]])
     assert _allowed(embedding, features).tolist() == [[[True, True, False], [False, True, True]]]
     assert _allowed(embedding, features.abs() + 1).tolist() == [[[True] * 3, [True] * 3]]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_injected_keys_have_positions_only_if_they_keep_them(pixels, keep):
+    injection = SamInjection(feature_layer=1, query_layer=None, keep_positions=keep)
+    decoder = MultiScaleMaskedTransformerDecoder(16, 8, **SIZES, injection=injection).eval()
+    sam = SamFeatures(torch.randn(2, 16, 4, 4), torch.randn(2, 16, 2, 2))
+    pixels = PixelFeatures(pixels.mask_features_BDHW, pixels.levels, sam)
+    levels = [decoder._level_tokens(pixels, index) for index in range(3)]
+    assert decoder._injected(0, levels, pixels) is levels[0]
+    found = decoder._injected(1, levels, pixels)
+    position = sine_position_code((4, 5), 16) if keep else torch.zeros(20, 16)
+    torch.testing.assert_close(found.keys_BND, found.values_BND + position)
+    assert not torch.allclose(found.values_BND, levels[1].values_BND)
 
 
 def test_widths_must_agree():

@@ -48,6 +48,14 @@ def test_either_model_is_one_flag_away(model, section):
     assert f"{section}.CLASS_ENSEMBLE" in words["without ensemble"]
 
 
+def test_novel_shapes_are_one_flag_away():
+    words = plan("--novel")
+    assert words["data"][-1] == "--novel"
+    for step in ("training", "without ensemble", "pictures", "photographs"):
+        assert str(quickstart.CONFIGS / "novel_frozenseg.yaml") in words[step]
+    assert (quickstart.CONFIGS / "novel_frozenseg.yaml").is_file()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A fast run from another working directory: (its folder, what it printed)."""

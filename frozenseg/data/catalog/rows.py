@@ -13,7 +13,7 @@ from typing import Any
 
 from frozenseg.data.catalog.episode_rows import EPISODIC
 from frozenseg.data.catalog.split import FOLDERS, PREPARE, TASKS, DatasetSplit, Origin
-from frozenseg.data.miniature.classes import ALL, SEEN, vocabulary_text
+from frozenseg.data.miniature.classes import ALL, SEEN_OF, vocabulary_text
 
 COCO_COUNTS = {"train": 118287, "val": 5000}
 LVIS_COUNTS = {"train": 100170, "val": 19809}
@@ -353,20 +353,21 @@ def _bdd100k() -> tuple[DatasetSplit, ...]:
     )
 
 
-def _miniature(split: str, classes: tuple[int, ...]) -> DatasetSplit:
+def _miniature(benchmark: str, split: str) -> DatasetSplit:
+    classes = SEEN_OF[benchmark] if split == "train" else ALL
     return DatasetSplit(
-        name=f"miniature_{split}_panoptic",
-        benchmark="miniature",
+        name=f"{benchmark}_{split}_panoptic",
+        benchmark=benchmark,
         split=split,
         tasks=TASKS,
         vocabulary=vocabulary_text(classes),
-        images=f"miniature/{split}",
-        panoptic_json=f"miniature/panoptic_{split}.json",
-        panoptic_masks=f"miniature/panoptic_{split}",
+        images=f"{benchmark}/{split}",
+        panoptic_json=f"{benchmark}/panoptic_{split}.json",
+        panoptic_masks=f"{benchmark}/panoptic_{split}",
         category_ids=tuple(index + 1 for index in classes),
         origin=Origin(
-            f"{PREPARE} miniature",
-            made_folder="miniature",
+            f"{PREPARE} miniature" + " --novel" * (benchmark == "miniature_novel"),
+            made_folder=benchmark,
             readme_section="Miniature world",
             images_made=True,
         ),
@@ -388,8 +389,6 @@ DATASET_SPLITS: tuple[DatasetSplit, ...] = (
     *(_pascal_context(classes) for classes in (59, 459)),
     *(_pascal_voc(classes) for classes in (20, 21)),
     *_bdd100k(),
-    _miniature("train", SEEN),
-    _miniature("dev", ALL),
-    _miniature("val", ALL),
+    *(_miniature(name, split) for name in SEEN_OF for split in ("train", "dev", "val")),
     *EPISODIC,
 )

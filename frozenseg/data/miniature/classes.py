@@ -1,5 +1,8 @@
 """The words of the miniature world: 64 things (8 shapes x 8 colours), 6 stuff, seen and unseen.
 
+Two splits say what training shows: SEEN leaves out two colours of every shape, NOVEL_SEEN whole
+shapes in all their colours. Both leave out one stuff.
+
 Class indices: thing = shape * 8 + colour, then the stuff. The dataset's category id is index + 1.
 """
 
@@ -41,6 +44,8 @@ UNSEEN_STUFF = "wood"
 # The colours of shape s that no training image shows: numbers s and s + 3 (modulo 8). Each colour
 # is unseen on two shapes and seen on six.
 _UNSEEN_OFFSETS = (0, 3)
+# What no training image of the split `miniature_novel` shows, beside UNSEEN_STUFF.
+NOVEL_SHAPES = ("star", "ring", "moon")
 FOLDS = 4  # of the episodic benchmarks; see held_out
 
 # Sentences for pretraining beside the prompts of frozenseg.vocab.templates ("vild_14").
@@ -56,7 +61,7 @@ class MiniatureClass:
         name: canonical name.
         synonyms: the words of the vocabulary, `name` first.
         is_thing: a shape (True) or a texture (False).
-        seen: occurs in training images.
+        seen: occurs in training images (of the split `miniature`).
         color, shape: indices into COLORS and SHAPES; None for stuff.
     """
 
@@ -87,6 +92,14 @@ CLASSES: tuple[MiniatureClass, ...] = (
     *(MiniatureClass(n, words, False, n != UNSEEN_STUFF) for n, words in STUFF.items()),
 )
 SEEN: tuple[int, ...] = tuple(i for i, row in enumerate(CLASSES) if row.seen)
+NOVEL_SEEN: tuple[int, ...] = tuple(
+    i
+    for i, row in enumerate(CLASSES)
+    if row.name != UNSEEN_STUFF
+    and (row.shape is None or tuple(SHAPES)[row.shape] not in NOVEL_SHAPES)
+)
+# Benchmark and folder -> the classes that its training shows.
+SEEN_OF: dict[str, tuple[int, ...]] = {"miniature": SEEN, "miniature_novel": NOVEL_SEEN}
 ALL: tuple[int, ...] = tuple(range(len(CLASSES)))
 
 

@@ -1,7 +1,8 @@
 """The miniature world on disk, in COCO panoptic format.
 
 Three splits: `train` and `dev` show the seen classes only (`dev` is for choosing settings), `val`
-shows all. They are different worlds: scene i of a split is draw_scene(split seed, i).
+shows all. They are different worlds: scene i of a split is draw_scene(split seed, i). Which classes
+are seen is a parameter (`classes.SEEN_OF`); `val` has the same scenes whatever they are.
 """
 
 from __future__ import annotations
@@ -34,22 +35,32 @@ class _Described(msgspec.Struct):
 
 
 class Split(NamedTuple):
-    """A split: its name, its world, its classes, and how many scenes it has by default."""
+    """A split: its name, its world, whether it shows all classes, and its scenes by default."""
 
     name: str
     world: int
-    classes: tuple[int, ...]
+    shows_all: bool
     scenes: int
+
+    def classes(self, seen: tuple[int, ...]) -> tuple[int, ...]:
+        """The classes that its scenes may show."""
+        return ALL if self.shows_all else seen
 
 
 SPLITS: tuple[Split, ...] = (
-    Split("train", 11, SEEN, 2000),
-    Split("dev", 12, SEEN, 100),
-    Split("val", 13, ALL, 200),
+    Split("train", 11, False, 2000),
+    Split("dev", 12, False, 100),
+    Split("val", 13, True, 200),
 )
 
 
-def write_miniature(root: Path, counts: dict[str, int] | None = None, *, seed: int = 0) -> None:
+def write_miniature(
+    root: Path,
+    counts: dict[str, int] | None = None,
+    *,
+    seed: int = 0,
+    seen: tuple[int, ...] = SEEN,
+) -> None:
     """Writes root/<split>/, panoptic_<split>/, semantic_<split>/ and panoptic_<split>.json.
 
     A split whose JSON has the same settings is left alone; an interrupted one goes on with the
@@ -58,6 +69,7 @@ def write_miniature(root: Path, counts: dict[str, int] | None = None, *, seed: i
     Args:
         counts: scenes per split; the defaults of SPLITS where not given.
         seed: another number, another world.
+        seen: the classes of `train` and `dev`.
     Raises: ValueError for an unknown split or a negative number.
     """
     counts = {split.name: split.scenes for split in SPLITS} | (counts or {})
@@ -66,17 +78,17 @@ def write_miniature(root: Path, counts: dict[str, int] | None = None, *, seed: i
         raise ValueError(f"counts {counts}: give train, dev and val numbers of at least 0")
     for split in SPLITS:
         if counts[split.name]:
-            _write_split(root, split, counts[split.name], seed)
+            _write_split(root, split, split.classes(seen), counts[split.name], seed)
 
 
-def _write_split(root: Path, split: Split, count: int, seed: int) -> None:
+def _write_split(root: Path, split: Split, classes: tuple[int, ...], count: int, seed: int) -> None:
     def write(i: int, keep: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        scene = draw_scene(WORLDS * seed + split.world, i, classes=split.classes)
+        scene = draw_scene(WORLDS * seed + split.world, i, classes=classes)
         name = f"{i:06d}"
         files = [root / f"{kind}{split.name}" / name for kind in ("", "panoptic_", "semantic_")]
         files = [files[0].with_suffix(".jpg"), *(file.with_suffix(".png") for file in files[1:])]
         if not (keep and all(file.is_file() for file in files)):
-            _write_scene(scene, split.classes, *files)
+            _write_scene(scene, classes, *files)
         image = {"id": i, "file_name": f"{name}.jpg", "height": SIZE, "width": SIZE}
         segments = {"file_name": f"{name}.png", "segments_info": coco_segments(scene)}
         return image, {"image_id": i, **segments}
@@ -90,7 +102,9 @@ def _write_split(root: Path, split: Split, count: int, seed: int) -> None:
         ]
         return {"images": images, "annotations": annotations, "categories": categories}
 
-    info = {"format": _FORMAT, "seed": seed, "images": count, "size": SIZE}
+    info: dict[str, Any] = {"format": _FORMAT, "seed": seed, "images": count, "size": SIZE}
+    if classes not in (SEEN, ALL):
+        info["classes"] = list(classes)
     index = root / f"panoptic_{split.name}.json"
     write_indexed(index, info, f"miniature {split.name}", write, content)
 

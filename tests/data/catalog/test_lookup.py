@@ -52,7 +52,7 @@ VAL_IMAGES = {
     "bdd100k_19": (1000,),
     "bdd100k_40": (1000,),
 }
-SYNTHETIC = {"miniature"}
+SYNTHETIC = {"miniature", "miniature_novel"}
 
 
 def by_name(row):

@@ -9,6 +9,7 @@ from frozenseg.data.miniature.classes import (
     CLASSES,
     COLORS,
     FOLDS,
+    NOVEL_SEEN,
     SEEN,
     SHAPES,
     all_names,
@@ -31,6 +32,16 @@ def test_two_colours_of_every_shape_and_one_stuff_are_unseen():
     assert Counter(row.color for row in things) == dict.fromkeys(range(len(COLORS)), 2)
     assert len(unseen) - len(things) == 1
     assert all(CLASSES[i].seen for i in SEEN)
+
+
+def test_the_novel_split_leaves_out_three_shapes_and_one_stuff():
+    # A shape has its 8 colours in a row: star 24-31, ring 40-47, moon 56-63; wood is the last one.
+    unseen = [i for i in ALL if i not in NOVEL_SEEN]
+    assert unseen == [*range(24, 32), *range(40, 48), *range(56, 64), 69]
+    assert [CLASSES[i].name for i in (24, 40, 56)] == ["red star", "red ring", "red moon"]
+    assert Counter(CLASSES[i].color for i in NOVEL_SEEN if CLASSES[i].is_thing) == dict.fromkeys(
+        range(len(COLORS)), 5
+    )
 
 
 def test_vocabulary_has_every_class_with_synonyms():

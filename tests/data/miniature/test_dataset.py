@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,19 @@ from PIL import Image
 
 from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.miniature import dataset as miniature_files
-from frozenseg.data.miniature.classes import ALL, SEEN, vocabulary_text
+from frozenseg.data.miniature.classes import (
+    ALL,
+    CLASSES,
+    NOVEL_SEEN,
+    SEEN,
+    SHAPES,
+    vocabulary_text,
+)
 from frozenseg.data.miniature.dataset import SPLITS, write_miniature
 from frozenseg.data.miniature.scenes import draw_scene
 from frozenseg.data.reading import ids_of_rgb
 from frozenseg.data.records import load_records
+from frozenseg.vocab import seen_classes
 
 COUNTS = {"train": 3, "dev": 1, "val": 2}
 
@@ -31,10 +40,11 @@ def root(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS, ids=lambda split: split.name)
 def test_files_read_back_as_drawn(root, split):
+    classes = split.classes(SEEN)
     row = replace(
         find_split(f"miniature_{split.name}_panoptic"),
-        vocabulary=vocabulary_text(split.classes),
-        category_ids=tuple(c + 1 for c in split.classes),
+        vocabulary=vocabulary_text(classes),
+        category_ids=tuple(c + 1 for c in classes),
         images=split.name,
         panoptic_json=f"panoptic_{split.name}.json",
         panoptic_masks=f"panoptic_{split.name}",
@@ -42,7 +52,7 @@ def test_files_read_back_as_drawn(root, split):
     )
     records = load_records(row, row_vocabulary(row), root)
     assert len(records) == COUNTS[split.name]
-    scene = draw_scene(split.world, 0, classes=split.classes)
+    scene = draw_scene(split.world, 0, classes=classes)
     record = records[0]
     ids = ids_of_rgb(np.array(Image.open(record["pan_seg_file_name"])))
     labels = np.array(Image.open(record["sem_seg_file_name"]))
@@ -51,7 +61,7 @@ def test_files_read_back_as_drawn(root, split):
         mask = scene.ids == segment["id"]
         assert ((ids == entry["id"]) == mask).all()
         assert (labels[mask] == entry["category_id"]).all()
-        assert split.classes[entry["category_id"]] == segment["category"]
+        assert classes[entry["category_id"]] == segment["category"]
         assert entry["isthing"] == segment["isthing"]
     image = np.array(Image.open(record["file_name"])).astype(int)
     assert np.abs(image - scene.image).mean() < 6  # JPEG
@@ -63,6 +73,40 @@ def test_training_splits_hold_seen_classes_only(root):
         used = {s["category_id"] - 1 for a in content["annotations"] for s in a["segments_info"]}
         assert used <= set(SEEN)
         assert [c["id"] for c in content["categories"]] == [i + 1 for i in ALL]
+
+
+def test_the_novel_split_trains_without_a_star_ring_moon_or_wood(tmp_path):
+    write_miniature(tmp_path, {"train": 40, "dev": 20, "val": 40}, seen=NOVEL_SEEN)
+    segments = {}
+    for name in ("train", "dev", "val"):
+        content = json.loads((tmp_path / f"panoptic_{name}.json").read_text())
+        assert content["info"].get("classes") == (None if name == "val" else list(NOVEL_SEEN))
+        rows = [
+            CLASSES[segment["category_id"] - 1]
+            for each in content["annotations"]
+            for segment in each["segments_info"]
+        ]
+        words = [tuple(SHAPES)[row.shape] if row.is_thing else row.name for row in rows]
+        segments[name] = Counter(words)
+    novel = {"star", "ring", "moon", "wood"}
+    others = {"circle", "square", "triangle", "cross", "heart"}
+    others |= {"grass", "water", "brick", "sand", "gravel"}
+    assert set(segments["train"]) == set(segments["dev"]) == others
+    assert set(segments["val"]) == others | novel
+    assert min(segments["val"][word] for word in novel) >= 8
+    train, val = (find_split(f"miniature_novel_{name}_panoptic") for name in ("train", "val"))
+    words = row_vocabulary(val)
+    seen = seen_classes(words, row_vocabulary(train))
+    unseen = [word for word, known in zip(words.names, seen, strict=True) if not known]
+    assert unseen == [row.name for row in CLASSES if row.name.split()[-1] in novel]
+    assert len(unseen) == 25
+
+
+@pytest.mark.slow
+def test_validation_scenes_are_the_same_whatever_training_shows(root, tmp_path):
+    write_miniature(tmp_path, {"train": 1, "dev": 0, "val": 1}, seen=NOVEL_SEEN)
+    for file, same in (("val/000000.jpg", True), ("train/000000.jpg", False)):
+        assert ((tmp_path / file).read_bytes() == (root / file).read_bytes()) == same
 
 
 def test_finished_splits_are_left_alone_until_the_settings_change(tmp_path):
