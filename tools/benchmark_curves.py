@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from frozenseg.files import read_json, write_json
+from tools.benchmark_export import random_segmenter
 
 CONFIG = str(ROOT / "configs" / "fcclip" / "r50.yaml")
 USUAL = {"pixels of a side": 512, "queries": 250, "classes": 150, "images of a batch": 1}
@@ -39,7 +40,7 @@ def measure(point: dict[str, int], *, threads: int, runs: int, config: str) -> d
     import torch
 
     from frozenseg.benchmarking.clock import MachineWatch, Nanoseconds, medians
-    from frozenseg.benchmarking.measures import peak_memory, random_segmenter, random_text
+    from frozenseg.benchmarking.measures import peak_memory, random_text
     from frozenseg.predict.words import read_words
 
     torch.set_num_threads(threads)

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ EXPORTS = {"onnxruntime float32": "float32", "onnxruntime int8": "int8"}
 VARIANTS = ("eager", "compiled", *EXPORTS)
 
 
+def random_segmenter(config: str, opts: Sequence[str] = (), *, compile: bool = False) -> Any:
+    """A segmenter on the CPU with random weights, also of the encoders."""
+    import frozenseg
+    from frozenseg.benchmarking.measures import RANDOM_ENCODERS
+
+    opts = [*RANDOM_ENCODERS, *opts]
+    return frozenseg.load(config, weights="", device="cpu", opts=opts, compile=compile)
+
+
 def sized(args: argparse.Namespace) -> list[str]:
     """Config pairs with which images get the size of the benchmark."""
     return ["INPUT.MIN_SIZE_TEST", str(args.size)]
@@ -35,7 +45,6 @@ def sized(args: argparse.Namespace) -> list[str]:
 
 def write_exports(args: argparse.Namespace) -> None:
     """Writes what is missing: the export, and the same folder with an image.onnx in int8."""
-    from frozenseg.benchmarking.measures import random_segmenter
     from frozenseg.exporting.export import export, quantised
     from frozenseg.exporting.manifest import FILE_NAME
 
@@ -57,7 +66,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from frozenseg.benchmarking.clock import MachineWatch, Nanoseconds, medians
-    from frozenseg.benchmarking.measures import peak_memory, random_segmenter
+    from frozenseg.benchmarking.measures import peak_memory
 
     if args.measure in EXPORTS:
         from frozenseg.exporting.runtime import ExportedSegmenter

@@ -60,14 +60,6 @@ def benchmark_model(cfg: CfgNode) -> Any:
     return load_model(cfg)[0].eval()
 
 
-def random_segmenter(config: str, opts: Sequence[str] = (), *, compile: bool = False) -> Any:
-    """A segmenter on the CPU with random weights, also of the encoders."""
-    import frozenseg
-
-    opts = [*RANDOM_ENCODERS, *opts]
-    return frozenseg.load(config, weights="", device="cpu", opts=opts, compile=compile)
-
-
 def networks(model: Any) -> dict[str, nn.Module]:
     """The networks that every image passes, by the name of their stage."""
     head = model.sem_seg_head
