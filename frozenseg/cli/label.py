@@ -79,9 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     address = "of a running Ray cluster, or auto; default: one is started on this machine"
     add("--address", default="local", help=address)
     add("--workers", type=whole(1), default=2, metavar="N", help="of Ray (default %(default)s)")
-    for name, default in (("--cpus", 1), ("--gpus", 0)):
+    for name, default, more in (("--cpus", 1, ""), ("--gpus", 0, "; with 0 it sees no GPU")):
         kind = number(Range(0, 1024))
-        each = "of each worker of Ray (default %(default)s)"
+        each = f"of each worker of Ray (default %(default)s{more})"
         add(name, type=kind, default=default, metavar="N", help=each)
     every = "compute the I-th of N shares only: N commands, I = 0 ... N - 1, fill one --output"
     add("--shard", type=shard, default=(0, 1), metavar="I/N", help=every)
