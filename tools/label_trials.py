@@ -72,7 +72,10 @@ def command(images: Path, output: Path, *more: str) -> list[str]:
 
 def start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
     """A process whose output goes to a file."""
-    return subprocess.Popen(words, stdout=log.open("ab"), stderr=subprocess.STDOUT, cwd=ROOT)
+    environment = os.environ | {"RAY_AUTH_MODE": "token"}  # of the cluster that is started here
+    return subprocess.Popen(
+        words, stdout=log.open("ab"), stderr=subprocess.STDOUT, cwd=ROOT, env=environment
+    )
 
 
 def copies(args: argparse.Namespace) -> Path:

@@ -151,7 +151,9 @@ class RayEngine:
                 include_dashboard=False if address == "local" else None,
             )
         except Exception as error:  # of any kind: of the network, of a machine that is too busy
-            what = "Ray does not start here" if address == "local" else f"no Ray at {address}"
+            token = "of one that asks for a token, set RAY_AUTH_MODE=token"
+            there = f"no Ray cluster answers at {address} ({token})"
+            what = "Ray does not start here" if address == "local" else there
             raise ConnectionError(f"{what}: {describe(error)}") from error
         # What dies is started and computed again by `Schedule` alone, which counts the attempts.
         kind: Any = ray.remote(_Actor).options(
