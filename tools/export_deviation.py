@@ -20,8 +20,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg.cli import program as cli
@@ -46,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Writes image.onnx where it is not there, and prints the table."""
+    import torch
     from tabulate import tabulate
 
     from frozenseg.exporting.deviation import deviations
@@ -75,6 +74,8 @@ def randomise(graph: Any) -> None:
     Biases start at 0, and an ONNX file keeps equal tensors once: here every one is different.
     The last layer of the mask embeddings is scaled to mask logits of the deviation `SPREAD`.
     """
+    import torch
+
     for name, weight in graph.named_parameters():
         if name.endswith("bias"):
             weight.add_(0.01 * torch.randn_like(weight))
