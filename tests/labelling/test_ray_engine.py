@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import random
 import time
-from collections import Counter
 
 import pytest
 
-from frozenseg.labelling.engine import Counts, Outcome
+from frozenseg.labelling.engine import Outcome
 from frozenseg.labelling.ray_engine import MOST_ATTEMPTS, LostError, Schedule
+from tools.label_trials import TimedCluster
 
 
-class FakeCluster:
-    """Workers that take 8 to 16 seconds for a block, and 20 to start."""
+class FakeCluster(TimedCluster):
+    """Workers that take 8 to 16 seconds for a block, and 20 to start; some die."""
+
+    starting = 20.0
 
     def __init__(self, *, dies=0.0, kills=(), starts=True):
         """`dies`: share of blocks; `kills`: blocks that end every worker."""
-        self.random, self.dies, self.kills, self.starts = random.Random(0), dies, kills, starts
-        self.clock = self.busy = 0.0
-        self.numbers, self.events = itertools.count(), []
-        self.blocks: dict[int, int | None] = {}
-        self.working: Counter[int] = Counter()
+        super().__init__(images=240)
+        self.dies, self.kills, self.starts = dies, kills, starts
         self.most = 0
 
-    def task(self, seconds: float, block: int | None) -> int:
-        number = next(self.numbers)
-        heapq.heappush(self.events, (self.clock + seconds, number))
-        self.blocks[number] = block
-        return number
-
-    def start(self, worker: int) -> int:
-        return self.task(20, None)
-
     def submit(self, worker: int, block: int) -> int:
-        seconds = self.random.uniform(8, 16)
-        self.busy += seconds
-        task = self.task(seconds, block)
+        task = super().submit(worker, block)
         self.most = max(self.most, len(self.blocks))
         return task
 
-    def wait(self, tasks: list[int]) -> list[int]:
-        self.clock, first = heapq.heappop(self.events)
-        return [first]
-
     def result(self, task: int) -> Outcome | None:
-        block = self.blocks.pop(task)
-        if block is None:
-            if not self.starts:
-                raise LostError("no such image")
-            return None
-        if block in self.kills or self.random.random() < self.dies:
+        found = super().result(task)
+        if found is None and not self.starts:
+            raise LostError("no such image")
+        if found and (found.block in self.kills or self.random.random() < self.dies):
             raise LostError("worker died")
-        return Outcome(block, Counts(1, 1, 0))
+        return found
 
     def run(self, blocks, workers: int) -> list[Outcome]:
         return list(Schedule(self, blocks, workers).outcomes())
