@@ -5,10 +5,12 @@
     python tools/miniature_novel.py --output output/novel --decoders fcclip both --scorings plain
 
 Each row is a decoder, trained without stars, rings, moons and wood, and a way to score it; of three
-seeds. Everything is a `frozenseg` command, which is printed. What is there is not made again, so a
-stopped run goes on, and calls with other rows share the folder. The table of all rows that are
-there goes to novel.md: mean and deviation of the seeds, and the paired bootstrap of the means.
-Counts of every image are kept for `frozenseg compare` and `report`.
+seeds. `_10` and `_30` were trained on that share of the scenes (percent), `_9` has nine decoder
+layers (the injectors where the paper has them). Everything is a `frozenseg` command, which is
+printed. What is there is not made again, so a stopped run goes on, and calls with other rows share
+the folder. The table of all rows that are there goes to novel.md: mean and deviation of the seeds,
+and the paired bootstrap of the means. Counts of every image are kept for `frozenseg compare` and
+`report`.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg.cli import program as cli
+from frozenseg.cli.data_prepare import SCENES
 from frozenseg.files import write_text
 from tools.miniature_family import (
     CONFIGS,
@@ -39,13 +42,33 @@ from tools.miniature_family import (
 CONFIG, WITH_ADAPTER = CONFIGS / "novel_frozenseg.yaml", CONFIGS / "frozenseg_mask_adapter.yaml"
 VAL = "miniature_novel_val_panoptic"
 DATA = ("DATASETS.TRAIN", "('miniature_novel_train_panoptic',)", "DATASETS.TEST", f"('{VAL}',)")
-# Decoder -> its name, and its keys on top of CONFIG. FC-CLIP has FrozenSeg's widths and time.
-DECODERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "fcclip": ("FC-CLIP", (*WITHOUT_SAM, *LONGER)),
-    "both": ("FrozenSeg", ()),
-    "query": ("query injector alone", ("MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER", "-1")),
-    "feature": ("feature injector alone", ("MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER", "-1")),
-    "positions": ("FrozenSeg, positions kept", ("MODEL.MASK_FORMER.SAM_KEEP_POSITIONS", "True")),
+
+
+class Decoder(NamedTuple):
+    """What it is called, its keys on top of CONFIG, and the percentage of scenes it learns from."""
+
+    title: str
+    keys: tuple[str, ...]
+    scenes: int = 100
+
+
+NINE = (*("MODEL.MASK_FORMER.DEC_LAYERS", "10"), *("MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER", "2"))
+# FC-CLIP has FrozenSeg's widths and time.
+FC_CLIP, FROZENSEG = Decoder("FC-CLIP", (*WITHOUT_SAM, *LONGER)), Decoder("FrozenSeg", ())
+DECODERS = {
+    "fcclip": FC_CLIP,
+    "both": FROZENSEG,
+    "query": Decoder("query injector alone", ("MODEL.MASK_FORMER.SAM_FEATURE_FUSE_LAYER", "-1")),
+    "feature": Decoder("feature injector alone", ("MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER", "-1")),
+    "positions": Decoder(
+        "FrozenSeg, positions kept", ("MODEL.MASK_FORMER.SAM_KEEP_POSITIONS", "True")
+    ),
+    "fcclip_10": FC_CLIP._replace(title="FC-CLIP, 10 % of the scenes", scenes=10),
+    "both_10": FROZENSEG._replace(title="FrozenSeg, 10 % of the scenes", scenes=10),
+    "fcclip_30": FC_CLIP._replace(title="FC-CLIP, 30 % of the scenes", scenes=30),
+    "both_30": FROZENSEG._replace(title="FrozenSeg, 30 % of the scenes", scenes=30),
+    "fcclip_9": Decoder("FC-CLIP, 9 layers", (*NINE[:2], *FC_CLIP.keys)),
+    "both_9": Decoder("FrozenSeg, 9 layers", NINE),
 }
 COAT = ("MODEL.FROZEN_SEG.VOID_TRUST", "0.25")
 MASKS = ("TEST.USE_SAM_MASKS", "True")
@@ -96,9 +119,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Makes what is not there yet, then writes the table of all that is."""
     folder = args.output.expanduser().absolute()
-    os.environ["DETECTRON2_DATASETS"] = str(folder / "data")
-    if args.decoders:
-        command("data", "prepare", "miniature", "--novel")
     for seed, decoder in product(args.seeds, args.decoders):
         train(folder, decoder, seed)
         for scoring in args.scorings:
@@ -109,11 +129,20 @@ def main(args: argparse.Namespace) -> None:
     print(text)
 
 
+def use_data(folder: Path, percent: int = 100) -> None:
+    """Later commands read this share of the training scenes, made if they are not there."""
+    root = folder / ("data" if percent == 100 else f"data_{percent}")
+    os.environ["DETECTRON2_DATASETS"] = str(root)
+    few = ("--train", str(SCENES["train"] * percent // 100), "--dev", "0", "--val", "0")
+    command("data", "prepare", "miniature", "--novel", *(few if percent < 100 else ()))
+
+
 def train(folder: Path, decoder: str, seed: int) -> Path:
     """The file of a decoder, trained if it is not there."""
     own = folder / "decoders" / f"{decoder}_s{seed}"
     if not (own / "model_final.pth").is_file():
-        run_training(CONFIG, own, "SEED", str(seed), *DECODERS[decoder][1])
+        use_data(folder, DECODERS[decoder].scenes)
+        run_training(CONFIG, own, "SEED", str(seed), *DECODERS[decoder].keys)
     return own / "model_final.pth"
 
 
@@ -123,7 +152,8 @@ def score(folder: Path, row: Row, seed: int) -> None:
     if (own / "results.json").is_file():
         return
     weights, config = train(folder, decoder, seed), CONFIG
-    keys = [*DECODERS[decoder][1], *SCORINGS[scoring][1], "MODEL.DEVICE", "cpu", *DATA]
+    use_data(folder)
+    keys = [*DECODERS[decoder].keys, *SCORINGS[scoring][1], "MODEL.DEVICE", "cpu", *DATA]
     keys += ["MODEL.MASK_FORMER.TEST.RECALL_ON", "True"]
     if "TEST.USE_SAM_MASKS" in keys:
         export_proposals(folder / "proposals", VAL)
@@ -174,7 +204,7 @@ def results(folder: Path) -> Results:
 
 def title(row: Row) -> str:
     """What a row is called."""
-    return DECODERS[row[0]][0] + SCORINGS[row[1]][0]
+    return DECODERS[row[0]].title + SCORINGS[row[1]][0]
 
 
 def table(found: Results) -> str:
@@ -196,12 +226,13 @@ def table(found: Results) -> str:
 def differences(found: Results) -> str:
     """Markdown: differences of the means, 95 % intervals over the images, and each seed's.
 
-    A decoder is compared with FC-CLIP, another way to score it with the plain one; of the seeds
-    that both have.
+    A decoder is compared with FC-CLIP (of as many scenes and layers), another way to score it with
+    the plain one; of the seeds that both have.
     """
     lines = ["| | against | score | classes | points | 95 % | seeds |", "|---" * 7 + "|"]
     for row in found:
-        before: Row = ("fcclip", "plain") if row[1] == "plain" else (row[0], "plain")
+        fcclip = row[0].replace("both", "fcclip") if "_" in row[0] else "fcclip"
+        before: Row = (fcclip if row[1] == "plain" else row[0], "plain")
         seeds = sorted(set(found[row]) & set(found.get(before, {})))
         if row == before or not seeds:
             continue

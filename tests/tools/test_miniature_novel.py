@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,10 +21,13 @@ from tools.miniature.runs import _POOL_SEED
 
 @pytest.fixture
 def commands(monkeypatch):
-    """The commands of a run; each leaves the file that it is run for."""
+    """The commands of a run but those for data; each leaves the file that it is run for."""
     ran = []
+    monkeypatch.setenv("DETECTRON2_DATASETS", "")  # put back afterwards: the tool sets it
 
     def run(*words):
+        if words[0] == "data":
+            return
         ran.append(words)
         after = dict(pairwise(words))
         if words[0] == "train":
@@ -72,6 +76,41 @@ def test_the_adapter_learns_from_scenes_without_the_novel_shapes(commands, tmp_p
     cfg = keys_of(commands[-1], "--opts")
     assert cfg.MODEL.FROZEN_SEG.VOID_TRUST == 0.25
     assert cfg.MODEL.MASK_ADAPTER.NAME
+
+
+def test_a_share_of_the_scenes_is_for_training_alone(tmp_path, monkeypatch):
+    ran = []
+
+    def run(*words):
+        ran.append((words[0], os.environ["DETECTRON2_DATASETS"], words))
+        if words[0] == "train":
+            file = tmp_path / "decoders" / "both_10_s0" / "model_final.pth"
+            file.parent.mkdir(parents=True)
+            file.touch()
+
+    monkeypatch.setenv("DETECTRON2_DATASETS", "")
+    for module in (family, novel):
+        monkeypatch.setattr(module, "command", run)
+    novel.score(tmp_path, ("both_10", "plain"), 0)
+    few, whole = str(tmp_path / "data_10"), str(tmp_path / "data")
+    assert [one[:2] for one in ran] == [
+        *(("data", few), ("train", few)),
+        *(("data", whole), ("evaluate", whole)),
+    ]
+    assert ran[0][2][-6:] == ("--train", "200", "--dev", "0", "--val", "0")
+
+
+def test_a_share_and_a_depth_are_compared_with_fc_clip_of_the_same(tmp_path):
+    for decoder in ("fcclip_10", "both_10", "both_9"):
+        make_row(tmp_path, (decoder, "plain"), 0, FIRST)
+    lines = novel.differences(novel.results(tmp_path)).splitlines()[2:]
+    pairs = {tuple(line.split(" | ")[:2]) for line in lines}
+    assert pairs == {("| FrozenSeg, 10 % of the scenes", "FC-CLIP, 10 % of the scenes")}
+    cfg = load_config(novel.CONFIG, novel.DECODERS["fcclip_9"].keys)
+    assert (cfg.MODEL.MASK_FORMER.DEC_LAYERS, cfg.MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER) == (
+        10,
+        -1,
+    )
 
 
 def make_row(folder, row, seed, counts):
