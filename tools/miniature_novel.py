@@ -63,6 +63,11 @@ DECODERS = {
     "positions": Decoder(
         "FrozenSeg, positions kept", ("MODEL.MASK_FORMER.SAM_KEEP_POSITIONS", "True")
     ),
+    "pixels": Decoder("SAM in the pixel decoder", ("MODEL.SAM_BRANCH", "pixel_decoder")),
+    "pixels_alone": Decoder(
+        "SAM in the pixel decoder alone",
+        ("MODEL.SAM_BRANCH", "pixel_decoder", "MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER", "-1"),
+    ),
     "fcclip_10": FC_CLIP._replace(title="FC-CLIP, 10 % of the scenes", scenes=10),
     "both_10": FROZENSEG._replace(title="FrozenSeg, 10 % of the scenes", scenes=10),
     "fcclip_30": FC_CLIP._replace(title="FC-CLIP, 30 % of the scenes", scenes=30),
@@ -231,7 +236,8 @@ def differences(found: Results) -> str:
     """
     lines = ["| | against | score | classes | points | 95 % | seeds |", "|---" * 7 + "|"]
     for row in found:
-        fcclip = row[0].replace("both", "fcclip") if "_" in row[0] else "fcclip"
+        same = row[0].replace("both", "fcclip")
+        fcclip = same if same.startswith("fcclip") else "fcclip"
         before: Row = (fcclip if row[1] == "plain" else row[0], "plain")
         seeds = sorted(set(found[row]) & set(found.get(before, {})))
         if row == before or not seeds:

@@ -118,8 +118,9 @@ KEYS: tuple[Key, ...] = (
         "MODEL.SAM_BRANCH",
         "single_level",
         "SAM's part of the pixel decoder: single_level (sound, for new training); released (three "
-        "levels' parameters and the read that trained the released weights); first_level",
-        ("single_level", "released", "first_level"),
+        "levels' parameters and the read that trained the released weights); first_level; "
+        "pixel_decoder (own): SAM's map joins CLIP's there, instead of the feature injector",
+        ("single_level", "released", "first_level", "pixel_decoder"),
     ),
     # Fusioner: any frozen visual encoder with any frozen language encoder
     Key(

@@ -22,6 +22,8 @@ from frozenseg.layers.mask_pooling import pool_by_masks, resize_mask_logits
 from frozenseg.layers.position_encoding import sine_position_code
 from frozenseg.mask_classification.pixel_decoder import PixelFeatures
 from frozenseg.mask_classification.sam_injection import (
+    NO_LAYER,
+    PIXEL_DECODER,
     SamInjection,
     inject_features,
     inject_queries,
@@ -120,7 +122,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         Args: sam_channels: of SAM's map; None: there is no SAM.
         """
         decoder = cfg.MODEL.MASK_FORMER
-        layers = (decoder.SAM_FEATURE_FUSE_LAYER, decoder.SAM_QUERY_FUSE_LAYER)
+        joined = cfg.MODEL.SAM_BRANCH == PIXEL_DECODER
+        feature_layer = NO_LAYER if joined else decoder.SAM_FEATURE_FUSE_LAYER
         return {
             "in_channels": in_channels,
             "text_channels": text_channels,
@@ -133,7 +136,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             "injection": None
             if sam_channels is None
             else injection_from(
-                *layers,
+                feature_layer,
+                decoder.SAM_QUERY_FUSE_LAYER,
                 sam_channels,
                 cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
                 keep_positions=decoder.SAM_KEEP_POSITIONS,

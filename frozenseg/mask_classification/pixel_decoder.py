@@ -18,7 +18,12 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from frozenseg.mask_classification.deform_encoder import DeformableTransformer
-from frozenseg.mask_classification.sam_injection import NO_LAYER, SamFeatures, build_sam_branch
+from frozenseg.mask_classification.sam_injection import (
+    NO_LAYER,
+    PIXEL_DECODER,
+    SamFeatures,
+    build_sam_branch,
+)
 
 _NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN")
 
@@ -70,7 +75,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
             conv_dim, mask_dim: channels of the levels and of the per-pixel embedding.
             norm: detectron2's name of the normalisation after the two FPN convolutions.
             sam_channels: channels of SAM's map "sam"; None: there is no SAM.
-            sam_branch: mode of the SAM branch (`build_sam_branch`); None: there is no branch.
+            sam_branch: mode of the SAM branch (`build_sam_branch`), or PIXEL_DECODER: SAM's map is
+                added to the encoder's of stride 16; None: there is no branch.
         Raises: ValueError if strides, width or norm do not fit, naming the config key.
         """
         super().__init__()
@@ -97,8 +103,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
         self.layer_1 = _fpn_convolution(conv_dim, conv_dim, 3, norm, activation=F.relu)
         for convolution in (self.mask_features, self.adapter_1, self.layer_1):
             weight_init.c2_xavier_fill(convolution)
-        self.fpn3 = self.sam_transformer = None
-        if sam_channels is not None and sam_branch is not None:
+        self.fpn3 = self.sam_transformer = self.sam_proj = None
+        if sam_channels is not None and sam_branch == PIXEL_DECODER:
+            self.sam_proj = _projection(sam_channels, conv_dim)
+        elif sam_channels is not None and sam_branch is not None:
             self.fpn3, self.sam_transformer = build_sam_branch(
                 sam_channels,
                 conv_dim,
@@ -138,6 +146,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
                 projection(_row_major(features[name]))
                 for projection, name in zip(self.input_proj, self.encoder_features, strict=True)
             ]
+            if self.sam_proj is not None:
+                at_32, at_16, at_8 = maps
+                sam = self.sam_proj(_row_major(features["sam"]))
+                maps = [at_32, at_16 + F.interpolate(sam, at_16.shape[-2:], mode="bilinear"), at_8]
             levels = self.transformer(maps)
             lateral = self.adapter_1(_row_major(features[self.fpn_feature]))
             size = lateral.shape[-2:]

@@ -22,6 +22,9 @@ from frozenseg.layers.position_encoding import sine_position_code
 from frozenseg.mask_classification.deform_encoder import DeformableTransformer
 
 RELEASED_LEVELS = 3  # the released branch was built for three levels and is fed one
+# Mode of MODEL.SAM_BRANCH (own): SAM's map joins CLIP's in the pixel decoder instead of the feature
+# injector. As published, SAM does not reach the per-pixel embedding, of which the masks are made.
+PIXEL_DECODER = "pixel_decoder"
 NO_LAYER = -1  # of SAM_FEATURE_FUSE_LAYER and SAM_QUERY_FUSE_LAYER: this injector is off
 
 

@@ -61,6 +61,28 @@ def test_gradients_reach_every_part_of_the_injection(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("query_layer", ["-1", "2"])
+def test_sam_in_the_pixel_decoder(tmp_path, sample, query_layer):
+    """The masks depend on SAM, every part learns, and the feature injector is off."""
+    options = (*OFF[:2], "MODEL.MASK_FORMER.SAM_QUERY_FUSE_LAYER", query_layer)
+    joined = (*options[:1], "0", *options[2:], "MODEL.SAM_BRANCH", "pixel_decoder")
+    model = build_reference_model("frozenseg", tmp_path, *joined)
+    plain = build_reference_model("frozenseg", tmp_path, *OFF)
+    own = model.state_dict().keys() - plain.state_dict().keys()
+    head = {name.removeprefix("sem_seg_head.") for name in own if not name.startswith("sam.")}
+    assert head == {
+        f"pixel_decoder.sam_proj.{n}" for n in ("0.weight", "0.bias", "1.weight", "1.bias")
+    }
+    _, features = model.encode([sample])
+    decoder = model.sem_seg_head.pixel_decoder
+    other = features | {"sam": features["sam"].flip(-1)}
+    before, after = (decoder(each).mask_features_BDHW for each in (features, other))
+    assert not torch.allclose(before, after)
+    sum(model.train()(reference_batch()).values()).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in decoder.sam_proj.parameters())
+
+
+@pytest.mark.slow
 def test_without_injection_it_is_fcclip_and_has_no_sam(tmp_path, sample):
     model = build_reference_model("frozenseg", tmp_path, *OFF)
     assert model.sam is None
