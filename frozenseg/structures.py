@@ -144,6 +144,8 @@ class TaskSettings:
         object_mask_threshold: panoptic: a query takes part if its score is above. The config's keys
             and a dataset's row decide it.
         overlap_threshold: panoptic: a segment must win this share of its own mask.
+        panoptic_max_iou: panoptic: a query whose mask has a larger IoU with a better one's is
+            dropped; 1: none, as published (`panoptic.drop_duplicates`).
         detections_per_image: instance: (query, class) pairs chosen. With `panoptic` on, pairs
             of stuff classes are then dropped, as the released code does.
         semantic_at_padded_size: semantic: sum at the padded input's size, then crop and resize.
@@ -162,6 +164,7 @@ class TaskSettings:
     panoptic: bool = True
     instance: bool = True
     overlap_threshold: float = 0.8
+    panoptic_max_iou: float = 1.0
     detections_per_image: int = 100
     semantic_at_padded_size: bool = False
     semantic_argmax_only: bool = False
@@ -172,6 +175,6 @@ class TaskSettings:
     proposal_max_iou: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("sam_alpha", "proposal_weight", "proposal_max_iou"):
+        for name in ("sam_alpha", "proposal_weight", "proposal_max_iou", "panoptic_max_iou"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} = {getattr(self, name)}: must lie in [0, 1]")

@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from frozenseg.cli import program as cli
 from frozenseg.cli.data_prepare import SCENES
-from frozenseg.files import write_text
+from frozenseg.files import read_json, write_json, write_text
+from tools.miniature.family_rows import Row as MaskRow
 from tools.miniature_family import (
     CONFIGS,
     LONGER,
@@ -86,6 +87,10 @@ SCORINGS: dict[str, tuple[str, tuple[str, ...]]] = {
         (*MASKS, "TEST.SAM_MASKS_AS_QUERIES", "True"),
     ),
     "coat": (" + COAT", COAT),
+    "max_iou": (
+        " without duplicates",
+        ("MODEL.MASK_FORMER.TEST.PANOPTIC_MAX_IOU", "0.7"),
+    ),
     "adapter": (" + Mask-Adapter", ()),
     "adapter_coat": (" + Mask-Adapter + COAT", COAT),
 }
@@ -94,6 +99,14 @@ WIDTHS = (
     *("MODEL.SEM_SEG_HEAD.CONVS_DIM", "128", "MODEL.SEM_SEG_HEAD.MASK_DIM", "128"),
     *("MODEL.MASK_FORMER.HIDDEN_DIM", "128"),
 )
+# Of the void study: the YAML file's ensemble, with COAT, and with a perfect "no object".
+VOID = {
+    "as it is": MaskRow(),
+    "COAT 0.25": MaskRow(trust=0.25),
+    "COAT 0.5": MaskRow(trust=0.5),
+    "perfect void": MaskRow(perfect_void=True),
+}
+BECAME = ("found", "void", "wrong name", "no query")
 SCORES, GROUPS = ("PQ", "SQ", "RQ", "mIoU", "recall50"), ("seen", "unseen", "unseen_things")
 Row = tuple[str, str]  # of DECODERS and of SCORINGS
 Results = Mapping[Row, Mapping[int, Path]]  # the folders by seed
@@ -117,6 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--scorings", nargs="+", choices=SCORINGS, default=["plain"], help="default: %(default)s")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--void", action="store_true", help='also: what "no object" does, and without it')
     cli.add_debug_flag(parser)
     return parser
 
@@ -128,8 +142,10 @@ def main(args: argparse.Namespace) -> None:
         train(folder, decoder, seed)
         for scoring in args.scorings:
             score(folder, (decoder, scoring), seed)
+        if args.void:
+            study_void(folder, decoder, seed)
     found = results(folder)
-    text = f"{table(found)}\n{differences(found)}"
+    text = f"{table(found)}\n{differences(found)}\n{void_table(folder)}"
     write_text(folder / "novel.md", text)
     print(text)
 
@@ -170,6 +186,51 @@ def score(folder: Path, row: Row, seed: int) -> None:
         weights, config = joined, WITH_ADAPTER
     words = ("--config-file", str(config), "--weights", str(weights), "--output", str(own))
     command("evaluate", *words, "--per-image", "--opts", *keys)
+
+
+def study_void(folder: Path, decoder: str, seed: int) -> None:
+    """Writes void/<decoder>_s<seed>.json if it is not there: `score_rows` of the rows VOID."""
+    path = folder / "void" / f"{decoder}_s{seed}.json"
+    if path.is_file():
+        return
+    from frozenseg.build import load_model
+    from frozenseg.config import load_config
+    from frozenseg.engine.evaluate import settings_for
+    from tools.miniature.family_scores import score_rows
+
+    weights = train(folder, decoder, seed)
+    use_data(folder)
+    cfg = load_config(CONFIG, [*DECODERS[decoder].keys, "MODEL.DEVICE", "cpu", *DATA])
+    net, _ = load_model(cfg, weights)
+    with settings_for(net.eval(), cfg, ("panoptic", "instance", "semantic")):
+        write_json(path, score_rows(net, cfg, VAL, VOID))
+
+
+def void_table(folder: Path) -> str:
+    """Markdown: what became of the regions of unseen classes, and PQ with other rules of void."""
+    heads = [*BECAME, *(f"PQ, {title}" for title in VOID)]
+    lines = [f"| | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    for decoder, (title, *_) in DECODERS.items():
+        paths = sorted(folder.glob(f"void/{decoder}_s*.json"))
+        if not paths:
+            continue
+        runs = [read_json(path) for path in paths]
+        regions = [run["void"]["as it is"]["segments"] for run in runs]
+        total = sum(sum(one.get(f"unseen, {what}", 0) for what in BECAME) for one in regions)
+        cells = [
+            f"{100 * sum(one.get(f'unseen, {what}', 0) for one in regions) / total:.1f} %"
+            for what in BECAME
+        ]
+        cells += [
+            " / ".join(
+                spread([run["rows"][name]["PQ"][group] for run in runs])
+                for group in ("seen", "unseen")
+            )
+            for name in VOID
+        ]
+        seeds = ", ".join(path.stem.rpartition("_s")[2] for path in paths)
+        lines.append(f"| {title} | {seeds} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def adapter(folder: Path) -> Path:

@@ -315,6 +315,12 @@ KEYS: tuple[Key, ...] = (
         FRACTION,
     ),
     Key(
+        "MODEL.MASK_FORMER.TEST.PANOPTIC_MAX_IOU",
+        1.0,
+        "panoptic (own): of two queries whose masks have a larger IoU the worse goes; 1: none",
+        FRACTION,
+    ),
+    Key(
         "MODEL.MASK_FORMER.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE",
         False,
         "semantic only: resize the masks to the output before the sum over queries",

@@ -6,6 +6,7 @@ logits, Y, X rows and columns of the result, P pixels of a strip.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frozenseg.inference.segment_ids import assign_ids
+from frozenseg.inference.segment_ids import assign_ids, best_of_duplicates
 from frozenseg.resize import axis_weights
 from frozenseg.structures import ImageGeometry, TaskSettings
 
@@ -63,6 +64,8 @@ def _panoptic(
     """See `inference.panoptic.PanopticAccumulator`."""
     classes_Q, scores_Q = probs_QC1.argmax(1), probs_QC1.max(1)
     kept_Q = (classes_Q != len(thing_C)) & (scores_Q > settings.object_mask_threshold)
+    if settings.panoptic_max_iou < 1:
+        kept_Q[kept_Q] = _stays(masks_QIJ[kept_Q], scores_Q[kept_Q], geometry, settings)
     classes_N, scores_N = classes_Q[kept_Q], scores_Q[kept_Q]
     count = len(classes_N)
     winner_YX = np.zeros(geometry.output, dtype=np.int32)
@@ -78,6 +81,16 @@ def _panoptic(
     winners = zip(*(column.tolist() for column in columns), strict=True)
     ids, segments_info = assign_ids(winners, thing_C.tolist(), settings.overlap_threshold)
     return np.array(ids, dtype=np.int32)[winner_YX], segments_info
+
+
+def _stays(
+    masks_NIJ: Floats, scores_N: Floats, geometry: ImageGeometry, settings: TaskSettings
+) -> NDArray[np.bool_]:
+    """See `inference.panoptic.drop_duplicates`."""
+    inside = zip(masks_NIJ.shape[1:], geometry.image, geometry.padded, strict=True)
+    rows, columns = (math.ceil(cells * side / whole) for cells, side, whole in inside)
+    masks_NP = (masks_NIJ[:, :rows, :columns] > 0).reshape(len(scores_N), -1).astype(np.float32)
+    return best_of_duplicates(masks_NP @ masks_NP.T, scores_N, settings.panoptic_max_iou)
 
 
 def _semantic(

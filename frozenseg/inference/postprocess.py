@@ -29,7 +29,12 @@ from frozenseg.inference.mask_ensemble import (
     only_queries,
     semantic_weights,
 )
-from frozenseg.inference.panoptic import PanopticAccumulator, PanopticSegmentation, keep_queries
+from frozenseg.inference.panoptic import (
+    PanopticAccumulator,
+    PanopticSegmentation,
+    drop_duplicates,
+    keep_queries,
+)
 from frozenseg.inference.semantic import LabelMap, SemanticAccumulator, sum_at_padded_size
 from frozenseg.inference.strips import full_precision, sigmoid_strips
 from frozenseg.structures import ImageGeometry, TaskSettings
@@ -112,7 +117,14 @@ def solve_tasks(
             own_QC1 = panoptic_logits_QC1.float().softmax(-1)
             panoptic = _candidates(own_QC1, mask_logits_QIJ, geometry, chosen, settings)
         rows_R = _add_mask_accumulators(
-            accumulators, probs_QC1, candidates, panoptic, size, thing_C, settings
+            accumulators,
+            probs_QC1,
+            mask_logits_QIJ,
+            candidates,
+            panoptic,
+            geometry,
+            thing_C,
+            settings,
         )
         if accumulators:
             for pixels, masks_RP in _strips(mask_logits_QIJ, geometry, chosen, rows_R):
@@ -148,9 +160,10 @@ def _candidates(
 def _add_mask_accumulators(
     accumulators: dict[str, StripAccumulator],
     probs_QC1: Tensor,
+    mask_logits_QIJ: Tensor,
     candidates: Candidates,
     panoptic: Candidates,
-    size: tuple[int, int],
+    geometry: ImageGeometry,
     thing_C: Tensor,
     settings: TaskSettings,
 ) -> Tensor:
@@ -160,10 +173,13 @@ def _add_mask_accumulators(
     They are told the places of their rows among these. A semantic accumulator needs all rows.
     """
     kept = found = None
+    size = geometry.output
     needed_R = torch.full((candidates.num_rows,), bool(accumulators), device=probs_QC1.device)
     if settings.panoptic:
         kept = keep_queries(panoptic.class_probs, settings.object_mask_threshold)
         kept = kept._replace(queries=panoptic.rows[kept.queries])
+        if settings.panoptic_max_iou < 1:
+            kept = drop_duplicates(kept, mask_logits_QIJ, geometry, settings.panoptic_max_iou)
         needed_R[kept.queries] = True
     if settings.instance:
         # As released: without panoptic segmentation stuff classes remain.

@@ -1,9 +1,29 @@
-"""Which of the winning queries become segments; numbers alone, so that torch is not needed."""
+"""Which queries compete and which become segments; numbers alone, so that torch is not needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def best_of_duplicates(
+    both_NN: NDArray[np.floating[Any]], scores_N: NDArray[np.floating[Any]], max_iou: float
+) -> NDArray[np.bool_]:
+    """Non-maximum suppression of masks: which of N stay (N,).
+
+    From the best score down, a mask goes whose IoU with one that stays is above `max_iou`.
+    Args: both_NN: pixels that two masks share; on the diagonal their areas.
+    """
+    area_N = both_NN.diagonal()
+    either_NN = area_N[:, None] + area_N - both_NN
+    close_NN = both_NN > max_iou * either_NN
+    stays_N = np.zeros(len(scores_N), dtype=bool)
+    for n in np.argsort(-scores_N, kind="stable"):
+        stays_N[n] = not (close_NN[n] & stays_N).any()
+    return stays_N
 
 
 def assign_ids(

@@ -282,6 +282,7 @@ def task_settings(cfg: CfgNode) -> TaskSettings:
         instance=test.INSTANCE_ON,
         object_mask_threshold=test.OBJECT_MASK_THRESHOLD,
         overlap_threshold=test.OVERLAP_THRESHOLD,
+        panoptic_max_iou=test.PANOPTIC_MAX_IOU,
         detections_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
         query_masks=test.RECALL_ON,
         semantic_at_padded_size=semantic_alone and not test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
@@ -368,6 +369,7 @@ def protocol(cfg: CfgNode) -> dict[str, Any]:
         "thresholds": {
             "object_mask": settings.object_mask_threshold,
             "overlap": settings.overlap_threshold,
+            "max_iou": settings.panoptic_max_iou,
             "detections_per_image": settings.detections_per_image,
         },
     }

@@ -66,6 +66,17 @@ def test_panoptic_segments_are_torchs(name, strip, monkeypatch):
     np.testing.assert_allclose([each["score"] for each in segments], scores, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_duplicates_are_torchs(name):
+    logits, masks, things = outputs(4)
+    logits, masks = torch.cat((logits, logits - 0.1)), torch.cat((masks, masks + 0.01))
+    settings = {"panoptic_max_iou": 0.6, "overlap_threshold": 0.3}
+    expected, found = both("panoptic", GEOMETRIES[name], logits, masks, things, **settings)
+    ids = [each["category_id"] for each in expected.panoptic.segments_info]
+    assert [each["category_id"] for each in found["panoptic_seg"][1]] == ids
+    assert share(found["panoptic_seg"][0], expected.panoptic.labels) >= 0.999
+
+
 @pytest.mark.parametrize("strip", [1, 5000, 1 << 21])
 @pytest.mark.parametrize("at_padded_size", [False, True])
 @pytest.mark.parametrize("name", GEOMETRIES)

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenseg.inference.panoptic import keep_queries
-from frozenseg.structures import ImageGeometry
+from frozenseg.inference.panoptic import drop_duplicates, keep_queries
+from frozenseg.inference.postprocess import solve_tasks
+from frozenseg.structures import ImageGeometry, TaskSettings
 from tests.one_task import panoptic_segmentation
 
 SQUARE = ImageGeometry(padded=(8, 8), image=(8, 8), output=(8, 8))
@@ -183,3 +184,50 @@ def test_a_mask_of_exact_zeros_counts_as_positive() -> None:
     )
     assert len(info) == 1
     assert (labels == 1).all()
+
+
+def _panoptic_of(probs, masks, geometry=SQUARE, **settings):
+    alone = {"semantic": False, "instance": False, "object_mask_threshold": 0.0}
+    settings = TaskSettings(**alone, **settings)
+    thing = torch.ones(probs.shape[1] - 1, dtype=torch.bool)
+    return solve_tasks(probs.log(), masks, geometry, thing, settings).panoptic
+
+
+def test_two_queries_of_one_region_leave_it_empty_unless_the_worse_goes() -> None:
+    """IoU 0.75. Each mask is steeper on one half, so that both win too little of their own."""
+    masks = _boxes((0, 7, 0, 8), (1, 8, 0, 8))
+    masks[0, 4:7], masks[1, 1:4] = 0.1, 0.1
+    probs = _probs([0, 1], [0.52, 0.5])
+    assert _panoptic_of(probs, masks).segments_info == []
+    assert _panoptic_of(probs, masks, panoptic_max_iou=0.75).segments_info == []
+    labels, info = _panoptic_of(probs, masks, panoptic_max_iou=0.74)
+    assert [segment["category_id"] for segment in info] == [0]
+    assert labels[:, 0].tolist() == [1] * 7 + [0]
+
+
+def test_of_three_in_a_row_only_the_middle_one_goes() -> None:
+    """The second is too close to the first, the third to the second alone, which is gone."""
+    masks = _boxes((0, 4, 0, 8), (1, 5, 0, 8), (2, 6, 0, 8))
+    kept = keep_queries(_probs([0, 1, 2], [0.9, 0.8, 0.7]), 0.0)
+    assert drop_duplicates(kept, masks, SQUARE, 0.5).queries.tolist() == [0, 2]
+    order = torch.tensor([2, 0, 1])  # rows of the masks; the scores decide, not the order
+    turned = keep_queries(_probs([2, 0, 1], [0.7, 0.9, 0.8]), 0.0)
+    assert drop_duplicates(turned, masks[order], SQUARE, 0.5).queries.tolist() == [0, 1]
+
+
+def test_padding_and_other_rows_do_not_count_for_duplicates() -> None:
+    """Two masks that agree in the padding alone; a third row that is a proposal's."""
+    masks = _boxes((0, 2, 0, 4), (2, 4, 0, 4))
+    masks[:, :, 4:] = 5.0
+    geometry = ImageGeometry(padded=(8, 8), image=(8, 4), output=(8, 4))
+    kept = keep_queries(_probs([0, 1, 2], [0.9, 0.8, 0.7]), 0.0)
+    assert drop_duplicates(kept, masks, geometry, 0.1).queries.tolist() == [0, 1, 2]
+    assert drop_duplicates(kept, masks, SQUARE, 0.1).queries.tolist() == [0, 2]
+
+
+def test_empty_masks_and_no_queries_are_no_duplicates() -> None:
+    kept = keep_queries(_probs([0, 1], [0.9, 0.8]), 0.0)
+    empty = torch.full((2, 8, 8), -5.0)
+    assert drop_duplicates(kept, empty, SQUARE, 0.5).queries.tolist() == [0, 1]
+    none = keep_queries(_probs([3], [0.9]), 0.0)
+    assert drop_duplicates(none, empty[:1], SQUARE, 0.5).queries.tolist() == []
