@@ -87,10 +87,7 @@ SCORINGS: dict[str, tuple[str, tuple[str, ...]]] = {
         (*MASKS, "TEST.SAM_MASKS_AS_QUERIES", "True"),
     ),
     "coat": (" + COAT", COAT),
-    "max_iou": (
-        " without duplicates",
-        ("MODEL.MASK_FORMER.TEST.PANOPTIC_MAX_IOU", "0.7"),
-    ),
+    "max_iou": (" + one query a region", ("MODEL.MASK_FORMER.TEST.PANOPTIC_MAX_IOU", "0.5")),
     "adapter": (" + Mask-Adapter", ()),
     "adapter_coat": (" + Mask-Adapter + COAT", COAT),
 }
