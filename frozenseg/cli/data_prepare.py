@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from frozenseg.cli.options import SEED, add_shared, whole
 from frozenseg.cli.program import add_debug_flag
+from frozenseg.data.catalog.mess_rows import CROP, MESS_SETS
 
 if TYPE_CHECKING:
     from frozenseg.data.preparation.work import Preparation
@@ -148,6 +149,23 @@ BENCHMARKS = {
         "Below mapillary_vistas/: annotations_detectron2/<split>/*.png (0..64, 255 ignored). "
         "The panoptic annotations are published in COCO's format and need no preparation.",
         {},
+    ),
+    "mess": Benchmark(
+        "mess:prepare_mess",
+        f"MESS: images and semantic masks of {len(MESS_SETS)} of its 22 sets",
+        "mess/<set>/images and mess/<set>/labels/*.png (from 0, 255 ignored). Large images (iSAID, "
+        f"Potsdam, UAVid) are cut into squares of {CROP} pixels. datasets/README.md says where the "
+        "published files belong, and which sets are not here.",
+        {
+            "--sets": {
+                "nargs": "+",
+                "choices": tuple(MESS_SETS),
+                "default": (),
+                "metavar": "SET",
+                "help": f"{', '.join(MESS_SETS)} (default: those whose published files are there)",
+            }
+        },
+        splits=(),
     ),
     "pascal_5i": Benchmark(
         "pascal_5i:prepare_pascal_5i",

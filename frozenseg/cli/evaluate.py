@@ -5,10 +5,10 @@ r"""Scores one model zero-shot on many benchmarks, each with its own words.
     frozenseg evaluate --config-file ... --weights ... --benchmarks all
 
 A name is a benchmark (`frozenseg data list` shows them), a dataset or an alias of it, a YAML file
-with datasets of your own, or all; without names the config's DATASETS.TEST is scored. The model is
-built once. Results are kept after every benchmark: the same command goes on where it stopped, and
-scores nothing twice. Benchmarks whose data are missing are named with the remedy and skipped; the
-exit code is then 1.
+with datasets of your own, mess (the sets of MESS), or all; without names the config's DATASETS.TEST
+is scored. The model is built once. Results are kept after every benchmark: the same command goes on
+where it stopped, and scores nothing twice. Benchmarks whose data are missing are named with the
+remedy and skipped; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared(which, "--model", "--config-file")
     add_shared(parser, "--weights")
     add("--words", metavar="SET", help=f"{WORDS_HELP}: DATASETS.WORDS")
-    add("--benchmarks", nargs="+", metavar="NAME", help="what to score, or all")
+    add("--benchmarks", nargs="+", metavar="NAME", help="what to score, mess, or all")
     add(
         "--output",
         type=Path,

@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from frozenseg.build import load_model
 from frozenseg.checkpoints.reading import require_weights
-from frozenseg.data.catalog.lookup import fullest_splits
+from frozenseg.data.catalog.lookup import fullest_splits, mess_splits
 from frozenseg.data.catalog.own_datasets import is_dataset_file
 from frozenseg.data.catalog.register import (
     register_dataset_file,
@@ -29,6 +29,7 @@ from frozenseg.device import retry_out_of_memory
 from frozenseg.engine.evaluate import Plan, evaluate_dataset, plan
 from frozenseg.engine.inputs import missing
 from frozenseg.engine.protocol import identify_weights
+from frozenseg.evaluation.mess import mess_table
 from frozenseg.evaluation.per_image import check_belongs, per_image_file, read_per_image
 from frozenseg.evaluation.prediction_folder import read_index
 from frozenseg.evaluation.prediction_writer import INDEX, prediction_folder
@@ -54,8 +55,9 @@ def dataset_names(
     """The registered datasets that `names` stand for, without repeats.
 
     A name is a benchmark ("ade20k_150": its validation split with the most kinds of ground truth),
-    a dataset or an alias of it, a YAML file with datasets of one's own, or "all": every benchmark
-    with an official validation split. `words` and `trained_on` are for YAML files: `words_for`.
+    a dataset or an alias of it, a YAML file with datasets of one's own, "mess": the sets of MESS,
+    or "all": every benchmark with an official validation split. `words` and `trained_on` are for
+    YAML files: `words_for`.
     Raises: ValueError for an unknown name, and the errors of `register_dataset_file`.
     """
     fullest = fullest_splits()
@@ -63,6 +65,8 @@ def dataset_names(
     for name in names:
         if name == "all":
             found += [row.name for row in fullest.values() if row.image_counts]
+        elif name == "mess":
+            found += [row.name for row in mess_splits()]
         elif is_dataset_file(name):
             found += register_dataset_file(name, words, trained_on)
         elif name in fullest:
@@ -177,8 +181,12 @@ def _write(
 
 
 def table(entries: Sequence[Mapping[str, Any]], skipped: Mapping[str, str]) -> str:
-    """The scores over all classes of every dataset, their warnings, and what was skipped."""
+    """The scores over all classes of every dataset, the table of MESS, warnings, and what was
+    skipped.
+    """
     lines = [overview_table(entries)] if entries else []
+    if of_mess := mess_table(entries):
+        lines += ["", of_mess, ""]
     lines += [line for entry in entries for line in warning_lines(entry)]
     lines += [f"skipped: {name}: {reason}" for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"

@@ -15,6 +15,7 @@ from scipy.io import savemat
 
 from frozenseg.vocab import Vocabulary
 from tests.data.raw_episodes import make_coco_20i, make_fss, make_pascal_5i
+from tests.data.raw_mess import make_mess
 from tests.data.raw_street_scenes import make_bdd100k, make_cityscapes, make_mapillary
 from tests.data.raw_writers import (
     HEIGHT,
@@ -42,6 +43,7 @@ __all__ = [
     "make_fss",
     "make_lvis",
     "make_mapillary",
+    "make_mess",
     "make_pascal_5i",
     "make_pascal_context",
     "make_pascal_voc",

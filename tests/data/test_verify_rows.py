@@ -29,6 +29,7 @@ MAKERS = {
     "Pascal Context": ("make_pascal_context",),
     "Pascal VOC": ("make_pascal_voc",),
     "BDD100K": ("make_bdd100k",),
+    "MESS": ("make_mess",),
     "PASCAL-5i": ("make_pascal_5i",),
     "COCO-20i": ("make_coco_20i",),
     "Mosaic-4": ("make_fss",),

@@ -51,6 +51,10 @@ def test_names_are_benchmarks_data_sets_files_and_all(stand_in_cfg, tmp_path):
     assert len(everything) == 13
     assert {ADE, "openvocab_pascal_ctx459_sem_seg_val", "bdd10k_40_panoptic_val"} < {*everything}
     assert not any(name.startswith(("shapes", "miniature")) for name in everything)
+    sets = dataset_names(["mess"])
+    assert len(sets) == 16
+    assert {"mess_suim", "bdd10k_val_sem_seg"} < {*sets}
+    assert {*sets} & {*everything} == {"bdd10k_val_sem_seg"}
     file = tmp_path / "mine.yaml"
     file.write_text("{name: zero_shot_mine, images: i, semantic_masks: m, classes: [cat, dog]}")
     assert dataset_names([str(file)]) == ("zero_shot_mine",)

@@ -25,6 +25,7 @@ __all__ = [
     "find_split",
     "fullest_splits",
     "load_vocabulary",
+    "mess_splits",
     "row_vocabulary",
     "splits_of",
 ]
@@ -54,6 +55,11 @@ def fullest_splits(split: str = "val") -> dict[str, DatasetSplit]:
             best = fullest.setdefault(row.benchmark, row)
             fullest[row.benchmark] = max(best, row, key=lambda each: len(each.tasks))
     return fullest
+
+
+def mess_splits() -> tuple[DatasetSplit, ...]:
+    """The rows of the sets of MESS, which the name "mess" stands for."""
+    return tuple(row for row in DATASET_SPLITS if row.mess_domain)
 
 
 def load_vocabulary(

@@ -1,7 +1,7 @@
 """The rows of the catalog: every benchmark split that this project trains on or is scored on.
 
 Splits of one family differ in a few fields; each function below writes out its family's rows. Those
-of the episodic benchmarks are in `episode_rows.py`.
+of the episodic benchmarks are in `episode_rows.py`, those of MESS in `mess_rows.py`.
 The layout of every family is described in datasets/README.md. Image counts are those of the
 official releases.
 """
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from frozenseg.data.catalog.episode_rows import EPISODIC
+from frozenseg.data.catalog.mess_rows import MESS_ROWS
 from frozenseg.data.catalog.split import FOLDERS, PREPARE, TASKS, DatasetSplit, Origin
 from frozenseg.data.miniature.classes import ALL, SEEN_OF, vocabulary_text
 
@@ -327,6 +328,7 @@ def _bdd100k() -> tuple[DatasetSplit, ...]:
             aliases=(f"openvocab_{semantic}",),
             classes=19,
             semantic_masks="bdd100k/labels/sem_seg/masks/val",
+            mess_domain="general",
             origin=_downloaded(
                 "BDD100K",
                 "labels/sem_seg/masks has train ids 0..18 and 255; colormaps are pictures",
@@ -390,5 +392,6 @@ DATASET_SPLITS: tuple[DatasetSplit, ...] = (
     *(_pascal_voc(classes) for classes in (20, 21)),
     *_bdd100k(),
     *(_miniature(name, split) for name in SEEN_OF for split in ("train", "dev", "val")),
+    *MESS_ROWS,
     *EPISODIC,
 )

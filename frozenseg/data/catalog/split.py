@@ -140,6 +140,7 @@ class DatasetSplit:
         object_mask_threshold: replaces MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD in evaluations;
             None takes it.
         evaluator: detectron2's name for the kind of evaluation (`evaluator_type`).
+        mess_domain: of one of MESS's sets, the domain that its score is averaged in.
     """
 
     name: str
@@ -175,6 +176,7 @@ class DatasetSplit:
     test_size: tuple[int, int] | None = None
     object_mask_threshold: float | None = None
     evaluator: str = ""
+    mess_domain: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:

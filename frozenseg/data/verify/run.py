@@ -14,6 +14,7 @@ from frozenseg.data.catalog.lookup import (
     class_of_category,
     datasets_root,
     find_split,
+    mess_splits,
     row_vocabulary,
     splits_of,
 )
@@ -85,7 +86,7 @@ def rows_named(names: Sequence[str], root: Path) -> tuple[DatasetSplit, ...]:
     """The rows that `names` stand for, without repeats.
 
     A name is a dataset, an alias, a benchmark ("ade20k_150": all of its rows), the path of a YAML
-    file, or "all": every row of which anything is on disk.
+    file, "mess": the sets of MESS, or "all": every row of which anything is on disk.
     Raises: ValueError for an unknown name, FileNotFoundError for a YAML file that is not there.
     """
     rows: dict[str, DatasetSplit] = {}
@@ -121,6 +122,8 @@ def spread(samples: Sequence[Sample], number: int) -> list[Sample]:
 def _rows_of(name: str, root: Path) -> Iterable[DatasetSplit]:
     if name == "all":
         return [row for row in DATASET_SPLITS if is_started(row, root)]
+    if name == "mess":
+        return mess_splits()
     if is_dataset_file(name):
         return read_dataset_file(name)
     return splits_of(name) or [find_split(name)]

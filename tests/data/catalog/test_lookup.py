@@ -18,6 +18,7 @@ from frozenseg.data.catalog.lookup import (
     row_vocabulary,
     splits_of,
 )
+from frozenseg.data.catalog.mess_rows import MESS_ROWS
 from frozenseg.data.catalog.split import PREPARE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,6 +54,7 @@ VAL_IMAGES = {
     "bdd100k_40": (1000,),
 }
 SYNTHETIC = {"miniature", "miniature_novel"}
+MESS = {row.benchmark for row in MESS_ROWS}
 
 
 def by_name(row):
@@ -66,7 +68,7 @@ def test_names_and_aliases_are_unique():
 
 def test_every_benchmark_has_a_row_for_training_where_it_has_a_split_and_one_for_validation():
     others = {row.benchmark for row in DATASET_SPLITS if row.kind != "episodes"}
-    assert others == set(CLASSES) | SYNTHETIC
+    assert others == set(CLASSES) | SYNTHETIC | MESS
     for benchmark in CLASSES:
         assert splits_of(benchmark, split="val")
     assert splits_of("coco_panoptic", split="train")
@@ -90,7 +92,7 @@ def test_every_row_is_consistent(row):
     if not row.panoptic_json:
         [task] = row.tasks
         assert any(field.startswith(kind_of_task[task]) for field in fields)
-    if row.benchmark not in SYNTHETIC and row.kind != "episodes":
+    if row.benchmark not in SYNTHETIC | MESS and row.kind != "episodes":
         assert row.classes == CLASSES[row.benchmark]
         assert row.split != "val" or row.image_counts == VAL_IMAGES[row.benchmark]
     street = row.benchmark in ("cityscapes", "mapillary_vistas")
