@@ -57,7 +57,7 @@ def make_foodseg103(root: Path) -> None:
 def make_atlantis(root: Path) -> None:
     """Labels 1 (bicycle) to 56 (wetland), 0 is unlabelled; a folder for every waterbody."""
     for name, labels in (
-        ("lake/1234", left_right(0, 20)), ("wetland/5678", left_right(1, 56))
+        ("lake/1234", left_right(20, 0)), ("wetland/5678", left_right(1, 56))
     ):  # fmt: skip
         save_photo(root / f"atlantis/images/test/{name}.jpg")
         save_palette(root / f"atlantis/masks/test/{name}.png", labels)

@@ -30,18 +30,18 @@ POTSDAM_TEST = (
     "5_13", "5_14", "5_15", "6_13", "6_14", "6_15", "7_13",
 )
 FOODSEG103 = (
-    "background; candy; egg tart; french fries; chocolate; biscuit; popcorn; pudding; ice cream; "
-    "cheese butter; cake; wine; milkshake; coffee; juice; milk; tea; almond; red beans; cashew; "
-    "dried cranberries; soy; walnut; peanut; egg; apple; date; apricot; avocado; banana; "
+    "background:stuff; candy; egg tart; french fries; chocolate; biscuit; popcorn; pudding; ice "
+    "cream; cheese butter; cake; wine; milkshake; coffee; juice; milk; tea; almond; red beans; "
+    "cashew; dried cranberries; soy; walnut; peanut; egg; apple; date; apricot; avocado; banana; "
     "strawberry; cherry; blueberry; raspberry; mango; olives; peach; lemon; pear; fig; pineapple; "
-    "grape; kiwi; melon; orange; watermelon; steak; pork; chicken duck; sausage; fried meat; lamb; "
-    "sauce; crab; fish; shellfish; shrimp; soup; bread; corn; hamburg; pizza; hanamaki baozi; "
-    "wonton dumplings; pasta; noodles; rice; pie; tofu; eggplant; potato; garlic; cauliflower; "
-    "tomato; kelp; seaweed; spring onion; rape; ginger; okra; lettuce; pumpkin; cucumber; "
-    "white radish; carrot; asparagus; bamboo shoots; broccoli; celery stick; cilantro mint; "
-    "snow peas; cabbage; bean sprouts; onion; pepper; green beans; french beans; "
-    "king oyster mushroom; shiitake; enoki mushroom; oyster mushroom; white button mushroom; "
-    "salad; other ingredients"
+    "grape; kiwi; melon; orange; watermelon; steak; pork; chicken duck; sausage; fried meat; "
+    "lamb; sauce; crab; fish; shellfish; shrimp; soup; bread; corn; hamburg; pizza; hanamaki "
+    "baozi; wonton dumplings; pasta; noodles; rice; pie; tofu; eggplant; potato; garlic; "
+    "cauliflower; tomato; kelp; seaweed; spring onion; rape; ginger; okra; lettuce; pumpkin; "
+    "cucumber; white radish; carrot; asparagus; bamboo shoots; broccoli; celery stick; cilantro "
+    "mint; snow peas; cabbage; bean sprouts; onion; pepper; green beans; french beans; king "
+    "oyster mushroom; shiitake; enoki mushroom; oyster mushroom; white button mushroom; salad; "
+    "other ingredients"
 )
 ATLANTIS = (
     "bicycle; boat; breakwater; bridge; building; bus; canal; car; cliff; culvert; cypress tree; "
@@ -137,7 +137,7 @@ MESS_SETS = {
         "earth monitoring",
         "iSAID/val/images/**/*.png",
         "iSAID/val/Semantic_masks/**/*_instance_color_RGB.png",
-        "background; ship; storage tank; baseball diamond; tennis court; basketball court; "
+        "background:stuff; ship; storage tank; baseball diamond; tennis court; basketball court; "
         "ground track field; bridge; large vehicle; small vehicle; helicopter; swimming pool; "
         "roundabout; soccer ball field; plane; harbor",
         16,
@@ -172,7 +172,7 @@ MESS_SETS = {
         "earth monitoring",
         "FloodNet-Supervised_v1.0/test/test-org-img/*.jpg",
         "FloodNet-Supervised_v1.0/test/test-label-img/*_lab.png",
-        "background; flooded building; non-flooded building; flooded road:stuff; "
+        "background:stuff; flooded building; non-flooded building; flooded road:stuff; "
         "non-flooded road:stuff; water:stuff; tree; vehicle; pool; grass:stuff",
         10,
         448,
@@ -246,7 +246,7 @@ MESS_SETS = {
         "engineering",
         "PST900_RGBT_Dataset/test/rgb/*.png",
         "PST900_RGBT_Dataset/test/labels/*.png",
-        "background; fire extinguisher; backpack; hand drill; survivor",
+        "background:stuff; fire extinguisher; backpack; hand drill; survivor",
         5,
         288,
     ),

@@ -36,6 +36,7 @@ from frozenseg.data.preparation.raw_files import (
     listed_stems,
     missing_from,
     read_labels,
+    read_lines,
     require_tree,
 )
 from frozenseg.data.preparation.work import Done, Preparation
@@ -89,10 +90,10 @@ def _published(one: MessSet) -> list[str]:
 
 def _prepare(preparation: Preparation, name: str, one: MessSet) -> None:
     root, made = preparation.root, preparation.root / MADE / name
-    species = read_species(root / one.species) if one.species else {}
+    species = read_species(root / one.species, one.classes) if one.species else {}
     if species:
         words = [f"{label}: {_plain(folder)}\n" for folder, label in species.items()]
-        write_text(root / one.words, "".join(["0: background\n", *words]))
+        write_text(root / one.words, "".join(["0: background:stuff\n", *words]))
     convert = partial(convert_image, one=one, made=made, **preparation.choices)
     preparation.convert(one.title, convert, jobs_of(root, one, species))
 
@@ -103,7 +104,8 @@ def jobs_of(root: Path, one: MessSet, species: dict[str, int]) -> list[MessJob]:
     Raises: FileNotFoundError if there is none.
     """
     images, labels = (find_files(root, pattern) for pattern in (one.images, one.labels))
-    names = sorted(one.chosen or _listed(root, one) or {*images, *labels})
+    listed = _listed(root, one) if one.lists else {*images, *labels}
+    names = sorted(one.chosen or listed)
     if not names:
         raise FileNotFoundError(f"{root}: holds no file {one.images}; {AGAIN}")
     jobs = [MessJob(name, images.get(name), labels.get(name)) for name in names]
@@ -145,33 +147,38 @@ def _folder(pattern: str) -> str:
 
 
 def _listed(root: Path, one: MessSet) -> set[str]:
-    """The names of the test images that a set lists, in the forms of the three that do."""
-    if not one.lists:
-        return set()
+    """The names of the test images that a set lists, in the forms of the three that do.
+
+    Raises: ValueError for a list without any.
+    """
     first, *others = (root / path for path in one.lists)
     if one.species:
         name_of, is_training = _pairs(first), _pairs(*others)
-        return {PurePosixPath(name_of[key]).stem for key in name_of if is_training.get(key) == "0"}
-    if first.suffix == ".yaml":
+        names = [name for key, name in name_of.items() if is_training.get(key) == "0"]
+    elif first.suffix == ".yaml":
         numbers = check_typed(read_yaml(first), dict[str, list[int]], str(first), AGAIN)
-        return {f"{number:03d}" for number in numbers.get("test", ())}
-    return {PurePosixPath(name).stem for name in listed_stems(first)}
+        names = [f"{number:03d}" for number in numbers.get("test", ())]
+    else:
+        names = listed_stems(first)
+    if not names:
+        raise ValueError(f"{first}: lists no test image; {AGAIN}")
+    return {PurePosixPath(name).stem for name in names}
 
 
 def _pairs(path: Path) -> dict[str, str]:
     """The first two words of every line. Raises: ValueError for a line of one word."""
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split() for line in read_lines(path) if line.strip()]
     for number, line in enumerate(lines, 1):
         if len(line) < 2:
             raise ValueError(f"{path}:{number}: {line[0]!r} has no second word; {AGAIN}")
     return {first: second for first, second, *_ in lines}
 
 
-def read_species(path: Path) -> dict[str, int]:
+def read_species(path: Path, classes: int) -> dict[str, int]:
     """Folder ("001.Black_footed_Albatross") -> label from 1, of a list "1 001.Black_..."."""
     names = _pairs(path)
-    if sorted(names) != sorted(map(str, range(1, len(names) + 1))):
-        raise ValueError(f"{path}: does not number its classes from 1; {AGAIN}")
+    if set(names) != set(map(str, range(1, classes))):
+        raise ValueError(f"{path}: does not list the classes 1 to {classes - 1}; {AGAIN}")
     return {folder: int(label) for label, folder in names.items()}
 
 
@@ -199,14 +206,14 @@ def convert_image(
     check_sizes(job.labels, labels_HW, job.image)
     if not allow_empty and (labels_HW == IGNORED_8).all():
         raise empty_annotation(job.labels)
+    image_HW3 = read_image(job.image) if one.cropped else None
     for path, window in masks.items():
         write_mask(path, labels_HW[window])
-    if not one.cropped:
-        place_image(job.image, next(iter(images)))
-        return Done(made=True)
-    image_HW3 = read_image(job.image)
     for path, window in images.items():
-        write_picture(path, image_HW3[window])
+        if image_HW3 is None:
+            place_image(job.image, path)
+        else:
+            write_picture(path, image_HW3[window])
     return Done(made=True)
 
 

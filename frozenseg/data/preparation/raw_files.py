@@ -69,9 +69,17 @@ def paired_stems(images: Path, masks: Path) -> list[str]:
     return sorted(names)
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file. Raises: ValueError if it is none."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text; {AGAIN}") from error
+
+
 def listed_stems(path: Path) -> list[str]:
     """The first word of every line of a list of images. Raises: ValueError if there is none."""
-    words = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    words = [line.split() for line in read_lines(path)]
     names = [line[0] for line in words if line]
     if not names:
         raise ValueError(f"{path}: the list of images is empty; {AGAIN}")

@@ -21,7 +21,7 @@ MADE = {
         "GOPR0356_frame_000322": {10: 200, 255: 400},
     },
     "foodseg103": {"00000048": {0: 200, 103: 400}, "00000049": {58: 200, 73: 400}},
-    "atlantis": {"1234": {255: 200, 19: 400}, "5678": {0: 200, 55: 400}},
+    "atlantis": {"1234": {19: 200, 255: 400}, "5678": {0: 200, 55: 400}},
     "isaid": {"P0003_0_0": {0: 200, 1: 200, 15: 200}, "P0004_0_0": {0: 300, 14: 300}},
     "potsdam": {"2_13_0_0": {0: 200, 1: 200, 2: 200}, "7_13_0_0": {3: 200, 4: 200, 5: 200}},
     "floodnet": {"6335": {0: 200, 9: 400}, "6336": {1: 200, 3: 400}},
@@ -158,6 +158,11 @@ def _nothing_labelled(root):
     save(path, np.full((20, 30), 255, np.uint8))
 
 
+def _cut_image(root):
+    path = root / "uavid/uavid_val/seq16/Images/000000.png"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
 def _no_mask(root):
     (root / "CHASEDB1/Image_01L_1stHO.png").unlink()
 
@@ -176,6 +181,7 @@ def _unknown_folder(root):
         ("foodseg103", _label_104, "label 104 at x=0, y=0 is out of range: FoodSeg103 has 0 to"),
         ("uavid", _other_color, "colour #010203 at x=15, y=0 is of no class: UAVid has #000000, "),
         ("deepcrack", _jpeg_as_mask, "11111.png: damaged or incomplete label map (a JPEG"),
+        ("uavid", _cut_image, "000000.png: damaged image (image file is truncated)"),
         ("suim", _other_size, "d_r_1_.bmp: is 30x10 but its image"),
         ("dark_zurich", _nothing_labelled, "no pixel is labelled"),
         ("chase_db1", _no_mask, "Image_01L.jpg: has no partner (CHASEDB1/*.jpg, CHASEDB1/*_1st"),
@@ -201,14 +207,17 @@ def test_a_wrong_file_is_one_line_and_the_others_are_made(
     [
         ("cwfid", "cwfid/train_test_split.yaml", "test: [1, a]", r"split.yaml: .*Expected int"),
         ("cwfid", "cwfid/train_test_split.yaml", "test: [", r"split.yaml.*: not valid YAML"),
-        ("cub_200", "CUB_200_2011/classes.txt", "1 001.A\n3 003.B", r"does not number its classes"),
+        ("cub_200", "CUB_200_2011/classes.txt", "1 001.A\n2 002.B", r"list the classes 1 to 200"),
         ("cub_200", "CUB_200_2011/images.txt", "1\n", r"images.txt:1: '1' has no second word"),
         ("kvasir_instrument", "kvasir-instrument/test.txt", "", r"list of images is empty"),
+        ("kvasir_instrument", "kvasir-instrument/test.txt", "\udcff", r"test.txt: not UTF-8 text"),
+        ("cwfid", "cwfid/train_test_split.yaml", "train: [1]", r"split.yaml: lists no test image"),
+        ("cub_200", "CUB_200_2011/train_test_split.txt", "1 1", r"images.txt: lists no test image"),
     ],
 )
 def test_a_wrong_list_is_one_line(name, file, text, message, tmp_path, run):
     getattr(raw_mess, f"make_{name}")(tmp_path)
-    (tmp_path / file).write_text(text)
+    (tmp_path / file).write_text(text, errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         run("mess", "--sets", name)
 
