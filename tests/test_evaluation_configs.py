@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import build_model
 
-import frozenseg.engine  # noqa: F401  (registers the models)
+from frozenseg.build import build_model
 from frozenseg.config import load_config
 from frozenseg.data.catalog.lookup import DATASET_SPLITS
 from frozenseg.data.catalog.register import register_splits, registered_split
