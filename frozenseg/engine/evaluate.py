@@ -48,6 +48,7 @@ from frozenseg.evaluation.results import (
     write_results,
 )
 from frozenseg.evaluation.truth_check import FINDINGS, TruthCheck
+from frozenseg.evaluation.word_similarity import installed_wordnet
 from frozenseg.progress import StageSeconds, bar
 from frozenseg.versions import package_versions
 from frozenseg.vocab import Vocabulary, seen_classes
@@ -229,7 +230,8 @@ def diagnosis_evaluators(
     """The diagnosis of what `evaluators` are fed with if the config asks for it."""
     if not cfg.TEST.DIAGNOSE:
         return []
-    return [build_diagnosis(evaluators, vocabulary, class_cosines(model, vocabulary))]
+    cosine_CC = class_cosines(model, vocabulary)
+    return [build_diagnosis(evaluators, vocabulary, cosine_CC, installed_wordnet())]
 
 
 def _diagnosed_words(

@@ -16,6 +16,12 @@ from frozenseg.evaluation.object_diagnosis import ObjectDiagnosis
 from frozenseg.evaluation.panoptic_quality import PanopticEvaluator
 from frozenseg.evaluation.segment_diagnosis import SegmentDiagnosis
 from frozenseg.evaluation.semantic_iou import SemanticEvaluator
+from frozenseg.evaluation.word_similarity import (
+    Similarity,
+    WordNet,
+    text_similarity,
+    wordnet_similarity,
+)
 from frozenseg.vocab import Vocabulary
 
 
@@ -23,30 +29,41 @@ def build_diagnosis(
     evaluators: Sequence[DatasetEvaluator],
     vocabulary: Vocabulary,
     cosine_CC: NDArray[Any] | None = None,
+    wordnet: WordNet | None = None,
 ) -> DiagnosisEvaluator:
     """The diagnosis of what `build_evaluators` gave.
 
-    Args: cosine_CC: of the classes' words in the text tower; None: no near misses.
+    Args:
+        cosine_CC: of the classes' words in the text tower.
+        wordnet: judges near misses in words, too, as the text tower does.
     """
+    similarities = [] if cosine_CC is None else [text_similarity(cosine_CC)]
+    if wordnet is not None:
+        similarities.append(wordnet_similarity(vocabulary.synonyms, wordnet))
+    words = (cosine_CC, similarities)
     parts: list[DatasetEvaluator] = []
     segments = any(isinstance(one, PanopticEvaluator) for one in evaluators)
     for one in evaluators:
         if isinstance(one, PanopticEvaluator):
             things = vocabulary.thing_mask
-            parts.append(SegmentDiagnosis(one.class_names, one.groups, things, cosine_CC))
+            parts.append(SegmentDiagnosis(one.class_names, one.groups, things, *words))
         elif isinstance(one, SemanticEvaluator):
-            about = (one.class_names, one.groups, one.ignore_label, cosine_CC)
+            about = (one.class_names, one.groups, one.ignore_label, *words)
             parts.append(LabelDiagnosis(*about, with_confusions=not segments))
         elif isinstance(one, InstanceEvaluator) and one.key == "instance":
             parts.append(ObjectDiagnosis(one))
-    return DiagnosisEvaluator(parts)
+    return DiagnosisEvaluator(parts, similarities)
 
 
 class DiagnosisEvaluator(DatasetEvaluator):
     """Several diagnoses as one evaluator."""
 
-    def __init__(self, parts: Sequence[DatasetEvaluator]) -> None:
+    def __init__(
+        self, parts: Sequence[DatasetEvaluator], similarities: Sequence[Similarity] = ()
+    ) -> None:
+        """`similarities`: those that the parts count near misses by."""
         self.parts = list(parts)
+        self.similarities = list(similarities)
         self.seconds = 0.0
 
     def reset(self) -> None:
@@ -70,11 +87,15 @@ class DiagnosisEvaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return None
         diagnosis: dict[str, Any] = {"seconds": round(self.seconds, 2), "oracles": {}}
-        near: dict[str, Any] = {}
+        near: dict[str, Any] = {each.source: {} for each in self.similarities}
         for part in found:
             diagnosis["oracles"] |= part.pop("oracles", {})
-            near |= part.pop("open", {})
+            for source, scores in part.pop("open", {}).items():
+                near[source] |= scores
             diagnosis |= part
-        if near:
-            diagnosis["open"] = [{"similarity": "text tower", **near}]
-        return {"diagnosis": diagnosis}
+        judged = [
+            {"similarity": each.source, "unknown_classes": each.unknown, **near[each.source]}
+            for each in self.similarities
+            if near[each.source]
+        ]
+        return {"diagnosis": diagnosis | ({"open": judged} if judged else {})}

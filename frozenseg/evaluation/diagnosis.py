@@ -92,9 +92,14 @@ class ClassErrors(TypedDict):
 
 
 class OpenScores(TypedDict):
-    """PQ and mIoU in which a near miss in words counts by its similarity."""
+    """PQ and mIoU in which a near miss in words counts by its similarity.
+
+    similarity: what judges the words, "text tower" or "WordNet"; unknown_classes: of which it knows
+        no word: these are similar to nothing.
+    """
 
     similarity: str
+    unknown_classes: NotRequired[Count]
     PQ: NotRequired[Groups]
     mIoU: NotRequired[Groups]
 

@@ -6,7 +6,7 @@ Legend: C classes, H and W pixels, P pairs of labels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from frozenseg.data.image_mask_pairs import read_semantic_truth
 from frozenseg.data.reading import check_same_size
 from frozenseg.evaluation.averages import CountingEvaluator, Groups, group_means
 from frozenseg.evaluation.per_image import pixel_iou
-from frozenseg.evaluation.segment_diagnosis import ORACLES, confusion_rows, word_similarity
+from frozenseg.evaluation.segment_diagnosis import ORACLES, confusion_rows
 from frozenseg.evaluation.semantic_iou import predicted_labels
+from frozenseg.evaluation.word_similarity import Similarity
 
 COUNTS = ("correct", "truth", "predicted")
 
@@ -98,15 +99,17 @@ class LabelDiagnosis(CountingEvaluator):
         groups: Groups,
         ignore_label: int,
         cosine_CC: NDArray[Any] | None = None,
+        similarities: Sequence[Similarity] = (),
         *,
         with_confusions: bool = False,
     ) -> None:
         """
         Args:
-            cosine_CC: as of `SegmentDiagnosis`.
+            cosine_CC, similarities: as of `SegmentDiagnosis`.
             with_confusions: also gives confusions, in pixels: where there are no segments.
         """
         self.ignore_label, self.cosine_CC = ignore_label, cosine_CC
+        self.similarities = tuple(similarities)
         self.with_confusions = with_confusions
         super().__init__(class_names, groups)
 
@@ -144,13 +147,13 @@ class LabelDiagnosis(CountingEvaluator):
         if self.with_confusions:
             wrong = {pair: n for pair, n in pairs.items() if pair[0] != pair[1] >= 0}
             scores["confusions"] = confusion_rows(wrong, self.class_names, self.cosine_CC)
-        if self.cosine_CC is not None and pairs:
-            counts = open_counts(
-                np.array(list(pairs)),
-                np.array(list(pairs.values())),
-                word_similarity(self.cosine_CC),
-            )
-            scores["open"] = {"mIoU": self._miou(counts)}
+        scores["open"] = {}
+        if pairs:
+            seen = np.array(list(pairs)), np.array(list(pairs.values()))
+            scores["open"] = {
+                each.source: {"mIoU": self._miou(open_counts(*seen, each.values_CC))}
+                for each in self.similarities
+            }
         return scores
 
     def scores(self, counts: NDArray[Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def panoptic_scores(counts: NDArray[Any], groups: Groups, names: tuple[str, ...]
     tp, fp, fn, iou = counts.T
     counted = tp + fp + fn > 0
     recognition = tp / np.maximum(tp + fp / 2 + fn / 2, 0.5)
-    segmentation = iou / np.maximum(tp, 1)
+    segmentation = np.divide(iou, tp, out=np.zeros_like(iou), where=tp > 0)  # tp may be 0.8
     scores = {"PQ": recognition * segmentation, "SQ": segmentation, "RQ": recognition}
     return {**group_means(scores, counted, groups), "per_class": per_class(scores, counted, names)}
 

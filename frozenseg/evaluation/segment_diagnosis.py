@@ -25,6 +25,7 @@ from frozenseg.evaluation.segment_table import (
     boundary_pixels,
     segment_table,
 )
+from frozenseg.evaluation.word_similarity import Similarity
 
 ORACLES = ("real", "oracle_masks", "oracle_names")
 # Regions up to this share of the image: COCO's 32 and 96 pixels squared, of 640 x 480.
@@ -33,7 +34,7 @@ BINS = 10
 ERRORS = ("regions", "predicted", "missed", "misnamed", "invented", "inexact", "taken_for")
 # Part of the counts -> its columns. "PQ" parts: true and false positives, false negatives, IoU.
 PARTS = {
-    **dict.fromkeys((*ORACLES, "boundary", "open"), 4),
+    **dict.fromkeys((*ORACLES, "boundary"), 4),
     "boundary_iou": 1,
     "errors": len(ERRORS),
     "recall": 3 * len(SIZES),  # by size: regions, found, named
@@ -167,23 +168,25 @@ def _right(table: SegmentTable) -> NDArray[np.int64]:
 class SegmentDiagnosis(CountingEvaluator):
     """Diagnoses `panoptic_seg` (map, segments_info) of every image."""
 
-    columns = sum(PARTS.values())
-
     def __init__(
         self,
         class_names: tuple[str, ...],
         groups: Groups,
         thing_C: Sequence[bool],
         cosine_CC: NDArray[Any] | None = None,
+        similarities: Sequence[Similarity] = (),
     ) -> None:
         """
         Args:
             thing_C: which classes are things; segments of others with one name are one.
-            cosine_CC: of the classes' words in the text tower; None: no near misses.
+            cosine_CC: of the classes' words in the text tower, to be shown with confusions.
+            similarities: of the classes' words, by which near misses count.
         """
         self.thing_C = np.asarray(thing_C, dtype=bool)
         self.cosine_CC = cosine_CC
-        self.similarity_CC = None if cosine_CC is None else word_similarity(cosine_CC)
+        self.similarities = tuple(similarities)
+        self.parts = PARTS | {each.source: 4 for each in similarities}
+        self.columns = sum(self.parts.values())
         super().__init__(class_names, groups)
 
     def reset(self) -> None:
@@ -221,15 +224,13 @@ class SegmentDiagnosis(CountingEvaluator):
             "oracle_masks": pq_counts(table.with_true_masks(self.thing_C), classes),
             "oracle_names": pq_counts(table.with_true_names(self.thing_C), classes),
             "boundary": pq_counts(table, classes, np.minimum(table.iou_TQ, edges_TQ)),
-            "open": np.zeros((classes, 4)),
             "boundary_iou": edge_sums,
             "errors": error_counts(table, classes),
             "recall": recall_counts(table, classes),
             "calibration": calibration_counts(table, classes),
+            **{each.source: open_pq_counts(table, each.values_CC) for each in self.similarities},
         }
-        if self.similarity_CC is not None:
-            parts["open"] = open_pq_counts(table, self.similarity_CC)
-        self.counts += np.concatenate([parts[name] for name in PARTS], axis=1)
+        self.counts += np.concatenate([parts[name] for name in self.parts], axis=1)
         rows = np.setdiff1d(np.flatnonzero(table.found_T >= 0), right_T)
         named = table.predicted_Q[table.found_T[rows]]
         self.confusions.update(zip(table.truth_T[rows].tolist(), named.tolist(), strict=True))
@@ -245,11 +246,11 @@ class SegmentDiagnosis(CountingEvaluator):
 
     def scores(self, counts: NDArray[Any]) -> dict[str, Any]:
         """Those parts that are counted by class."""
-        ends = np.cumsum(list(PARTS.values()))[:-1]
-        part = dict(zip(PARTS, np.split(counts, ends, axis=1), strict=True))
-        pq = {name: self._pq(part[name]) for name in (*ORACLES, "boundary", "open")}
+        ends = np.cumsum(list(self.parts.values()))[:-1]
+        part = dict(zip(self.parts, np.split(counts, ends, axis=1), strict=True))
+        pq = {name: self._pq(part[name]) for name in (*ORACLES, "boundary")}
         matched, edges = part["real"][:, 0], part["boundary_iou"][:, 0]
-        scored = {
+        return {
             "oracles": {"PQ": {name: pq[name] for name in ORACLES}},
             "recall": {g: recall_rows(part["recall"][m].sum(0)) for g, m in self.groups.items()},
             "calibration": {
@@ -273,27 +274,15 @@ class SegmentDiagnosis(CountingEvaluator):
                 )
                 if errors.any()
             },
+            "open": {
+                each.source: {"PQ": self._pq(part[each.source])} for each in self.similarities
+            },
         }
-        if self.similarity_CC is not None:
-            scored["open"] = {"PQ": pq["open"]}
-        return scored
 
     def _pq(self, counts: NDArray[Any]) -> dict[str, float]:
         """Group -> PQ."""
         scores = panoptic_scores(counts, self.groups, self.class_names)
         return {group: scores[group]["PQ"] for group in self.groups}
-
-
-def word_similarity(cosine_CC: NDArray[Any]) -> NDArray[np.float32]:
-    """Similarity (C, C) in [0, 1]: 1 for the same word, 0 for half of all pairs of words.
-
-    Text towers give unrelated words a large cosine: the median of all pairs becomes 0.
-    """
-    others = cosine_CC[~np.eye(len(cosine_CC), dtype=bool)]
-    middle = float(np.median(others)) if others.size else 0.0
-    similarity = ((cosine_CC - middle) / max(1.0 - middle, 1e-6)).clip(0.0, 1.0)
-    np.fill_diagonal(similarity, 1.0)
-    return np.asarray(similarity, dtype=np.float32)
 
 
 def confusion_rows(

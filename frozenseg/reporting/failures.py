@@ -91,14 +91,21 @@ def _classes(diagnosis: Diagnosis) -> list[Element]:
 
 
 def _open(diagnosis: Diagnosis) -> list[Element]:
-    rows = [
-        [f"{score}, {_plain(group)}, {each['similarity']}", value]
-        for each in diagnosis.get("open", ())
-        for score in ("PQ", "mIoU")
-        for group, value in each.get(score, {}).items()
+    judged = diagnosis.get("open", ())
+    unknown = [
+        f"{n} classes unknown to {j['similarity']}"
+        for j in judged
+        if (n := j.get("unknown_classes"))
     ]
-    told = "Scores in which a near miss in words counts by its similarity."
-    return _shown(["score, classes, similarity", "percent"], rows, told)
+    rows = [
+        [f"{score}, {_plain(group)}", real, *(each.get(score, {}).get(group) for each in judged)]
+        for score, oracle in diagnosis.get("oracles", {}).items()
+        for group, real in oracle["real"].items()
+        if any(score in each for each in judged)
+    ]
+    told = "Scores in which a near miss in words counts by the similarity of both, judged by each."
+    headers = ["score, classes", "as it is", *(each["similarity"] for each in judged)]
+    return _shown(headers, rows, "; ".join([told, *unknown]))
 
 
 def _absent_words(diagnosis: Diagnosis) -> list[Element]:

@@ -14,13 +14,16 @@ from detectron2.modeling import build_model
 from frozenseg.build import load_model
 from frozenseg.checkpoints.named_models import model_config
 from frozenseg.engine import diagnose_words as words
+from frozenseg.engine import evaluate as evaluation
 from frozenseg.engine.evaluate import evaluate, evaluate_dataset, plan
 from frozenseg.evaluation.results import read_results, write_results
 
 VAL = "shapes_val_panoptic"
 
 
-def test_the_diagnosis_is_in_the_results_and_changes_no_score(stand_in_cfg):
+def test_the_diagnosis_is_in_the_results_and_changes_no_score(stand_in_cfg, monkeypatch):
+    knows_nothing = SimpleNamespace(synsets=lambda *_: [])
+    monkeypatch.setattr(evaluation, "installed_wordnet", lambda: knows_nothing)
     torch.manual_seed(0)
     model = build_model(stand_in_cfg)
     plain = evaluate(stand_in_cfg, model)
@@ -40,7 +43,11 @@ def test_the_diagnosis_is_in_the_results_and_changes_no_score(stand_in_cfg):
     )
     counted = {"recall", "calibration", "boundary", "per_class", "confusions"}
     assert counted <= set(diagnosis)
-    assert not {"absent_words", "open"} & set(diagnosis)  # the stand-in has no text tower
+    assert "absent_words" not in diagnosis  # the stand-in has no text tower
+    [near] = diagnosis["open"]
+    assert (near["similarity"], near["PQ"]["all"]) == ("WordNet", pytest.approx(real["PQ"]))
+    assert near["mIoU"]["all"] == pytest.approx(real["mIoU"])
+    assert near["unknown_classes"] == len(MetadataCatalog.get(VAL).vocabulary)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from frozenseg.evaluation.label_diagnosis import (
 )
 from frozenseg.evaluation.segment_diagnosis import ORACLES
 from frozenseg.evaluation.semantic_iou import confusion_matrix, semantic_scores
+from frozenseg.evaluation.word_similarity import Similarity
 
 NAMES = ("cat", "dog", "sky")
 GROUPS = class_groups([True, True, False])
@@ -92,14 +93,14 @@ def test_counts_are_those_of_the_confusion_matrix_also_through_pairs(seed):
     counts = label_counts(truth, labels, 3)
     confusion = confusion_matrix(truth, labels, 3)
     assert counts[:, 0].tolist() == np.diag(confusion).tolist()
-    cosine = np.eye(3, dtype=np.float32)
-    evaluator = LabelDiagnosis(NAMES, GROUPS, 255, cosine)
+    same = Similarity("same", np.eye(3, dtype=np.float32))
+    evaluator = LabelDiagnosis(NAMES, GROUPS, 255, None, [same])
     evaluator.diagnose(truth, labels)
     scores = evaluator.evaluate()
     plain = semantic_scores(confusion, GROUPS, NAMES)["ground_truth"]["all"]["mIoU"]
     assert scores["oracles"]["mIoU"]["real"]["all"] == pytest.approx(plain, nan_ok=True)
-    if "open" in scores:
-        assert scores["open"]["mIoU"]["all"] == pytest.approx(plain, nan_ok=True)
+    if scores["open"]:
+        assert scores["open"]["same"]["mIoU"]["all"] == pytest.approx(plain, nan_ok=True)
 
 
 def test_images_add_up():

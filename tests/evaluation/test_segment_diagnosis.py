@@ -23,7 +23,6 @@ from frozenseg.evaluation.segment_diagnosis import (
     pq_counts,
     recall_counts,
     recall_rows,
-    word_similarity,
 )
 from frozenseg.evaluation.segment_table import (
     boundary_distance,
@@ -31,6 +30,7 @@ from frozenseg.evaluation.segment_table import (
     positions,
     segment_table,
 )
+from frozenseg.evaluation.word_similarity import Similarity, text_similarity
 
 NAMES = ("cat", "dog", "grass", "sky")
 THINGS = [True, True, False, False]
@@ -61,7 +61,8 @@ QUARTERS = np.kron(np.array([[1, 2], [3, 4]]), np.ones((10, 10), dtype=np.int64)
 
 
 def diagnosed(ids, truth, predicted, found, cosine=COSINE):
-    evaluator = SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, cosine)
+    near = [text_similarity(cosine), Similarity("none", np.eye(4, dtype=np.float32))]
+    evaluator = SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, cosine, near)
     evaluator.diagnose(ids, truth, predicted, found)
     return evaluator.evaluate()
 
@@ -73,7 +74,7 @@ def pq(scores):
 def test_a_perfect_model_gains_nothing_from_oracles():
     scores = diagnosed(IDS, TRUTH, QUARTERS, segments(0, 1, 2, 3))
     assert pq(scores) == [100, 100, 100]
-    assert scores["open"]["PQ"]["all"] == 100
+    assert scores["open"]["text tower"]["PQ"]["all"] == 100
     assert scores["confusions"] == []
     assert scores["boundary"]["all"] == {"boundary_IoU": 100, "boundary_PQ": 100}
     assert scores["recall"]["all"]["all"] == {"regions": 4, "found": 100, "named": 100}
@@ -92,6 +93,10 @@ def test_one_class_under_another_name_is_exactly_what_oracle_names_gain():
     assert scores["confusions"] == [
         {"truth": "dog", "predicted": "cat", "count": 1, "cosine": pytest.approx(0.9)}
     ]
+    assert scores["open"]["none"]["PQ"]["all"] == pytest.approx(real)
+    # Cat and dog are similar by 0.8: dog 0.8 / (0.8 + 0.1), cat 1 / (1 + 0.1).
+    near = 100 * (1 / 1.1 + 0.8 / 0.9 + 1 + 1) / 4
+    assert scores["open"]["text tower"]["PQ"]["all"] == pytest.approx(near)
     assert scores["recall"]["all"]["all"] == {"regions": 4, "found": 100, "named": 75}
     assert (scores["per_class"]["dog"]["misnamed"], scores["per_class"]["cat"]["taken_for"]) == (
         (1, 1)
@@ -146,13 +151,6 @@ def test_near_misses_count_by_similarity():
         [1, 0.75, 0, 1],
         [0.25, 0, 0.75, 0.25],
     ]
-
-
-def test_similarity_of_words_begins_at_the_median_cosine():
-    similarity = word_similarity(COSINE)
-    assert similarity[0].tolist() == pytest.approx([1, 0.8, 0, 0])
-    assert similarity[2, 3] == pytest.approx(0.4)
-    assert word_similarity(np.ones((1, 1), dtype=np.float32)).tolist() == [[1]]
 
 
 def test_sizes_of_regions_are_shares_of_the_image():
@@ -255,8 +253,10 @@ def test_the_table_counts_as_panopticapi_does(tmp_path_factory, image):
 
 @given(images(), images(), st.permutations(range(4)))
 def test_images_add_up_and_classes_and_ids_have_no_order(first, second, order):
-    both = SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, COSINE)
-    one, other = (SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, COSINE) for _ in range(2))
+    near = text_similarity(COSINE)
+    both, one, other = (
+        SegmentDiagnosis(NAMES, class_groups(THINGS), THINGS, COSINE, [near]) for _ in range(3)
+    )
     for image in (first, second):
         both.diagnose(*image)
     other.diagnose(*second)
@@ -265,8 +265,9 @@ def test_images_add_up_and_classes_and_ids_have_no_order(first, second, order):
     assert one.confusions + other.confusions == both.confusions
     ids, truth, predicted, found = first
     things = [THINGS[order.index(c)] for c in range(4)]
+    cosine = COSINE[np.ix_(*[np.argsort(order)] * 2)]
     renamed = SegmentDiagnosis(
-        NAMES, class_groups(things), things, COSINE[np.ix_(*[np.argsort(order)] * 2)]
+        NAMES, class_groups(things), things, cosine, [text_similarity(cosine)]
     )
     renamed.diagnose(
         ids,
@@ -284,6 +285,6 @@ def test_memory_of_many_classes_is_one_row_each():
     names = tuple(map(str, range(classes)))
     evaluator = SegmentDiagnosis(names, class_groups([True] * classes), [True] * classes)
     evaluator.diagnose(IDS, TRUTH, QUARTERS, segments(0, 1, 2, 1202))
-    assert evaluator.counts.size == classes * SegmentDiagnosis.columns
+    assert evaluator.counts.size == classes * evaluator.columns
     rows = confusion_rows({(3, 1202): 1}, names)
     assert rows == [{"truth": "3", "predicted": "1202", "count": 1, "cosine": None}]
