@@ -43,6 +43,7 @@ ROWS = (
 )
 PLACES = {
     "scores": "results.json",
+    "report": "report.html",
     "curves": "curves.png",
     "pictures": "pictures",
     "photographs": "photographs",
@@ -108,7 +109,8 @@ def plan(args: argparse.Namespace, output: Path, photos: list[str]) -> list[Step
     train, val = ("8", "4") if args.fast else ("2000", "200")  # images
     opts = (*(FAST if args.fast else ()), *args.opts)
     run = ("train_net.py", "--config-file", config)
-    scored = ("MODEL.MASK_FORMER.TEST.RECALL_ON", "True", *opts, "OUTPUT_DIR")
+    kept = ("TEST.SAVE_PER_IMAGE", "True", "TEST.SAVE_PREDICTIONS", "True")  # the report's
+    scored = ("MODEL.MASK_FORMER.TEST.RECALL_ON", "True", *kept, *opts, "OUTPUT_DIR")
     score = (*run, "--eval-only", "MODEL.WEIGHTS", weights, *scored)
     model = ("--config-file", config, "--weights", weights)
     data = ("--root", str(output / "datasets"), "--train", train, "--dev", "0", "--val", val, *kind)
@@ -130,6 +132,15 @@ def plan(args: argparse.Namespace, output: Path, photos: list[str]) -> list[Step
             (*score, str(output / WITHOUT), f"{MODELS[args.model]}.CLASS_ENSEMBLE", "False"),
         ),
         Step("again", "score the checkpoint again", (*score, str(output / AGAIN))),
+        Step(
+            "report",
+            "write both scores as a page: whether they differ, and on which images",
+            (
+                "tools/report_results.py",
+                *(str(output / WITHOUT), str(output)),
+                *("--output", str(output / PLACES["report"])),
+            ),
+        ),
         Step(
             "pictures",
             "draw image, ground truth and prediction side by side",

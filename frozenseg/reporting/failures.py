@@ -8,9 +8,12 @@ from typing import Any
 from frozenseg.reporting.charts import curve, figure
 from frozenseg.reporting.elements import Element, element
 from frozenseg.reporting.runs import Part
+from frozenseg.reporting.scores import GROUPS
 from frozenseg.reporting.tables import difference, minus, table
 
 MOST = 25  # confusions that are listed
+CURVES = 3  # groups of classes whose calibration is drawn
+MISTAKES = ("missed", "misnamed", "invented", "inexact", "taken_for")
 Diagnosis = Mapping[str, Any]
 
 
@@ -50,17 +53,22 @@ def _confusions(diagnosis: Diagnosis) -> list[Element]:
 
 def _recall(diagnosis: Diagnosis) -> list[Element]:
     rows = [
-        [f"{_plain(group)}, {size}", each["regions"], each["found"], each["named"]]
+        [
+            f"{_plain(group)}, {'any size' if size == 'all' else size}",
+            *(each["regions"], each["found"], each["named"]),
+        ]
         for group, sizes in diagnosis.get("recall", {}).items()
         for size, each in sizes.items()
+        if each["regions"]
     ]
     told = "Percent of regions that a mask finds (IoU above 0.5), and that it names rightly."
     return _shown(["classes, size", "regions", "found", "named"], rows, told)
 
 
 def _calibration(diagnosis: Diagnosis) -> list[Element]:
-    charts = []
-    for group, each in diagnosis.get("calibration", {}).items():
+    charts, calibration = [], diagnosis.get("calibration", {})
+    for group in [group for group in GROUPS if group in calibration][:CURVES]:
+        each = calibration[group]
         points = [
             (x, y, f"{one['segments']} segments: score {x:.1f}, right {y:.1f}")
             for one in each["bins"]
@@ -83,11 +91,13 @@ def _boundary(diagnosis: Diagnosis) -> list[Element]:
 def _classes(diagnosis: Diagnosis) -> list[Element]:
     per_class = diagnosis.get("per_class", {})
     keys = list(next(iter(per_class.values()), ()))
+    worst = sorted(per_class, key=lambda name: -sum(per_class[name][key] for key in MISTAKES))
     rows = [
-        [element("td", name, data_value=name), *(each[key] for key in keys)]
-        for name, each in per_class.items()
+        [element("td", name, data_value=name), *(per_class[name][key] for key in keys)]
+        for name in worst
     ]
-    return _shown(["class", *map(_plain, keys)], rows, "Segments by class.", sorts=True)
+    told = "Segments by class, most mistakes first. A click on a header sorts."
+    return _shown(["class", *map(_plain, keys)], rows, told, sorts=True)
 
 
 def _open(diagnosis: Diagnosis) -> list[Element]:

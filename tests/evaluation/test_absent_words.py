@@ -80,6 +80,11 @@ def test_further_words_take_what_they_take(record):
     assert own["per_class"] == {"cat": 100, "dog": 0, "sky": 0}
 
 
+def test_images_have_no_order(record):
+    answers = [answer(0, 1), answer(0, 4), answer(2, 1), answer(1, 0)]
+    assert scores(record, *answers) == scores(record, *answers[::-1])
+
+
 def test_queries_by_hand():
     """Asked for the cat: found, with one mask too many; for sky, which is not there: nothing."""
     queries = QueryScores()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from frozenseg.evaluation.averages import class_groups
 from frozenseg.evaluation.label_diagnosis import (
+    COUNTS,
     LabelDiagnosis,
     connected_regions,
     label_counts,
@@ -73,6 +74,14 @@ def test_regions_get_the_most_frequent_name_or_none():
     assert renamed_regions(labels, np.array([[2, 2, 1, -1]])).tolist() == [[2, 2, 2, -1]]
 
 
+def test_one_invented_region():
+    """A third of the sky is a cat, where no cat is: mIoU of dog 1, of sky 8/12."""
+    truth, labels = np.where(TRUTH == 0, 2, TRUTH), np.where(TRUTH == 0, 2, TRUTH)
+    labels[3] = 0
+    real = 100 * (1 + 8 / 12) / 2
+    assert miou(diagnosed(truth, labels)) == pytest.approx([real, 100, 100])
+
+
 def test_unlabelled_pixels_count_nowhere():
     truth = np.where(TRUTH == 2, -1, TRUTH)
     assert miou(diagnosed(truth, TRUTH)) == [100, 100, 100]
@@ -101,6 +110,26 @@ def test_counts_are_those_of_the_confusion_matrix_also_through_pairs(seed):
     assert scores["oracles"]["mIoU"]["real"]["all"] == pytest.approx(plain, nan_ok=True)
     if scores["open"]:
         assert scores["open"]["same"]["mIoU"]["all"] == pytest.approx(plain, nan_ok=True)
+
+
+@given(st.integers(0, 2**16), st.permutations(range(3)))
+def test_classes_have_no_order(seed, order):
+    """Scores and near misses alike; oracles but for ties."""
+    generator, order = np.random.default_rng(seed), np.array(order)
+    truth, labels = generator.integers(-1, 3, (2, 5, 6))
+    near = generator.random((3, 3)).astype(np.float32)
+    renamed = np.empty_like(near)
+    renamed[np.ix_(order, order)] = near
+    new_truth, new_labels = (np.where(x < 0, -1, order[x.clip(0)]) for x in (truth, labels))
+    before, after = (
+        LabelDiagnosis(NAMES, class_groups([True] * 3), 255, None, [Similarity("random", each)])
+        for each in (near, renamed)
+    )
+    before.diagnose(truth, labels)
+    after.diagnose(new_truth, new_labels)
+    assert (after.counts[order, : len(COUNTS)] == before.counts[:, : len(COUNTS)]).all()
+    one, other = (each.evaluate()["open"].get("random") for each in (before, after))
+    assert one is None or other["mIoU"]["all"] == pytest.approx(one["mIoU"]["all"])
 
 
 def test_images_add_up():

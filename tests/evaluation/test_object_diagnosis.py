@@ -49,6 +49,13 @@ def test_bad_outlines_are_what_oracle_masks_gain():
     assert ap(found(0, 0), found(24, 1)) == pytest.approx([50, 100, 50])
 
 
+def test_one_invented_object():
+    """Surer than the cat: its AP is 50. It touches no object that could give it a name."""
+    invented = found(33, 0, score=0.95, width=5)
+    assert ap(found(0, 0), found(20, 1), invented) == pytest.approx([75, 100, 75])
+    assert ap(invented, found(20, 1), found(0, 0)) == pytest.approx([75, 100, 75])
+
+
 def test_one_query_under_many_names_is_one_mask_under_the_true_one():
     masked, named = oracle_predictions(
         TRUTH, [found(0, 1, 0.4), found(0, 0, 0.3), found(33, 1, 0.2, 5)]

@@ -79,6 +79,7 @@ def test_every_step_leaves_its_results_where_they_are_easy_to_find(finished):
         "pictures/000000.png",
         "pictures/000003.png",
         "without_ensemble/results.json",
+        "report.html",
         "photographs/photo_overlay.png",
         "datasets/miniature/panoptic_train.json",
     ):
@@ -95,6 +96,14 @@ def test_it_trained_and_scored_all_classes_with_and_without_the_ensemble(finishe
         assert set(entry["metrics"]) == {"panoptic", "instance", "semantic", "regions"}
         unseen = entry["metrics"]["regions"]["unseen"]
         assert {"recall50", "accuracy"} <= set(unseen)
+
+
+def test_the_report_is_of_both_evaluations_with_pictures(finished):
+    folder, _ = finished
+    page = (folder / "report.html").read_text()
+    assert f"Results: without_ensemble and {folder.name}" in page
+    assert "data:image/webp" in page
+    assert "Is one of them better?" in page
 
 
 def test_what_it_prints_at_the_end(finished):
@@ -118,9 +127,11 @@ def test_demo_used_the_trained_weights_and_the_words(finished):
 
 def test_settings_reach_every_step_that_has_a_model_and_the_ensemble_is_off_in_one():
     steps = plan()
-    assert list(steps) == ["data", "training", "without ensemble", "pictures", "photographs"]
+    assert list(steps) == [
+        *("data", "training", "without ensemble", "report", "pictures", "photographs")
+    ]
     for name, words in steps.items():
-        assert ("SEED" in words) == (name != "data")
+        assert ("SEED" in words) == (name not in ("data", "report"))
         assert ("MODEL.FROZEN_SEG.CLASS_ENSEMBLE" in words) == (name == "without ensemble")
         assert ("MODEL.MASK_FORMER.TEST.RECALL_ON" in words) == (words[0] == "train_net.py")
     assert "--resume" in plan("--resume")["training"]
