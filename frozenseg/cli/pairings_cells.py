@@ -142,7 +142,8 @@ def check_opts(folder: Path, opts: Sequence[str]) -> None:
     path = folder / OPTS
     if path.is_file() and read_json(path) != list(opts):
         raise ValueError(
-            f"{folder} was begun with other --opts ({path}): choose another --output, or delete it"
+            f"{folder} was begun with other --opts, or for another --grid ({path}): choose another "
+            "--output, or delete it"
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, list(opts), indent=None)
