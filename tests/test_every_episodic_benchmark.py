@@ -68,7 +68,7 @@ def prepared(tmp_path_factory):
             if section in MAKERS:
                 run(row.origin.command, root)
             else:
-                write_folds(root, {"train": 3, "val": 6, "mosaics": 8})
+                write_folds(root, {"train": 3, "val": 14, "mosaics": 8})
         return roots[section, split]
 
     with pytest.MonkeyPatch.context() as patch:

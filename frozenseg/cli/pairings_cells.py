@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 from frozenseg.checkpoints.named_models import config_path
+from frozenseg.data.catalog.episode_rows import NOVEL_SPLITS
+from frozenseg.data.miniature.classes import FOLDS
 from frozenseg.files import environment_of_children, read_json, write_json
 
 Cell = tuple[Path, str, int, int]  # config, method, fold, seed
@@ -20,13 +23,38 @@ RESULTS, LOG, OPTS = "results.json", "run.log", "opts.json"
 _FOLD = re.compile(r"fold\d+")
 
 
+class PairingGrid(NamedTuple):
+    """Pairings that are trained alike.
+
+    Attributes:
+        folder: of the configs, below configs/; `names`: pattern of their names.
+        keys: config keys for all cells; `folds`: those that are run by default.
+    """
+
+    folder: str
+    names: str
+    keys: tuple[str, ...] = ()
+    folds: tuple[int, ...] = (0,)
+
+
+_NOVEL = tuple(f"miniature_novel_fold0_{split}" for split in NOVEL_SPLITS)
+GRIDS = {
+    "miniature": PairingGrid("miniature", r"fusioner_\w+"),
+    "miniature-novel": PairingGrid(
+        "miniature",
+        r"fusioner_\w+",
+        keys=("DATASETS.TRAIN", str(_NOVEL[:1]), "DATASETS.TEST", str(_NOVEL[1:])),
+        folds=tuple(range(FOLDS)),
+    ),
+    "paper": PairingGrid("fusioner", r"(clip|dino|moco)_[bl]_(clip|bert)_[bl]"),
+}
+
+
 def grid_of(name: str) -> list[Path]:
-    """The configs of "miniature" (four kinds of pairing) or "paper" (twelve pairings)."""
-    if name == "miniature":
-        return sorted(config_path("miniature/fusioner_vit_clip.yaml").parent.glob("fusioner*.yaml"))
-    pairing = re.compile(r"(clip|dino|moco)_[bl]_(clip|bert)_[bl]$")
-    folder = config_path("fusioner/clip_b_clip_b.yaml").parent
-    return sorted(path for path in folder.glob("*.yaml") if pairing.match(path.stem))
+    """The configs of a row of GRIDS: the four kinds of pairing, or the paper's twelve pairings."""
+    row = GRIDS[name]
+    folder = config_path("_base_/fusioner.yaml").parents[1] / row.folder
+    return sorted(path for path in folder.glob("*.yaml") if re.fullmatch(row.names, path.stem))
 
 
 def check_names(configs: Sequence[Path]) -> None:
@@ -94,6 +122,7 @@ def command_of(cell: Cell, output: Path, opts: Sequence[str], num_gpus: int) -> 
         "DATASETS.TEST": tuple(scored),
         "SEED": seed,
         "OUTPUT_DIR": folder_of(cell, output),
+        "TEST.SAVE_PER_IMAGE": True,  # for the intervals of differences
         "TEST.EVAL_PERIOD": 0,  # results on the way would pass for those of a finished cell
     }
     if method == "zs3net":  # it has no decoder
@@ -113,7 +142,8 @@ def check_opts(folder: Path, opts: Sequence[str]) -> None:
     path = folder / OPTS
     if path.is_file() and read_json(path) != list(opts):
         raise ValueError(
-            f"{folder} was begun with other --opts ({path}): choose another --output, or delete it"
+            f"{folder} was begun with other --opts, or for another --grid ({path}): choose another "
+            "--output, or delete it"
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, list(opts), indent=None)

@@ -55,9 +55,14 @@ def collect(cells: Iterable[Cell], output: Path) -> Grid:
         for entry in read_results(path):
             found = entry["metrics"].get("episodes", {})
             for score in SCORES.keys() & found.keys():
-                column = (_FOLD.sub("", entry["dataset"]), score)
+                column = (without_fold(entry["dataset"]), score)
                 scores[config.stem, method][column][seed][fold] = found[score]
     return Grid({row: dict(columns) for row, columns in scores.items()}, missing)
+
+
+def without_fold(dataset: str) -> str:
+    """What the datasets of all folds are called together: miniature_val of miniature_fold2_val."""
+    return _FOLD.sub("", dataset)
 
 
 def summarise(by_seed: Mapping[int, Mapping[int, float]]) -> Cells:
@@ -75,8 +80,8 @@ def columns_of(grid: Grid) -> list[Column]:
     return [(name, score) for name in sets for score in SCORES if (name, score) in found]
 
 
-def write_tables(grid: Grid, output: Path) -> str:
-    """Writes table.md and table.json; returns the first."""
+def write_tables(grid: Grid, output: Path, differences: str = "") -> str:
+    """Writes table.md, `differences` at its end, and table.json; returns the first."""
     columns = columns_of(grid)
     head = ["pairing", "method", *(f"{name} {SCORES[score]}" for name, score in columns)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -87,7 +92,7 @@ def write_tables(grid: Grid, output: Path) -> str:
         lines.append("| " + " | ".join([pairing, method, *texts]) + " |")
         values = {f"{name}/{score}": cells[name, score]._asdict() for name, score in cells}
         rows.append({"pairing": pairing, "method": method, "scores": values})
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n" + (differences and f"\n{differences}")
     write_text(output / "table.md", text)
     write_json(output / "table.json", rows)
     return text

@@ -4,7 +4,7 @@ Images are drawn with replacement, as many as there are, and scored; both runs o
 The interval holds the middle 95 % of the scores, or of the differences.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13 (percentile interval).
 
-Legend: N images, D draws, C classes, K counts of a class.
+Legend: N images or items, F pictures of the items, D draws, C classes, K counts of a class.
 """
 
 from __future__ import annotations
@@ -126,6 +126,36 @@ def intervals_of_means(
                 name = KINDS[kind].score
                 found.append(Interval(name, group, tuple(values), float(value), low, high))
     return found
+
+
+def difference_over_folds(
+    folds: Sequence[Sequence[tuple[PerImage, PerImage]]], *, draws: int = DRAWS, seed: int = 0
+) -> Interval:
+    """The difference of the mIoU of items: of a fold the mean over its pairs of runs, of the folds.
+
+    Pictures are drawn, not items: those that ask something of one picture, in all folds, come and
+    go together. As above, the interval does not say how much another training differs.
+
+    Args: folds: of each fold one pair or more: a run, and the one that is compared with it.
+    Raises: ValueError as `paired`.
+    """
+    names = sorted({name for pairs in folds for name in pairs[0][0].files})
+    place_of = {name: place for place, name in enumerate(names)}
+    times_FD = np.hstack([np.ones((len(names), 1)), draw_images(len(names), draws, seed)])
+    of_folds = []  # (2, D) each
+    for pairs in folds:
+        first = pairs[0][0]
+        times_ND = times_FD[[place_of[name] for name in first.files]]
+        scores = [
+            [draw_scores(paired(first, run), "episodes", times_ND)["all"] for run in pair]
+            for pair in pairs
+        ]
+        of_folds.append(np.mean(scores, axis=0))
+    before_D, after_D = np.mean(of_folds, axis=0)
+    value, *drawn = after_D - before_D
+    low, high = np.nanquantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).tolist()
+    runs = float(before_D[0]), float(after_D[0])
+    return Interval(KINDS["episodes"].score, "all", runs, float(value), low, high)
 
 
 def paired(first: PerImage, second: PerImage) -> PerImage:

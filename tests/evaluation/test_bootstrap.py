@@ -7,6 +7,7 @@ import pytest
 
 from frozenseg.evaluation.bootstrap import (
     Interval,
+    difference_over_folds,
     draw_images,
     draw_scores,
     intervals,
@@ -56,6 +57,29 @@ def test_a_difference_lies_between_those_of_the_draws_by_hand():
     np.testing.assert_allclose(found.runs, [80 / 3, 35])
     np.testing.assert_allclose([found.value, found.low, found.high], [25 / 3, 0, 30])
     assert not found.is_sure
+
+
+def test_a_difference_over_folds_draws_the_pictures_that_they_share_by_hand():
+    """One class, one item on each of two pictures: intersection, union, items.
+
+    In draws with both pictures, the first or the second alone fold 0 differs by 25, 50 and 0
+    points, fold 1 by 0, -25 and 25.
+    """
+    fold_0 = (
+        record([[[2, 4, 1]], [[2, 4, 1]]], "episodes"),
+        record([[[4, 4, 1]], [[2, 4, 1]]], "episodes"),
+    )
+    fold_1 = (
+        record([[[2, 4, 1]], [[1, 4, 1]]], "episodes"),
+        record([[[1, 4, 1]], [[2, 4, 1]]], "episodes"),
+    )
+    alone = difference_over_folds([[fold_0]], draws=400)
+    assert alone == Interval("mIoU of items", "all", (50, 75), 25, 0, 50)
+    both = difference_over_folds([[fold_0], [fold_1]], draws=400)
+    assert both == Interval("mIoU of items", "all", (43.75, 56.25), 12.5, 12.5, 12.5)
+    # Two trainings in fold 0: 25 points and none; a fold weighs as much as the other.
+    twice = difference_over_folds([[fold_0, (fold_0[0], fold_0[0])], [fold_1]], draws=400)
+    assert (twice.value, twice.low, twice.high) == (6.25, 0, 12.5)
 
 
 def test_means_of_several_trainings_by_hand():

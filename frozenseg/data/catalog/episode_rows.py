@@ -1,6 +1,7 @@
 """The rows of the episodic benchmarks: PASCAL-5i, COCO-20i, Mosaic-4 and the miniature folds.
 
-A fold holds out classes: `train` and `seen_val` ask for the others, `val` for the held-out ones.
+A fold holds out classes: `train` and `seen_val` ask for the others, `val` for the held-out ones. A
+fold of novel shapes holds out shapes and colours, and its tests tell apart which of them is new.
 Which images and items there are follows from the label maps (`episodes.py`).
 """
 
@@ -10,10 +11,25 @@ from collections.abc import Collection
 from typing import Any
 
 from frozenseg.data.catalog.split import PREPARE, DatasetSplit, Origin
-from frozenseg.data.miniature.classes import ALL, CLASSES, FOLDS, held_out, vocabulary_text
+from frozenseg.data.miniature.classes import (
+    ALL,
+    CLASSES,
+    FOLDS,
+    held_out,
+    novel_things,
+    vocabulary_text,
+)
 from frozenseg.vocab.class_tables import table_entries
 
 SPLITS = ("train", "val", "seen_val")
+# Of a fold of novel shapes: is the shape that is asked for held out, and the colour?
+NOVEL_SPLITS = {
+    "train": (False, False),
+    "val": (True, True),
+    "shape_val": (True, False),
+    "color_val": (False, True),
+    "seen_val": (False, False),
+}
 MINIATURE_ITEMS = 400
 COCO_ITEMS = 1000  # a fold of COCO-20i is scored on its first 1,000 items
 PASCAL_PIXELS = 2048  # regions of fewer pixels are no items of PASCAL-5i
@@ -109,17 +125,28 @@ THINGS = tuple(i for i in ALL if CLASSES[i].is_thing)
 
 
 def _miniature(fold: int, split: str) -> DatasetSplit:
-    source = "train" if split == "train" else "val"
     held = held_out(fold)
     classes = held if split == "val" else tuple(i for i in THINGS if i not in held)
+    return _scenes("miniature", f"fold{fold}_{split}", classes)
+
+
+def _miniature_novel(fold: int, split: str) -> DatasetSplit:
+    new_shape, new_color = NOVEL_SPLITS[split]
+    classes = novel_things(fold, new_shape=new_shape, new_color=new_color)
+    return _scenes("miniature_novel", f"fold{fold}_{split}", classes)
+
+
+def _scenes(prefix: str, split: str, classes: tuple[int, ...]) -> DatasetSplit:
+    """The scenes of miniature_folds/, of which these classes are asked for."""
+    is_train = split.endswith("_train")
+    source = "train" if is_train else "val"
     return DatasetSplit(
-        **_common("miniature_folds", f"fold{fold}_{split}")
-        | {"name": f"miniature_fold{fold}_{split}"},
+        **_common(f"{prefix}_folds", split) | {"name": f"{prefix}_{split}"},
         **_made("miniature_folds", classes),
         images=f"miniature_folds/{source}",
         semantic_masks=f"miniature_folds/{source}_labels",
         episodes_json=f"miniature_folds/{source}.json",
-        max_items=0 if split == "train" else MINIATURE_ITEMS,
+        max_items=0 if is_train else MINIATURE_ITEMS,
     )
 
 
@@ -155,5 +182,6 @@ EPISODIC: tuple[DatasetSplit, ...] = (
     *(_coco(fold, split) for fold in range(FOLDS) for split in SPLITS),
     MOSAIC,
     *(_miniature(fold, split) for fold in range(FOLDS) for split in SPLITS),
+    *(_miniature_novel(fold, split) for fold in range(FOLDS) for split in NOVEL_SPLITS),
     *(_miniature_mosaic(fold) for fold in (None, *range(FOLDS))),
 )

@@ -1,7 +1,8 @@
 """The words of the miniature world: 64 things (8 shapes x 8 colours), 6 stuff, seen and unseen.
 
 Two splits say what training shows: SEEN leaves out two colours of every shape, NOVEL_SEEN whole
-shapes in all their colours. Both leave out one stuff.
+shapes in all their colours. Both leave out one stuff. Two sets of folds say what episodes ask for:
+`held_out` and `novel_things`.
 
 Class indices: thing = shape * 8 + colour, then the stuff. The dataset's category id is index + 1.
 """
@@ -47,6 +48,14 @@ _UNSEEN_OFFSETS = (0, 3)
 # What no training image of the split `miniature_novel` shows, beside UNSEEN_STUFF.
 NOVEL_SHAPES = ("star", "ring", "moon")
 FOLDS = 4  # of the episodic benchmarks; see held_out
+# The shapes and the colours that the folds of novel shapes hold out: those that resemble each other
+# together, so that no like one is seen.
+NOVEL_FOLDS: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = (
+    (("circle", "ring"), ("red", "pink")),
+    (("square", "triangle"), ("yellow", "green")),
+    (("star", "cross"), ("blue", "purple")),
+    (("heart", "moon"), ("white", "black")),
+)
 
 # Sentences for pretraining beside the prompts of frozenseg.vocab.templates ("vild_14").
 CAPTIONS = ("{}", "a {}", "the {}", "a photo of a {}", "a picture of the {}", "one {} in a scene")
@@ -111,6 +120,23 @@ def held_out(fold: int) -> tuple[int, ...]:
     things = ((i, row.shape, row.color) for i, row in enumerate(CLASSES))
     return tuple(
         i for i, s, c in things if s is not None and c is not None and (s + c) % FOLDS == fold
+    )
+
+
+def novel_things(fold: int, *, new_shape: bool, new_color: bool) -> tuple[int, ...]:
+    """The things whose shape and colour are, or are not, held out by fold 0..3 of novel shapes.
+
+    4 things have both new, 12 a new shape in a seen colour, 12 a seen shape in a new colour; the 36
+    with nothing new are learned.
+    """
+    shapes, colors = NOVEL_FOLDS[fold]
+    return tuple(
+        i
+        for i, row in enumerate(CLASSES)
+        if row.shape is not None
+        and row.color is not None
+        and (tuple(SHAPES)[row.shape] in shapes) == new_shape
+        and (tuple(COLORS)[row.color] in colors) == new_color
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from frozenseg.data.catalog.episode_rows import COCO_NAMES, EPISODIC, PASCAL_NAMES
 from frozenseg.data.catalog.lookup import find_split, row_vocabulary
-from frozenseg.data.miniature.classes import CLASSES
+from frozenseg.data.miniature.classes import CLASSES, COLORS, NOVEL_FOLDS, SHAPES
 
 FAMILIES = {"pascal_5i": 20, "coco_20i": 80, "miniature": 64}
 # The first and the last class that folds 0 to 3 hold out.
@@ -78,6 +78,31 @@ def test_nobody_asks_for_stuff_and_every_word_is_in_several_seen_classes():
         words = [word for name in seen.names for word in name.split()]
         assert {words.count(word) for word in words} == {6}
         assert [len(synonyms) for synonyms in seen.synonyms] == [1] * 48
+
+
+def test_folds_of_novel_shapes_partition_the_shapes_and_the_colours():
+    shapes, colors = zip(*NOVEL_FOLDS, strict=True)
+    assert sorted(word for pair in shapes for word in pair) == sorted(SHAPES)
+    assert sorted(word for pair in colors for word in pair) == sorted(COLORS)
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_training_on_a_fold_of_novel_shapes_asks_for_no_held_out_shape_or_colour(fold):
+    def words(split):
+        """The shapes and the colours of the classes that are asked for."""
+        pairs = [name.split() for name in names(the_row("miniature_novel", fold, split))]
+        return tuple({pair[i] for pair in pairs} for i in (1, 0))
+
+    shapes, colors = map(set, NOVEL_FOLDS[fold])
+    others = set(SHAPES) - shapes, set(COLORS) - colors
+    assert words("train") == words("seen_val") == others
+    assert words("val") == (shapes, colors)
+    assert words("shape_val") == (shapes, others[1])
+    assert words("color_val") == (others[0], colors)
+    tests = [the_row("miniature_novel", fold, f"{s}val").category_ids
+             for s in ("", "shape_", "color_", "seen_")]  # fmt: skip
+    assert [len(ids) for ids in tests] == [4, 12, 12, 36]
+    assert sorted(i for ids in tests for i in ids) == list(range(1, 65))
 
 
 def test_the_mosaics_of_the_folds_have_the_classes_that_these_hold_out():
