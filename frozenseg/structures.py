@@ -6,6 +6,7 @@ H and W pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,12 @@ class ImageGeometry:
     padded: tuple[int, int]
     image: tuple[int, int]
     output: tuple[int, int]
+
+    def image_cells(self, size: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns, of a map of `size` over the padded input, that show the image."""
+        sides = zip(size, self.image, self.padded, strict=True)
+        rows, columns = (slice(math.ceil(cells * side / whole)) for cells, side, whole in sides)
+        return rows, columns
 
 
 @dataclass(frozen=True)

@@ -205,9 +205,9 @@ def study_void(folder: Path, decoder: str, seed: int) -> None:
 
 def void_table(folder: Path) -> str:
     """Markdown: what became of the regions of unseen classes, and PQ with other rules of void."""
-    heads = [*BECAME, *(f"PQ, {title}" for title in VOID)]
+    heads = [*BECAME, *(f"PQ, {name}" for name in VOID)]
     lines = [f"| | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
-    for decoder, (title, *_) in DECODERS.items():
+    for decoder in DECODERS:
         paths = sorted(folder.glob(f"void/{decoder}_s*.json"))
         if not paths:
             continue
@@ -226,7 +226,7 @@ def void_table(folder: Path) -> str:
             for name in VOID
         ]
         seeds = ", ".join(path.stem.rpartition("_s")[2] for path in paths)
-        lines.append(f"| {title} | {seeds} | {' | '.join(cells)} |")
+        lines.append(f"| {DECODERS[decoder].title} | {seeds} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from frozenseg.cli.options import SEED, add_shared, whole
-from frozenseg.cli.pairings_cells import GRIDS, check_names, grid_of, run_cells
+from frozenseg.cli.pairings_cells import GRIDS, PairingGrid, check_names, grid_of, run_cells
 
 METHODS = ("early", "late", "spnet", "zs3net")
 
@@ -51,11 +51,11 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError("give --grid, --configs or both: nothing says which pairings to train")
     configs = args.configs or grid_of(args.grid)
     check_names(configs)
-    keys, folds = GRIDS[args.grid][2:] if args.grid else ((), (0,))
+    grid = GRIDS[args.grid] if args.grid else PairingGrid()
     cells = [
         (config, method, fold, seed)
         for seed in args.seeds  # a whole table as soon as possible
-        for fold in args.folds or folds
+        for fold in args.folds or grid.folds
         for config in configs
         for method in args.methods
     ]
@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
         failed = run_cells(
             cells,
             args.output,
-            opts=[*keys, *args.opts],
+            opts=[*grid.keys, *args.opts],
             jobs=args.jobs,
             threads=args.threads,
             num_gpus=args.num_gpus,

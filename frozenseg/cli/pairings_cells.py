@@ -31,8 +31,8 @@ class PairingGrid(NamedTuple):
         keys: config keys for all cells; `folds`: those that are run by default.
     """
 
-    folder: str
-    names: str
+    folder: str = ""
+    names: str = ""
     keys: tuple[str, ...] = ()
     folds: tuple[int, ...] = (0,)
 

@@ -122,7 +122,7 @@ def intervals_of_means(
             values = [float(mean[0]) for mean in means]
             value, *drawn = means[-1] - (means[0] if len(sides) > 1 else 0)
             if np.isfinite(values).all() and np.isfinite(drawn).any():
-                low, high = np.nanquantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).tolist()
+                low, high = _middle(drawn)
                 name = KINDS[kind].score
                 found.append(Interval(name, group, tuple(values), float(value), low, high))
     return found
@@ -153,9 +153,15 @@ def difference_over_folds(
         of_folds.append(np.mean(scores, axis=0))
     before_D, after_D = np.mean(of_folds, axis=0)
     value, *drawn = after_D - before_D
-    low, high = np.nanquantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).tolist()
+    low, high = _middle(drawn)
     runs = float(before_D[0]), float(after_D[0])
     return Interval(KINDS["episodes"].score, "all", runs, float(value), low, high)
+
+
+def _middle(drawn: Sequence[float]) -> tuple[float, float]:
+    """The ends of the share LEVEL of the draws in their middle."""
+    low, high = np.nanquantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]).tolist()
+    return low, high
 
 
 def paired(first: PerImage, second: PerImage) -> PerImage:

@@ -6,7 +6,6 @@ logits, Y, X rows and columns of the result, P pixels of a strip.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -87,9 +86,8 @@ def _stays(
     masks_NIJ: Floats, scores_N: Floats, geometry: ImageGeometry, settings: TaskSettings
 ) -> NDArray[np.bool_]:
     """See `inference.panoptic.drop_duplicates`."""
-    inside = zip(masks_NIJ.shape[1:], geometry.image, geometry.padded, strict=True)
-    rows, columns = (math.ceil(cells * side / whole) for cells, side, whole in inside)
-    masks_NP = (masks_NIJ[:, :rows, :columns] > 0).reshape(len(scores_N), -1).astype(np.float32)
+    rows, columns = geometry.image_cells((masks_NIJ.shape[1], masks_NIJ.shape[2]))
+    masks_NP = (masks_NIJ[:, rows, columns] > 0).reshape(len(scores_N), -1).astype(np.float32)
     return best_of_duplicates(masks_NP @ masks_NP.T, scores_N, settings.panoptic_max_iou)
 
 

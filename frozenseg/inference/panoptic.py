@@ -5,7 +5,6 @@ Legend: Q queries, C classes, C1 = C + 1 (void last), N kept queries, P pixels o
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -47,13 +46,8 @@ def drop_duplicates(
     region gets no segment. Not in the papers. Rows of other masks than the queries' stay.
     """
     is_query_N = kept.queries < len(mask_logits_QIJ)
-    rows, columns = (
-        math.ceil(cells * side / whole)
-        for cells, side, whole in zip(
-            mask_logits_QIJ.shape[1:], geometry.image, geometry.padded, strict=True
-        )
-    )
-    masks_NP = (mask_logits_QIJ[kept.queries[is_query_N], :rows, :columns] > 0).flatten(1)
+    rows, columns = geometry.image_cells((mask_logits_QIJ.shape[1], mask_logits_QIJ.shape[2]))
+    masks_NP = (mask_logits_QIJ[kept.queries[is_query_N], rows, columns] > 0).flatten(1)
     both_NN = torch.zeros(len(masks_NP), len(masks_NP), device=masks_NP.device)
     for part_NP in masks_NP.split(CELLS_AT_ONCE, dim=1):
         both_NN += part_NP.float() @ part_NP.float().T

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from frozenseg.inference.instance import (
+    Detections,
     InstanceAccumulator,
     InstanceSegmentation,
     every_query,
@@ -112,19 +113,15 @@ def solve_tasks(
             else:
                 accumulators[field] = scores
         candidates = _candidates(probs_QC1, mask_logits_QIJ, geometry, chosen, settings)
-        panoptic = candidates
-        if panoptic_logits_QC1 is not None and settings.panoptic:
-            own_QC1 = panoptic_logits_QC1.float().softmax(-1)
-            panoptic = _candidates(own_QC1, mask_logits_QIJ, geometry, chosen, settings)
+        kept = None
+        if settings.panoptic:
+            panoptic = candidates
+            if panoptic_logits_QC1 is not None:
+                own_QC1 = panoptic_logits_QC1.float().softmax(-1)
+                panoptic = _candidates(own_QC1, mask_logits_QIJ, geometry, chosen, settings)
+            kept = _panoptic_queries(panoptic, mask_logits_QIJ, geometry, settings)
         rows_R = _add_mask_accumulators(
-            accumulators,
-            probs_QC1,
-            mask_logits_QIJ,
-            candidates,
-            panoptic,
-            geometry,
-            thing_C,
-            settings,
+            accumulators, probs_QC1, candidates, kept, size, thing_C, settings
         )
         if accumulators:
             for pixels, masks_RP in _strips(mask_logits_QIJ, geometry, chosen, rows_R):
@@ -157,29 +154,39 @@ def _candidates(
     )
 
 
+def _panoptic_queries(
+    candidates: Candidates,
+    mask_logits_QIJ: Tensor,
+    geometry: ImageGeometry,
+    settings: TaskSettings,
+) -> Detections:
+    """The candidates that compete for the pixels of the panoptic map, with their rows."""
+    kept = keep_queries(candidates.class_probs, settings.object_mask_threshold)
+    kept = kept._replace(queries=candidates.rows[kept.queries])
+    if settings.panoptic_max_iou < 1:
+        kept = drop_duplicates(kept, mask_logits_QIJ, geometry, settings.panoptic_max_iou)
+    return kept
+
+
 def _add_mask_accumulators(
     accumulators: dict[str, StripAccumulator],
     probs_QC1: Tensor,
-    mask_logits_QIJ: Tensor,
     candidates: Candidates,
-    panoptic: Candidates,
-    geometry: ImageGeometry,
+    kept: Detections | None,
+    size: tuple[int, int],
     thing_C: Tensor,
     settings: TaskSettings,
 ) -> Tensor:
     """Adds those of panoptic and instance segmentation; returns the rows that all need, ascending.
 
-    Args: candidates, panoptic: of instance and of panoptic segmentation.
+    Args:
+        candidates: of instance segmentation.
+        kept: the queries of the panoptic map; None: that task is off.
     They are told the places of their rows among these. A semantic accumulator needs all rows.
     """
-    kept = found = None
-    size = geometry.output
+    found = None
     needed_R = torch.full((candidates.num_rows,), bool(accumulators), device=probs_QC1.device)
-    if settings.panoptic:
-        kept = keep_queries(panoptic.class_probs, settings.object_mask_threshold)
-        kept = kept._replace(queries=panoptic.rows[kept.queries])
-        if settings.panoptic_max_iou < 1:
-            kept = drop_duplicates(kept, mask_logits_QIJ, geometry, settings.panoptic_max_iou)
+    if kept is not None:
         needed_R[kept.queries] = True
     if settings.instance:
         # As released: without panoptic segmentation stuff classes remain.
