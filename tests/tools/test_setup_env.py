@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -87,11 +86,9 @@ def test_first_call_does_everything_in_order_and_the_second_nothing(tree: Tree) 
     assert first.returncode == 0, first.stderr
     assert tree.calls() == ALL
     assert "setup: making .venv with Python 3.11.9" in first.stdout
-    started = time.monotonic()
     second = tree.run()
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert tree.calls() == []
-    assert time.monotonic() - started < 3
 
 
 def test_lock_is_installed_without_resolver_isolation_or_dependencies(tree: Tree) -> None:
