@@ -134,10 +134,13 @@ def _draw_column(
             y = place + (number - (len(methods) - 1) / 2) * height
             label = None if method in labelled else method
             labelled.add(method)
-            axis.barh(y, cell.mean, height, xerr=cell.deviation, color=colors[number], label=label)
-            axis.text(1, y, f"{cell.mean:.1f}", va="center", color="white", fontsize="small")
+            bar = axis.barh(
+                y, cell.mean, height, xerr=cell.deviation, color=colors[number], label=label
+            )
+            axis.bar_label(bar, fmt="%.1f", padding=3, fontsize="small")
     axis.set_yticks(range(len(pairings)), pairings)
     axis.set_xlabel("percent")
+    axis.margins(x=0.12)  # room for the figures
     axis.set_title(f"{column[0]}: {SCORES[column[1]]}", fontsize="medium")
     if not axis.yaxis_inverted():
         axis.invert_yaxis()
