@@ -18,7 +18,7 @@ from frozenseg.build import build_model
 from frozenseg.config import load_config
 from frozenseg.data.catalog.lookup import DATASET_SPLITS, find_split
 from frozenseg.data.catalog.register import register_splits
-from frozenseg.data.miniature.folds import write_folds
+from frozenseg.data.miniature.folds import write_folds, write_novel_folds
 from frozenseg.data.preparation import fss_mosaic
 from frozenseg.data.verify.run import verify
 from frozenseg.engine.evaluate import evaluate_dataset, plan
@@ -69,6 +69,7 @@ def prepared(tmp_path_factory):
                 run(row.origin.command, root)
             else:
                 write_folds(root, {"train": 3, "val": 14, "mosaics": 8})
+                write_novel_folds(root, 3)
         return roots[section, split]
 
     with pytest.MonkeyPatch.context() as patch:

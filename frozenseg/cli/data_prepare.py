@@ -196,8 +196,9 @@ MINIATURE = (
     "classes); with --novel under <root>/miniature_novel, where train and dev lack whole shapes "
     "(star, ring, moon) and the wood. With --folds instead the episodes for Fusioner: "
     "miniature_folds/ (train and val with all classes, of which each of four folds holds out some) "
-    "and miniature_mosaic_4/ (mosaics of four single things). About 20 ms and 50 KB an image; "
-    "finished splits are left alone."
+    "and miniature_mosaic_4/ (mosaics of four single things); with --folds --novel also "
+    "miniature_novel_folds/ (for each fold training scenes without its shapes and colours). About "
+    "20 ms and 50 KB an image; finished splits are left alone."
 )
 # Split -> scenes; with --folds the second.
 SCENES = {"train": 2000, "dev": 100, "val": 200}
@@ -219,9 +220,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         own.add_argument("--overwrite", action="store_true", help="make files that are there again")
         add_shared(own, "--allow-empty")
     own = _add_parser(names, "miniature", "the miniature world of this project", MINIATURE)
-    kind = own.add_mutually_exclusive_group()
-    kind.add_argument("--folds", action="store_true", help="write the episodes for Fusioner")
-    kind.add_argument("--novel", action="store_true", help="whole shapes are unseen, not colours")
+    own.add_argument("--folds", action="store_true", help="write the episodes for Fusioner")
+    unseen = "whole shapes are unseen, not colours; with --folds: in training scenes of each fold"
+    own.add_argument("--novel", action="store_true", help=unseen)
     own.add_argument("--train", type=whole(0), help="training scenes (2000; seen classes, or all)")
     own.add_argument("--dev", type=whole(0), help="held-out scenes of seen classes (100)")
     own.add_argument("--val", type=whole(0), help="validation scenes of all classes (200, 300)")
@@ -299,7 +300,7 @@ def _write_miniature(args: argparse.Namespace) -> int:
     """Writes the splits that are not there yet. Raises: ValueError for a size of the other kind."""
     from frozenseg.data.miniature.classes import SEEN_OF
     from frozenseg.data.miniature.dataset import write_miniature
-    from frozenseg.data.miniature.folds import write_folds
+    from frozenseg.data.miniature.folds import write_folds, write_novel_folds
 
     root = _root(args)
     given = {key: getattr(args, key) for key in (*SCENES, "mosaics")}
@@ -312,6 +313,8 @@ def _write_miniature(args: argparse.Namespace) -> int:
     counts = {key: default if given[key] is None else given[key] for key, default in known.items()}
     if args.folds:
         write_folds(root, counts, seed=args.seed)
+        if args.novel:
+            write_novel_folds(root, counts["train"], seed=args.seed)
     else:
         name = "miniature_novel" if args.novel else "miniature"
         root /= name

@@ -39,11 +39,19 @@ def test_the_novel_split_is_written_beside_the_other(tmp_path):
 
 
 @pytest.mark.slow
+def test_folds_of_novel_shapes_have_training_scenes_of_their_own(tmp_path):
+    result = run("--folds", "--novel", "--root", tmp_path, "--train", 1, "--val", 0, "--mosaics", 0)
+    assert result.returncode == 0, result.stderr
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
+    novel = {f"miniature_novel_folds/fold{i}_train.json" for i in range(4)}
+    assert found == {"miniature_folds/train.json"} | novel
+
+
+@pytest.mark.slow
 def test_sizes_of_the_other_kind_are_refused(tmp_path):
     for words, option in (
         (("--mosaics", 1), "--mosaics is used with --folds only"),
         (("--folds", "--dev", 1), "--dev is used without --folds only"),
-        (("--folds", "--novel"), "--novel: not allowed with argument --folds"),
     ):
         result = run("--root", tmp_path, *words)
         assert result.returncode == 2

@@ -15,6 +15,7 @@ from frozenseg.data.miniature.classes import (
     ALL,
     CLASSES,
     FOLDS,
+    NOVEL_FOLDER,
     held_out,
     novel_things,
     vocabulary_text,
@@ -22,9 +23,11 @@ from frozenseg.data.miniature.classes import (
 from frozenseg.vocab.class_tables import table_entries
 
 SPLITS = ("train", "val", "seen_val")
-# Of a fold of novel shapes: is the shape that is asked for held out, and the colour?
+# Of a fold of novel shapes: is the shape that is asked for held out, and the colour? No picture of
+# `train` shows anything that is held out, those of `mixed_train` do, as background.
 NOVEL_SPLITS = {
     "train": (False, False),
+    "mixed_train": (False, False),
     "val": (True, True),
     "shape_val": (True, False),
     "color_val": (False, True),
@@ -127,26 +130,30 @@ THINGS = tuple(i for i in ALL if CLASSES[i].is_thing)
 def _miniature(fold: int, split: str) -> DatasetSplit:
     held = held_out(fold)
     classes = held if split == "val" else tuple(i for i in THINGS if i not in held)
-    return _scenes("miniature", f"fold{fold}_{split}", classes)
+    source = "train" if split == "train" else "val"
+    return _scenes("miniature", f"fold{fold}_{split}", classes, f"miniature_folds/{source}")
 
 
 def _miniature_novel(fold: int, split: str) -> DatasetSplit:
     new_shape, new_color = NOVEL_SPLITS[split]
     classes = novel_things(fold, new_shape=new_shape, new_color=new_color)
-    return _scenes("miniature_novel", f"fold{fold}_{split}", classes)
+    own = {
+        "train": f"{NOVEL_FOLDER}/fold{fold}_train",
+        "mixed_train": "miniature_folds/train",
+    }
+    source = own.get(split, "miniature_folds/val")
+    return _scenes("miniature_novel", f"fold{fold}_{split}", classes, source)
 
 
-def _scenes(prefix: str, split: str, classes: tuple[int, ...]) -> DatasetSplit:
-    """The scenes of miniature_folds/, of which these classes are asked for."""
-    is_train = split.endswith("_train")
-    source = "train" if is_train else "val"
+def _scenes(prefix: str, split: str, classes: tuple[int, ...], source: str) -> DatasetSplit:
+    """Scenes below the root in the folder `source`, of which these classes are asked for."""
     return DatasetSplit(
         **_common(f"{prefix}_folds", split) | {"name": f"{prefix}_{split}"},
-        **_made("miniature_folds", classes),
-        images=f"miniature_folds/{source}",
-        semantic_masks=f"miniature_folds/{source}_labels",
-        episodes_json=f"miniature_folds/{source}.json",
-        max_items=0 if is_train else MINIATURE_ITEMS,
+        **_made(source.partition("/")[0], classes),
+        images=source,
+        semantic_masks=f"{source}_labels",
+        episodes_json=f"{source}.json",
+        max_items=0 if split.endswith("_train") else MINIATURE_ITEMS,
     )
 
 
@@ -166,7 +173,7 @@ def _made(folder: str, classes: tuple[int, ...]) -> dict[str, Any]:
     """Origin and words of the miniature benchmark in `folder`."""
     return {
         "origin": Origin(
-            f"{PREPARE} miniature --folds",
+            f"{PREPARE} miniature --folds{' --novel' * (folder == NOVEL_FOLDER)}",
             made_folder=folder,
             readme_section="Miniature folds",
             images_made=True,

@@ -56,6 +56,7 @@ NOVEL_FOLDS: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = (
     (("star", "cross"), ("blue", "purple")),
     (("heart", "moon"), ("white", "black")),
 )
+NOVEL_FOLDER = "miniature_novel_folds"  # of their training scenes, below the root
 
 # Sentences for pretraining beside the prompts of frozenseg.vocab.templates ("vild_14").
 CAPTIONS = ("{}", "a {}", "the {}", "a photo of a {}", "a picture of the {}", "one {} in a scene")

@@ -8,7 +8,7 @@ Legend: H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frozenseg.data.episodes import FORMAT, UNLABELLED, EpisodeImage, describe, index_content
-from frozenseg.data.miniature.classes import CLASSES, FOLDS, held_out
+from frozenseg.data.miniature.classes import (
+    ALL,
+    CLASSES,
+    FOLDS,
+    NOVEL_FOLDER,
+    held_out,
+    novel_things,
+)
 from frozenseg.data.miniature.dataset import JPEG_QUALITY, WORLDS, write_indexed
 from frozenseg.data.miniature.scenes import SIZE, draw_crop, draw_scene
 from frozenseg.data.preparation.prepared_files import write_picture
@@ -59,9 +66,21 @@ def write_folds(root: Path, counts: Mapping[str, int] | None = None, *, seed: in
             _write(root, f"{folder}/{split}", partial(draw, world), count, seed)
 
 
-def draw_labelled_scene(seed: int, index: int) -> Labelled:
-    """Scene number `index` of the world `seed` with all classes; every pixel has a class."""
-    scene = draw_scene(seed, index)
+def write_novel_folds(root: Path, count: int = COUNTS["train"], *, seed: int = 0) -> None:
+    """Writes root/miniature_novel_folds/fold<i>_train/, without what fold i holds out.
+
+    They are tested on the pictures that `write_folds` makes.
+    """
+    for fold in range(FOLDS):
+        seen = (*novel_things(fold, new_shape=False, new_color=False), *_STUFF)
+        draw = partial(draw_labelled_scene, WORLDS * seed + _WORLD_OF["train"], classes=seen)
+        if count:
+            _write(root, f"{NOVEL_FOLDER}/fold{fold}_train", draw, count, seed)
+
+
+def draw_labelled_scene(seed: int, index: int, *, classes: Sequence[int] = ALL) -> Labelled:
+    """Scene number `index` of the world `seed` with these classes; every pixel has a class."""
+    scene = draw_scene(seed, index, classes=classes)
     return Labelled(scene.image, scene.labels(lambda category: category + 1))
 
 

@@ -10,8 +10,13 @@ from PIL import Image
 
 from frozenseg.data.catalog.lookup import find_split, row_vocabulary
 from frozenseg.data.miniature import folds as miniature_folds
-from frozenseg.data.miniature.classes import CLASSES, COLORS, FOLDS, held_out
-from frozenseg.data.miniature.folds import draw_labelled_scene, draw_mosaic, write_folds
+from frozenseg.data.miniature.classes import CLASSES, COLORS, FOLDS, NOVEL_FOLDS, SHAPES, held_out
+from frozenseg.data.miniature.folds import (
+    draw_labelled_scene,
+    draw_mosaic,
+    write_folds,
+    write_novel_folds,
+)
 from frozenseg.data.miniature.scenes import draw_scene
 from frozenseg.data.records import load_records
 
@@ -75,6 +80,25 @@ def test_training_images_show_held_out_classes_that_are_never_asked_for(root):
             asked |= {row.category_ids[i] - 1 for i in record["asked"]} & set(held_out(fold))
     assert shown
     assert not asked
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_only_mixed_training_images_show_new_shapes_or_colors(root, tmp_path, fold):
+    write_novel_folds(tmp_path, 3)
+    shapes, colors = NOVEL_FOLDS[fold]
+
+    def new_things(split, folder):
+        maps = [read(r["sem_seg_file_name"]) for r in records(split, folder)]
+        rows = [CLASSES[label - 1] for labels in maps for label in np.unique(labels).tolist()]
+        return [
+            row.name
+            for row in rows
+            if row.is_thing
+            and (tuple(SHAPES)[row.shape] in shapes or tuple(COLORS)[row.color] in colors)
+        ]
+
+    assert new_things(f"miniature_novel_fold{fold}_train", tmp_path) == []
+    assert new_things(f"miniature_novel_fold{fold}_mixed_train", root)
 
 
 @pytest.mark.slow
