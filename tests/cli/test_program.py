@@ -95,6 +95,7 @@ PROGRAM = """
 import os, signal, sys, time
 from argparse import Namespace
 from frozenseg.cli import program
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 def main(args):
     try:
         print("ready", flush=True)
