@@ -37,14 +37,14 @@ class PairingGrid(NamedTuple):
     folds: tuple[int, ...] = (0,)
 
 
-_NOVEL = [f"miniature_novel_fold0_{split}" for split in NOVEL_SPLITS]
-_NOVEL_TESTS = tuple(name for name in _NOVEL if not name.endswith("train"))
+_NOVEL = "miniature_novel_fold0_"
+_NOVEL_TESTS = tuple(_NOVEL + split for split in NOVEL_SPLITS if not split.endswith("train"))
 GRIDS = {
     "miniature": PairingGrid("miniature", r"fusioner_\w+"),
     "miniature-novel": PairingGrid(
         "miniature",
         r"fusioner_\w+",
-        keys=("DATASETS.TRAIN", str((_NOVEL[0],)), "DATASETS.TEST", str(_NOVEL_TESTS)),
+        keys=("DATASETS.TRAIN", str((f"{_NOVEL}train",)), "DATASETS.TEST", str(_NOVEL_TESTS)),
         folds=tuple(range(FOLDS)),
     ),
     "paper": PairingGrid("fusioner", r"(clip|dino|moco)_[bl]_(clip|bert)_[bl]"),

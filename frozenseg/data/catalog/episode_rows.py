@@ -137,11 +137,9 @@ def _miniature(fold: int, split: str) -> DatasetSplit:
 def _miniature_novel(fold: int, split: str) -> DatasetSplit:
     new_shape, new_color = NOVEL_SPLITS[split]
     classes = novel_things(fold, new_shape=new_shape, new_color=new_color)
-    own = {
-        "train": f"{NOVEL_FOLDER}/fold{fold}_train",
-        "mixed_train": "miniature_folds/train",
-    }
-    source = own.get(split, "miniature_folds/val")
+    source = "miniature_folds/train" if split == "mixed_train" else "miniature_folds/val"
+    if split == "train":
+        source = f"{NOVEL_FOLDER}/fold{fold}_train"
     return _scenes("miniature_novel", f"fold{fold}_{split}", classes, source)
 
 

@@ -62,20 +62,19 @@ def write_folds(root: Path, counts: Mapping[str, int] | None = None, *, seed: in
         folder, split = (MOSAIC_FOLDER, "val") if part == "mosaics" else (FOLDER, part)
         world = WORLDS * seed + _WORLD_OF[part]
         draw = draw_mosaic if part == "mosaics" else draw_labelled_scene
-        if count:
-            _write(root, f"{folder}/{split}", partial(draw, world), count, seed)
+        _write(root, f"{folder}/{split}", partial(draw, world), count, seed)
 
 
-def write_novel_folds(root: Path, count: int = COUNTS["train"], *, seed: int = 0) -> None:
+def write_novel_folds(root: Path, count: int, *, seed: int = 0) -> None:
     """Writes root/miniature_novel_folds/fold<i>_train/, without what fold i holds out.
 
-    They are tested on the pictures that `write_folds` makes.
+    The tests of these folds ask of the pictures that `write_folds` makes. Finished and interrupted
+    parts are treated as there. Args: count: scenes of each fold.
     """
     for fold in range(FOLDS):
         seen = (*novel_things(fold, new_shape=False, new_color=False), *_STUFF)
         draw = partial(draw_labelled_scene, WORLDS * seed + _WORLD_OF["train"], classes=seen)
-        if count:
-            _write(root, f"{NOVEL_FOLDER}/fold{fold}_train", draw, count, seed)
+        _write(root, f"{NOVEL_FOLDER}/fold{fold}_train", draw, count, seed)
 
 
 def draw_labelled_scene(seed: int, index: int, *, classes: Sequence[int] = ALL) -> Labelled:
@@ -99,7 +98,9 @@ def draw_mosaic(seed: int, index: int) -> Labelled:
 
 
 def _write(root: Path, name: str, draw: Callable[[int], Labelled], count: int, seed: int) -> None:
-    """Writes root/<name>/*.jpg, root/<name>_labels/*.png and root/<name>.json."""
+    """Writes root/<name>/*.jpg, root/<name>_labels/*.png and root/<name>.json; nothing for 0."""
+    if not count:
+        return
 
     def write(i: int, keep: bool) -> EpisodeImage:
         image, labels = f"{name}/{i:06d}.jpg", f"{name}_labels/{i:06d}.png"
